@@ -1,0 +1,166 @@
+"""What can be decided: decisions, the space they span, and the builder for channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from compress_gym.networks import Network
+
+KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
+MAX_VALUES = 16
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One choice to make.
+
+    Attributes:
+        name: Unique name, `<layer or group>.<kind>`.
+        kind: One of `KINDS`; `other` serves tables of one's own.
+        values: Legal values, strictly ascending, at most 16.
+        subject: The layer or group that is decided, or "" where there is none.
+    """
+
+    name: str
+    kind: str
+    values: tuple[int, ...]
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks kind and values."""
+        if self.kind not in KINDS:
+            raise ValueError(f"decision {self.name!r}: kind={self.kind!r} is not one of {KINDS}")
+        ascending = all(a < b for a, b in zip(self.values, self.values[1:], strict=False))
+        if not 1 <= len(self.values) <= MAX_VALUES or not ascending:
+            raise ValueError(
+                f"decision {self.name!r}: values={self.values} must be 1 to {MAX_VALUES} ascending numbers"
+            )
+
+
+@dataclass(frozen=True)
+class DecisionSpace:
+    """T decisions in the order in which they are made.
+
+    A strategy is an integer array `[T]` of choices (indices into each decision's values).
+    """
+
+    decisions: tuple[Decision, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that there are decisions and that names are unique."""
+        names = [d.name for d in self.decisions]
+        repeated = sorted({n for n in names if names.count(n) > 1})
+        if not names or repeated:
+            raise ValueError(f"decisions need at least one entry and unique names; repeated: {repeated}")
+
+    def __len__(self) -> int:
+        """Returns T."""
+        return len(self.decisions)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(d.name for d in self.decisions)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of values of each decision, int64 `[T]`."""
+        return np.array([len(d.values) for d in self.decisions], dtype=np.int64)
+
+    @cached_property
+    def count(self) -> int:
+        """Number of strategies."""
+        return int(np.prod([int(n) for n in self.sizes], dtype=object))
+
+    @cached_property
+    def strides(self) -> NDArray[np.int64]:
+        """Strides of `index`: the last decision varies fastest. int64 `[T]`."""
+        if self.count > 2**62:
+            raise ValueError(f"{self.count} strategies are too many to number")
+        return np.concatenate([np.cumprod(self.sizes[:0:-1])[::-1], [1]]).astype(np.int64)
+
+    def check(self, strategies: ArrayLike) -> NDArray[np.int64]:
+        """Checks strategies and returns them as int64 `[N, T]`.
+
+        Raises:
+            ValueError: Wrong shape, not integers, or a choice that does not exist.
+        """
+        given = np.asarray(strategies)
+        if given.ndim == 1:
+            given = given[None]
+        if given.ndim != 2 or given.shape[1] != len(self):
+            raise ValueError(f"strategies have shape {np.shape(strategies)}; expected [N, {len(self)}]")
+        if given.dtype.kind not in "iu":
+            raise ValueError(f"strategies have dtype {given.dtype}; choices are integers (indices of values)")
+        choices = given.astype(np.int64)
+        wrong = np.argwhere((choices < 0) | (choices >= self.sizes))
+        if len(wrong):
+            row, t = wrong[0]
+            raise ValueError(
+                f"strategies[{row}, {t}]={choices[row, t]} is not a choice of {self.names[t]!r}, "
+                f"which has {self.sizes[t]} values"
+            )
+        return choices
+
+    def index(self, strategies: ArrayLike) -> NDArray[np.int64]:
+        """Numbers strategies: int64 `[N]` in `0 ... count - 1`, the row order of `enumerate`."""
+        return self.check(strategies) @ self.strides
+
+    def enumerate(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+        """Returns strategies number `start` to `stop` (default: all), int64 `[N, T]`."""
+        rows = np.arange(start, self.count if stop is None else stop, dtype=np.int64)
+        return rows[:, None] // self.strides % self.sizes
+
+    def describe(self, strategy: ArrayLike) -> dict[str, int]:
+        """Returns decision name to value."""
+        row = self.check(strategy)[0]
+        return {d.name: d.values[c] for d, c in zip(self.decisions, row, strict=True)}
+
+    def encode(self, values: Mapping[str, int]) -> NDArray[np.int64]:
+        """Returns the choices `[T]` of a description made by `describe`.
+
+        Raises:
+            ValueError: A decision is missing, unknown, or has another value.
+        """
+        unknown, missing = sorted(set(values) - set(self.names)), sorted(set(self.names) - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"strategy does not fit: unknown decisions {unknown}, missing decisions {missing}"
+            )
+        row = []
+        for d in self.decisions:
+            if values[d.name] not in d.values:
+                raise ValueError(f"{d.name}={values[d.name]!r} is not one of {list(d.values)}")
+            row.append(d.values.index(values[d.name]))
+        return np.array(row, dtype=np.int64)
+
+
+def channel_values(channels: int, levels: int = 8, multiple: int = 4) -> tuple[int, ...]:
+    """Returns the channel counts one may keep: `levels` equal parts, rounded up to a multiple."""
+    parts = {-(-channels * k // (levels * multiple)) * multiple for k in range(1, levels + 1)}
+    return tuple(sorted(min(channels, part) for part in parts))
+
+
+def channel_decisions(network: Network, levels: int = 8, multiple: int = 4) -> DecisionSpace:
+    """Returns one `channels` decision per channel group, in forward order."""
+    return DecisionSpace(
+        tuple(
+            Decision(
+                f"{group.name}.channels",
+                "channels",
+                channel_values(group.channels, levels, multiple),
+                group.name,
+            )
+            for group in network.groups
+        )
+    )
+
+
+def from_lists(decisions: Mapping[str, Sequence[int]]) -> DecisionSpace:
+    """Returns a space from names and values, for tables of one's own."""
+    return DecisionSpace(tuple(Decision(name, "other", tuple(values)) for name, values in decisions.items()))

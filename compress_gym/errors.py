@@ -1,0 +1,32 @@
+"""Errors that name the argument, what was given, what is legal, and the closest match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AssetError(ValueError):
+    """A shipped or user-given file (weights, table, card) is damaged or does not fit."""
+
+
+def unknown_name(argument: str, given: object, legal: Iterable[str]) -> KeyError:
+    """Builds the error for a name that is not in a registry.
+
+    Args:
+        argument: The argument that was wrong, as the user wrote it.
+        given: What was given.
+        legal: The names that would have been accepted.
+
+    Returns:
+        A `KeyError` to raise. `str(error.args[0])` is the message.
+    """
+    names = sorted(legal)
+    close = difflib.get_close_matches(str(given), names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return KeyError(f"{argument}={given!r} is not known; legal: {', '.join(map(repr, names))}.{hint}")
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
+    """Builds the error for an optional dependency that is not installed."""
+    return ImportError(f"{purpose} needs {package}; install it with: pip install 'compress_gym[{extra}]'")

@@ -1,0 +1,5 @@
+"""What is compressed: layers, channel groups, and the bundled architectures (one file each)."""
+
+from compress_gym.networks.network import ChannelGroup, Layer, Network
+
+__all__ = ["ChannelGroup", "Layer", "Network"]

@@ -129,9 +129,7 @@ class DecisionSpace:
         """
         unknown, missing = sorted(set(values) - set(self.names)), sorted(set(self.names) - set(values))
         if unknown or missing:
-            raise ValueError(
-                f"strategy does not fit: unknown decisions {unknown}, missing decisions {missing}"
-            )
+            raise ValueError(f"strategy does not fit: unknown decisions {unknown}, missing decisions {missing}")
         row = []
         for d in self.decisions:
             if values[d.name] not in d.values:

@@ -14,10 +14,10 @@ from compress_gym.errors import AssetError, missing_extra, unknown_name
 from compress_gym.networks import Network
 
 if TYPE_CHECKING:
-    from compress_gym.accuracy.measured import MeasuredAccuracy
     from torch import nn
 
     from compress_gym.accuracy.live import LiveAccuracy
+    from compress_gym.accuracy.measured import MeasuredAccuracy
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -35,6 +35,7 @@ class Task:
         calibration_images: Training images the recovery sees.
         levels: Channel counts a group can be pruned to.
         summary: One line for people.
+        assets: Folder that holds the task's folder of assets.
     """
 
     name: str
@@ -45,11 +46,12 @@ class Task:
     calibration_images: int
     levels: int
     summary: str
+    assets: Path = ASSETS
 
     @property
     def folder(self) -> Path:
         """Where the task's assets lie."""
-        return ASSETS / self.name
+        return self.assets / self.name
 
     def network(self) -> Network:
         """Reads the network's description (no torch needed)."""
@@ -81,9 +83,7 @@ class Task:
         load_weights(module, self.folder / "weights.safetensors")
         return module.eval()
 
-    def live(
-        self, recovery: str | None = None, split: str = "validation", bf16: bool = False
-    ) -> LiveAccuracy:
+    def live(self, recovery: str | None = None, split: str = "validation", bf16: bool = False) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live`)."""
         from compress_gym.data import load_dataset
 

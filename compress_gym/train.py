@@ -58,9 +58,7 @@ def train(module: nn.Module, data: Split, recipe: Recipe, seed: int, bf16: bool)
         nesterov=True,
         weight_decay=recipe.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.peak_lr, total_steps=recipe.epochs * updates
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=recipe.epochs * updates)
     for _ in track(range(recipe.epochs), description="training"):
         order = torch.randperm(len(labels))
         for batch in order[: updates * recipe.batch_size].split(recipe.batch_size):
@@ -84,9 +82,7 @@ def accuracy(module: nn.Module, data: Split) -> float:
 
 @click.command()
 @click.argument("task", type=click.Choice(sorted(TASKS)))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets]."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets].")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where the processor has it]")
 @click.option("--epochs", type=int, help="Train for another number of epochs than the recipe's.")

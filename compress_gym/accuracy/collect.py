@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
+import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,19 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.measured import save
-from compress_gym.cards import provenance, read_json, sha256, write_atomically, write_card
-from compress_gym.tasks import get_task
+from compress_gym.cards import provenance, sha256, write_card
+from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
+from compress_gym.tasks import Task
 
 SHARD = 128
 ENUMERABLE = 200_000
 _evaluator: LiveAccuracy | None = None
 
 
-def collect(task_name: str, out: Path, workers: int, command: str) -> Path:
+def collect(task: Task, out: Path, workers: int, command: str) -> Path:
     """Measures the task's whole strategy space and writes `measured.npz` with its card.
 
     Args:
-        task_name: Name of the task.
+        task: The task.
         out: Folder for the result; finished shards wait in `out/shards` until all are there.
         workers: Processes, one thread each.
         command: The command line, for the card.
@@ -37,13 +38,12 @@ def collect(task_name: str, out: Path, workers: int, command: str) -> Path:
     Raises:
         ValueError: The space is too large to enumerate, or the shards there belong to another measurement.
     """
-    task = get_task(task_name)
     decisions = task.channel_decisions()
     if decisions.count > ENUMERABLE:
-        raise ValueError(f"task={task_name!r} has {decisions.count} strategies; at most {ENUMERABLE} are enumerated")
+        raise ValueError(f"task={task.name!r} has {decisions.count} strategies; at most {ENUMERABLE} are enumerated")
     evaluator = task.live()
     shards = out / "shards"
-    _claim(shards, _identity(task_name, evaluator))
+    claim(shards, _identity(task, evaluator))
     starts = range(0, decisions.count, SHARD)
     missing = [s for s in starts if not _shard(shards, s).exists()]
     started = time.perf_counter()
@@ -52,41 +52,37 @@ def collect(task_name: str, out: Path, workers: int, command: str) -> Path:
         bar = progress.add_task("", total=decisions.count, completed=decisions.count - SHARD * len(missing))
         # Spawned, not forked: torch's thread pools do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start_worker, (task_name,)) as pool:
+        with ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool:
             for start, correct in pool.map(_score_shard, missing):
-                write_atomically(_shard(shards, start), lambda p, c=correct: _write_array(p, c))  # type: ignore[misc]
+                save_array(_shard(shards, start), correct)
                 progress.advance(bar, len(correct))
     seconds = time.perf_counter() - started
-    correct = np.concatenate([np.load(_shard(shards, s), allow_pickle=False) for s in starts])
+    correct = load_arrays([_shard(shards, s) for s in starts], axis=0)
     table = out / "measured.npz"
     save(table, decisions, correct, evaluator.images, round(evaluator.baseline * evaluator.images))
     card = {
-        "what": f"live validation accuracy of every strategy of task {task_name}",
+        "what": f"live validation accuracy of every strategy of task {task.name}",
         "strategies": decisions.count,
-        **_identity(task_name, evaluator),
+        **_identity(task, evaluator),
         "precision": "fp32, one thread",
         "statistic": "correctly classified validation images; each strategy scored once (the score is deterministic)",
         "stated_error": {
             "same_machine": "0 images",
             "other_machine": "at most 2 images",
-            "sampling": "standard error of an accuracy a is sqrt(a(1-a)/400)",
+            "sampling": "standard error of an accuracy a is sqrt(a(1-a)/images)",
         },
         "seconds_of_last_run": round(seconds, 1),
         **provenance(command, ["torch", "numpy"]),
     }
     write_card(table, card)
-    for start in starts:
-        _shard(shards, start).unlink()
-    (shards / "identity.json").unlink()
-    shards.rmdir()
+    shutil.rmtree(shards)
     return table
 
 
-def _identity(task_name: str, evaluator: LiveAccuracy) -> dict[str, Any]:
+def _identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
     """What a score depends on: shards of another identity are never mixed in."""
-    task = get_task(task_name)
     return {
-        "task": task_name,
+        "task": task.name,
         "task_version": task.version,
         "weights_sha256": sha256(task.folder / "weights.safetensors"),
         "recovery": evaluator.recovery,
@@ -96,29 +92,17 @@ def _identity(task_name: str, evaluator: LiveAccuracy) -> dict[str, Any]:
     }
 
 
-def _claim(shards: Path, identity: dict[str, Any]) -> None:
-    mark = shards / "identity.json"
-    if not mark.exists():
-        write_atomically(mark, lambda p: p.write_text(json.dumps(identity, indent=1)))
-    elif read_json(mark) != identity:
-        raise ValueError(f"{shards} holds shards of another measurement; remove the folder or choose another")
-
-
 def _shard(shards: Path, start: int) -> Path:
     return shards / f"{start:06d}.npy"
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
-
-
-def _start_worker(task_name: str) -> None:
+def _start_worker(task: Task) -> None:
     global _evaluator
+    end_with_parent()
     import torch
 
     torch.set_num_threads(1)
-    _evaluator = get_task(task_name).live()
+    _evaluator = task.live()
 
 
 def _score_shard(start: int) -> tuple[int, np.ndarray]:

@@ -70,7 +70,7 @@ def remove_channels(module: nn.Module, network: Network, kept: Mapping[str, torc
             norm = small.get_submodule(layer.batch_norm)
             for name in ("weight", "bias", "running_mean", "running_var"):
                 _select(norm, name, 0, outputs)
-            norm.num_features = len(outputs)
+            norm.num_features = len(outputs)  # type: ignore[assignment]
     return small
 
 

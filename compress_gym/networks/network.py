@@ -106,8 +106,7 @@ class Network:
     def from_json(cls, data: dict[str, Any]) -> Network:
         """Builds a network from `to_json`'s plain data."""
         groups = tuple(
-            ChannelGroup(g["name"], g["channels"], tuple(g["producers"]), tuple(g["consumers"]))
-            for g in data["groups"]
+            ChannelGroup(g["name"], g["channels"], tuple(g["producers"]), tuple(g["consumers"])) for g in data["groups"]
         )
         layers = tuple(Layer(**layer) for layer in data["layers"])
         return cls(data["name"], tuple(data["input_shape"]), layers, groups)

@@ -90,9 +90,7 @@ def _layer(name: str, module: Any, shape: tuple[int, ...], before: list[Layer]) 
         or module.padding != (kernel // 2, kernel // 2)
         or module.dilation != (1, 1)
     ):
-        raise ValueError(
-            f"convolution {name!r}: only square, ungrouped, 'same'-padded kernels are understood"
-        )
+        raise ValueError(f"convolution {name!r}: only square, ungrouped, 'same'-padded kernels are understood")
     return Layer(
         name,
         "conv",

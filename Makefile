@@ -1,0 +1,26 @@
+# make demo    sets up .venv and runs the demonstration
+# make test    sets up .venv and runs linters, type checks and tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test install clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit('Python 3.10 or newer is needed: make PYTHON=python3.11') if sys.version_info < (3, 10) else None"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python -m agents.demo
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The zoo: Stable-Baselines3 agents and searches without learning, on compress_gym's environments."""

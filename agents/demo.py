@@ -1,0 +1,182 @@
+"""The demonstration: DDPG against searches without learning and the known optimum, on a real network.
+
+`python -m agents.demo` trains DDPG for 300 episodes on `digits-cnn` at half the latency, gives four searches the same
+allowance, measures what each found on this machine, and exports the best network as ONNX.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from agents.commands import make
+from agents.hyperparams import read_hyperparameters
+from agents.plots import plot_curve, plot_pareto
+from agents.runs import Run, Scored
+from agents.search import METHODS
+from agents.search.__main__ import run_search
+from agents.train import run_training
+from compress_gym.cards import provenance, write_atomically
+from compress_gym.commands import run_command
+from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
+from compress_gym.data import load_dataset
+from compress_gym.devices.runtime import open_session, sample_us
+from compress_gym.problem import Problem
+from compress_gym.processor import processor_name
+from compress_gym.tasks import Task, get_task
+
+ENV = "ChannelPrune-v0"
+SETTINGS: dict[str, Any] = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
+ROUNDS, REPETITIONS = 20, 20
+
+
+def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
+    """Runs everything into a folder and returns the results as written to `results.json`."""
+    started = time.perf_counter()
+    problem: Problem = make(ENV, **SETTINGS).unwrapped.problem  # type: ignore[attr-defined]
+    task = get_task(SETTINGS["task"])
+    hyperparameters = read_hyperparameters("ddpg", ENV)
+    runs: dict[str, Run] = {}
+    runs["ddpg"], final = run_training("ddpg", ENV, SETTINGS, evaluations, seed, folder / "ddpg", hyperparameters)
+    for method in METHODS:
+        runs[method] = run_search(method, ENV, SETTINGS, evaluations, seed, folder / method)
+    best = {name: run.best for name, run in runs.items() if run.best is not None}
+    optimum = _scored(problem, problem.optimum())
+    rows = {"uncompressed": _scored(problem, problem.decisions.sizes - 1), **best, "true optimum": optimum}
+    measured = measure(task, problem, rows, folder / "onnx")
+    test = task.live(split="test")
+    results = {
+        "evaluations": evaluations,
+        "seed": seed,
+        "budget": problem.budget,
+        "rows": [
+            {
+                "method": name,
+                "evaluations": len(runs[name].scored) if name in runs else None,
+                "validation_accuracy": scored.accuracy,
+                "test_accuracy": float(test(problem.decisions.encode(scored.strategy))[0]),
+                "predicted_ms": scored.costs["latency_ms"],
+                "measured_ms": measured[name],
+                "regret_points": 100 * (optimum.accuracy - scored.accuracy) if name in runs else None,
+                "seconds": runs[name].seconds[-1] if name in runs else None,
+                "strategy": dict(scored.strategy),
+            }
+            for name, scored in rows.items()
+        ],
+        "ddpg_final_policy": {k: final[k] for k in ("accuracy", "cost_ratio", "strategy")},
+        "predicted_on": problem.origin["device"],
+        "measured_on": processor_name(),
+        **_export_best(task, problem, best, folder),
+        **provenance("python -m agents.demo", ["torch", "onnxruntime", "stable_baselines3"]),
+    }
+    plot_curve({name: run.scored for name, run in runs.items()}, folder / "curve.png", optimum.reward)
+    plot_pareto(problem, best, folder / "pareto.png")
+    results["total_seconds"] = time.perf_counter() - started
+    text = json.dumps(results, indent=2) + "\n"
+    write_atomically(folder / "results.json", lambda p: p.write_text(text))
+    return results
+
+
+def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path) -> dict[str, float]:
+    """Exports each row's network and measures its latency on this machine, interleaved in random order.
+
+    Returns:
+        Row name to median milliseconds.
+    """
+    live, shape, sessions = task.live(), task.network().input_shape, {}
+    for name, scored in track(rows.items(), description="exporting networks"):
+        module = live.compress(problem.decisions.encode(scored.strategy))
+        sessions[name] = open_session(export_onnx(module, shape, folder / f"{name}.onnx").read_bytes())
+    samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
+    for r in range(ROUNDS):
+        for i in np.random.default_rng(r).permutation(len(sessions)):
+            name = list(sessions)[i]
+            samples[name].append(sample_us(sessions[name], REPETITIONS))
+    return {name: float(np.median(np.concatenate(times))) / 1000 for name, times in samples.items()}
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Returns the results as README's table."""
+    lines = ["| " + " | ".join(_HEADINGS) + " |", "|" + "---|" * len(_HEADINGS)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in results["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+_HEADINGS = (
+    "method",
+    "evaluations",
+    "validation accuracy",
+    "test accuracy",
+    "predicted ms",
+    "measured ms",
+    "regret (points)",
+    "seconds",
+)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def shown(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    return [
+        row["method"],
+        shown(row["evaluations"], "d"),
+        f"{row['validation_accuracy']:.4f}",
+        f"{row['test_accuracy']:.4f}",
+        f"{row['predicted_ms']:.4f}",
+        f"{row['measured_ms']:.4f}",
+        shown(row["regret_points"], ".2f"),
+        shown(row["seconds"], ".1f"),
+    ]
+
+
+def _scored(problem: Problem, strategy: NDArray[np.int64]) -> Scored:
+    return Scored.of(problem, strategy[None], problem.evaluate(strategy))[0]
+
+
+def _export_best(task: Task, problem: Problem, best: dict[str, Scored], folder: Path) -> dict[str, Any]:
+    """Exports the most accurate network found and compares ONNX Runtime with torch on the validation images."""
+    name = max(best, key=lambda n: best[n].reward)
+    module = task.live().compress(problem.decisions.encode(best[name].strategy))
+    path = export_onnx(module, task.network().input_shape, folder / "best.onnx")
+    difference = largest_difference(module, path, load_dataset(task.dataset).validation.images)
+    if difference > MAX_DIFFERENCE:
+        raise RuntimeError(f"{path}: ONNX Runtime differs from torch by {difference:.2g} (> {MAX_DIFFERENCE})")
+    return {"best": name, "onnx_largest_logit_difference": difference}
+
+
+@click.command()
+@click.option("--evaluations", type=click.IntRange(1), default=300, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: a new one under runs/].")
+def main(evaluations: int, seed: int, out: Path | None) -> None:
+    """Runs the demonstration and prints its table."""
+    folder = out or next(p for n in range(1, 1000) if not (p := Path("runs") / f"demo_{n}").exists())
+    results = run_demo(folder, evaluations, seed)
+    table = Table(*_HEADINGS)
+    for row in results["rows"]:
+        table.add_row(*_cells(row))
+    Console().print(table)
+    write_atomically(folder / "table.md", lambda p: p.write_text(markdown(results)))
+    policy = results["ddpg_final_policy"]
+    click.echo(
+        f"Predicted with the table of {results['predicted_on']}; measured on this machine: {results['measured_on']}.\n"
+        f"Rows show the best evaluated strategy; DDPG's final policy: {policy['accuracy']:.4f} at "
+        f"{policy['cost_ratio']:.3f} of the latency.\n"
+        f"One seed of each: a demonstration, not a benchmark.\n"
+        f"best.onnx ({results['best']}'s) agrees with torch to {results['onnx_largest_logit_difference']:.1e}.\n"
+        f"{results['total_seconds']:.0f} s; table.md, curve.png, pareto.png, best.onnx and the run folders: {folder}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, "agents.demo")

@@ -1,0 +1,78 @@
+"""AMC's exploration: truncated-normal actions around the policy's, narrower with every episode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from stable_baselines3 import DDPG, TD3
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+
+class TruncatedNormalExploration(OffPolicyAlgorithm):
+    """Replaces additive, clipped noise by AMC's truncated normal distribution (its section 4, "Exploration").
+
+    Clipped noise piles actions up at the bounds; a truncated normal does not. Mixed into DDPG and TD3.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        sigma: float = 1.0,
+        sigma_decay: float = 0.95,
+        warmup_episodes: int = 100,
+        replay_action: str = "raw",
+        **kwargs: Any,
+    ) -> None:
+        """Builds the agent.
+
+        Args:
+            *args: As the agent's.
+            sigma: Width after the warm-up, on actions in [-1, 1] (AMC: 0.5 on [0, 1]).
+            sigma_decay: Factor an episode.
+            warmup_episodes: Random episodes before; sigma decays from there.
+            replay_action: Which action the agent learns from: `raw` (what it asked for, AMC's release) or
+                `executed` (what the budget rule made of it).
+            **kwargs: As the agent's.
+        """
+        if replay_action not in ("raw", "executed"):
+            raise ValueError(f"replay_action={replay_action!r} must be 'raw' or 'executed'")
+        self._sigma, self._sigma_decay, self._warmup_episodes = sigma, sigma_decay, warmup_episodes
+        self._replay_action = replay_action
+        super().__init__(*args, **kwargs)
+        self._rng = np.random.default_rng(self.seed)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        action, scaled = super()._sample_action(learning_starts, action_noise, n_envs)
+        if self.num_timesteps < learning_starts:
+            return action, scaled
+        episode = max(0, self._episode_num - self._warmup_episodes)
+        scaled = truncated_normal(self._rng, scaled, self._sigma * self._sigma_decay**episode)
+        return self.policy.unscale_action(scaled), scaled
+
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: np.ndarray, new_obs: Any, reward: Any, dones: Any, infos: Any
+    ) -> None:
+        if self._replay_action == "executed":
+            executed = np.stack([info["executed_action"] for info in infos])
+            buffer_action = self.policy.scale_action(executed)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+
+class TruncatedNormalDDPG(TruncatedNormalExploration, DDPG):
+    """DDPG with AMC's exploration."""
+
+
+class TruncatedNormalTD3(TruncatedNormalExploration, TD3):
+    """TD3 with AMC's exploration."""
+
+
+def truncated_normal(rng: np.random.Generator, mean: np.ndarray, sigma: float) -> np.ndarray:
+    """Draws from normal distributions truncated to [-1, 1], by inverting their distribution function."""
+    sigma = max(sigma, 1e-6)
+    low, high = ndtr((-1.0 - mean) / sigma), ndtr((1.0 - mean) / sigma)
+    drawn = mean + sigma * ndtri(low + rng.random(mean.shape) * (high - low))
+    return np.clip(drawn, -1.0, 1.0).astype(np.float32)

@@ -1,0 +1,35 @@
+"""Hyper-parameters as plain data: `default:` and, per environment, what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compress_gym.errors import unknown_name
+
+FOLDER = Path(__file__).parent
+
+
+def read_hyperparameters(algorithm: str, env: str) -> dict[str, Any]:
+    """Returns an algorithm's settings for an environment (`ChannelPrune-v0`)."""
+    data = yaml.safe_load((FOLDER / f"{algorithm}.yml").read_text())
+    return {**data["default"], **data.get(env, {})}
+
+
+def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+    """Applies `name=value` changes, the value read as YAML.
+
+    Raises:
+        KeyError: A name is not one of the settings.
+    """
+    changed = dict(settings)
+    for change in changes:
+        name, separator, value = change.partition("=")
+        if not separator:
+            raise ValueError(f"hyper-parameter {change!r} must have the form name=value")
+        if name not in settings:
+            raise unknown_name("hyper-parameter", name, settings)
+        changed[name] = yaml.safe_load(value)
+    return changed

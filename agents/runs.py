@@ -1,0 +1,182 @@
+"""A run folder: what was run, every scored episode, the best strategy, and a picture.
+
+    config.yml          what was run: method, environment, seed, hyper-parameters, versions, asset hash
+    command.txt         the command line
+    evaluations.csv     one row an evaluation, flushed as it comes
+    best_strategy.json  the best feasible strategy so far, with its accuracy and costs
+    curve.png           reward and best reward over evaluations
+
+An *evaluation* is every scored episode or asked strategy, duplicates included.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from compress_gym.cards import write_atomically
+from compress_gym.problem import Evaluation, Problem
+
+PACKAGES = ("compress_gym", "gymnasium", "stable_baselines3", "torch", "numpy", "numba")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One evaluation.
+
+    Attributes:
+        strategy: Decision name to value.
+        accuracy: Validation accuracy, fraction of 1.
+        reward: The environment's reward.
+        cost_ratio: Bounded cost as a fraction of the uncompressed one.
+        feasible: Whether the budget holds.
+        costs: Every cost under its name.
+    """
+
+    strategy: Mapping[str, int]
+    accuracy: float
+    reward: float
+    cost_ratio: float
+    feasible: bool
+    costs: Mapping[str, float]
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any], reward: float, cost_names: tuple[str, ...]) -> Scored:
+        """Builds one from the last step's info."""
+        costs = {name: float(info[name]) for name in cost_names}
+        return cls(info["strategy"], info["accuracy"], float(reward), info["cost_ratio"], info["feasible"], costs)
+
+    @classmethod
+    def of(cls, problem: Problem, strategies: NDArray[np.int64], result: Evaluation) -> list[Scored]:
+        """Builds one entry for each evaluated strategy `[N, T]`."""
+        return [
+            cls(
+                problem.describe(strategy),
+                float(result.accuracy[n]),
+                float(result.reward[n]),
+                float(result.cost_ratio[n]),
+                bool(result.feasible[n]),
+                {name: float(values[n]) for name, values in result.costs.items()},
+            )
+            for n, strategy in enumerate(strategies)
+        ]
+
+
+@dataclass
+class Run:
+    """Writes a run folder while the run goes on; a context manager, so that Ctrl-C leaves a usable folder.
+
+    Attributes:
+        folder: The folder.
+        scored: Every evaluation so far.
+        seconds: When each was scored, from the start.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    scored: list[Scored] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Creates the folder; one that holds a run already is refused."""
+        if (self.folder / "config.yml").exists():
+            raise ValueError(f"{self.folder} holds a run already; choose another --out or remove it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        versions = {name: _version(name) for name in PACKAGES}
+        text = yaml.safe_dump({**self.config, "versions": versions}, sort_keys=False)
+        write_atomically(self.folder / "config.yml", lambda p: p.write_text(text))
+        (self.folder / "command.txt").write_text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+        self._file = (self.folder / "evaluations.csv").open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._started = time.perf_counter()
+
+    @property
+    def best(self) -> Scored | None:
+        """The feasible evaluation with the highest reward, the earliest of equals."""
+        feasible = [s for s in self.scored if s.feasible]
+        return max(feasible, key=lambda s: s.reward) if feasible else None
+
+    def add(self, scored: Scored) -> None:
+        """Records one evaluation."""
+        if not self.scored:
+            self._writer.writerow(
+                ["evaluation", "seconds", "reward", "accuracy", "cost_ratio", "feasible", *scored.costs]
+                + list(scored.strategy)
+            )
+        self.scored.append(scored)
+        self.seconds.append(time.perf_counter() - self._started)
+        self._writer.writerow(
+            [len(self.scored), f"{self.seconds[-1]:.3f}", scored.reward, scored.accuracy, scored.cost_ratio]
+            + [int(scored.feasible), *scored.costs.values(), *scored.strategy.values()]
+        )
+        self._file.flush()
+
+    def __enter__(self) -> Run:
+        """Starts the run."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the CSV and writes the best strategy and the curve, however the run ended."""
+        self._file.close()
+        if self.best is None:
+            return
+        best = {
+            "evaluations": len(self.scored),
+            "finished": kind is None,
+            "reward": self.best.reward,
+            "accuracy": self.best.accuracy,
+            "cost_ratio": self.best.cost_ratio,
+            "costs": dict(self.best.costs),
+            "strategy": dict(self.best.strategy),
+        }
+        text = json.dumps(best, indent=2) + "\n"
+        write_atomically(self.folder / "best_strategy.json", lambda p: p.write_text(text))
+        from agents.plots import plot_curve
+
+        plot_curve({self.config["method"]: self.scored}, self.folder / "curve.png")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads a run folder's configuration.
+
+    Raises:
+        ValueError: The folder holds no run.
+    """
+    path = folder / "config.yml"
+    if not path.exists():
+        raise ValueError(f"{folder} holds no run: config.yml is missing")
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    return config
+
+
+def default_folder(method: str, env: str, task: str, seed: int) -> Path:
+    """Returns the first free folder `runs/<env>/<task>/<method>_<seed>[_n]`."""
+    base = Path("runs") / env / task / f"{method}_{seed}"
+    number = 1
+    folder = base
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

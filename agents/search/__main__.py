@@ -1,0 +1,57 @@
+"""Searches without learning: `python -m agents.search --method evolution --evaluations 300`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import track
+
+from agents.commands import environment_options, make
+from agents.runs import Run, default_folder
+from agents.search import METHODS, search
+from compress_gym.commands import run_command
+
+
+def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: int, seed: int, folder: Path) -> Run:
+    """Runs a search into a run folder; the arguments are those of `agents.train.run_training`."""
+    env = make(env_id, **settings)
+    _, info = env.reset(seed=seed)
+    info.pop("baseline")
+    config = {
+        "method": method,
+        "kind": "search",
+        "env": env_id,
+        "environment": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
+        "origin": info,
+        "seed": seed,
+        "evaluations": evaluations,
+    }
+    problem = env.unwrapped.problem  # type: ignore[attr-defined]
+    with Run(folder, config) as run:
+        for scored in track(
+            search(problem, method, evaluations, seed), description=f"searching {method}", total=evaluations
+        ):
+            run.add(scored)
+    return run
+
+
+@click.command()
+@click.option("--method", type=click.Choice(sorted(METHODS)), required=True)
+@click.option("--evaluations", type=click.IntRange(1), default=300, show_default=True)
+@environment_options
+def main(method: str, evaluations: int, env: str, seed: int, out: Path | None, **settings: Any) -> None:
+    """Searches and writes a run folder."""
+    folder = out or default_folder(method, env, settings["task"], seed)
+    run = run_search(method, env, settings, evaluations, seed, folder)
+    if run.best is not None:
+        click.echo(
+            f"best of {len(run.scored)} evaluations: accuracy {run.best.accuracy:.4f} at "
+            f"{run.best.cost_ratio:.3f} of the {settings['cost']}: {dict(run.best.strategy)}"
+        )
+    click.echo(f"run folder: {folder}")
+
+
+if __name__ == "__main__":
+    run_command(main, "agents.search")

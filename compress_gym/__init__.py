@@ -1,0 +1,30 @@
+"""Reinforcement-learning environments for neural-network compression, with measured accuracies and latencies.
+
+    >>> import gymnasium as gym
+    >>> import compress_gym
+    >>> env = gym.make("compress_gym/ChannelPrune-v0")
+
+Importing the package registers its environments and imports neither torch nor Stable-Baselines3.
+"""
+
+import gymnasium
+
+from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.devices import list_devices
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.problem import Problem
+from compress_gym.tasks import list_tasks
+
+__all__ = [
+    "CompressionEnv",
+    "Decision",
+    "DecisionSpace",
+    "Problem",
+    "list_devices",
+    "list_tasks",
+]
+
+gymnasium.register(
+    id="compress_gym/ChannelPrune-v0",
+    entry_point="compress_gym.envs.channel_prune:ChannelPruneEnv",
+)

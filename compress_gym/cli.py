@@ -1,0 +1,188 @@
+"""The `compress-gym` command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from compress_gym.commands import run_command
+from compress_gym.devices import list_devices, load_device
+from compress_gym.tasks import get_task, list_tasks
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+@click.group()
+@click.version_option(package_name="compress_gym")
+def cli() -> None:
+    """Tasks, devices and measurements of compress_gym."""
+
+
+@cli.command()
+@as_json
+def tasks(as_json: bool) -> None:
+    """Lists the shipped tasks."""
+    rows = []
+    for name in list_tasks():
+        task = get_task(name)
+        card = task.weights_card()
+        rows.append(
+            {
+                "task": name,
+                "version": task.version,
+                "strategies": task.channel_decisions().count,
+                "validation_accuracy": card["validation_accuracy"],
+                "test_accuracy": card["test_accuracy"],
+                "summary": task.summary,
+            }
+        )
+    _show(rows, as_json)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@as_json
+def devices(name: str | None, as_json: bool) -> None:
+    """Lists the devices, or shows the card of the device NAME (or of the table at a path)."""
+    if name is not None:
+        card = load_device(name).card
+        click.echo(json.dumps(card, indent=2) if as_json else _indented(card))
+        return
+    rows = []
+    for device in (load_device(n) for n in list_devices()):
+        error = device.card["stated_error"]
+        rows.append(
+            {
+                "device": device.name,
+                "hardware": device.card["hardware"],
+                "runtime": f"{device.card['runtime']} {device.card['precision']}, {device.card['threads']} thread(s)",
+                "operations": len(device.table),
+                "median_error": error["median_absolute_error"],
+                "p95_error": error["p95_absolute_error"],
+            }
+        )
+    _show(rows, as_json)
+
+
+@cli.command()
+@click.argument("task")
+@as_json
+def describe(task: str, as_json: bool) -> None:
+    """Shows TASK's layers, channel groups and decisions."""
+    chosen = get_task(task)
+    network, decisions = chosen.network(), chosen.channel_decisions()
+    if as_json:
+        values = {d.name: list(d.values) for d in decisions.decisions}
+        click.echo(json.dumps({**network.to_json(), "decisions": values, "strategies": decisions.count}, indent=2))
+        return
+    layers = [
+        {
+            "layer": x.name,
+            "kind": x.kind,
+            "channels": f"{x.in_channels} -> {x.out_channels}",
+            "kernel": x.kernel,
+            "stride": x.stride,
+            "input": f"{x.in_height}x{x.in_width}",
+            "reads": x.in_group or "(input)",
+            "writes": x.out_group or "(output)",
+        }
+        for x in network.layers
+    ]
+    groups = [
+        {
+            "decision": d.name,
+            "shrinks the outputs of": ", ".join(g.producers),
+            "and the inputs of": ", ".join(g.consumers),
+            "keeps": ", ".join(map(str, d.values)),
+        }
+        for g, d in zip(network.groups, decisions.decisions, strict=True)
+    ]
+    click.echo(f"{task}: {chosen.summary}")
+    _show(layers, as_json=False)
+    click.echo(f"{len(groups)} channel groups, {decisions.count:,} strategies:")
+    _show(groups, as_json=False)
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--runtime", type=click.Choice(["onnxruntime"]), default="onnxruntime", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=8, show_default=True, help="Visits of everything.")
+@click.option("--repetitions", type=click.IntRange(1), default=12, show_default=True, help="Timed calls of each visit.")
+@click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
+def profile(
+    task: str, runtime: str, precision: str, threads: int, rounds: int, repetitions: int, out: Path | None
+) -> None:
+    """Measures this machine for TASK: a latency table that `device=PATH` reads. Killed, it goes on where it was."""
+    from compress_gym.devices.profiler import Plan
+    from compress_gym.devices.profiler import profile as run
+
+    path = out or Path(f"{task}-{runtime}-{precision}.csv")
+    if path.suffix != ".csv":
+        raise ValueError(f"--out {path} must end in .csv")
+    if path.exists():
+        raise ValueError(f"--out {path} exists already; remove it or choose another")
+    plan = Plan(task, runtime, precision, threads, rounds, repetitions)
+    device = run(get_task(task), plan, path, _command())
+    error = device.card["stated_error"]
+    click.echo(
+        f"{len(device.table)} operations measured, written to {path}\n"
+        f"whole networks: median error {error['median_absolute_error']:.1%}, "
+        f"95th percentile {error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}\n"
+        f'use it: gym.make("compress_gym/ChannelPrune-v0", task="{task}", device="{path}")'
+    )
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: TASK-measured].")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+def collect(task: str, out: Path | None, workers: int) -> None:
+    """Scores every strategy of TASK live. Killed, it goes on where it was."""
+    from compress_gym.accuracy.collect import collect as run
+
+    chosen, folder = get_task(task), out or Path(f"{task}-measured")
+    if (folder / "measured.npz").exists():
+        raise ValueError(f"{folder / 'measured.npz'} exists already; remove it or choose another --out")
+    click.echo(f"written to {run(chosen, folder, workers, _command())}")
+
+
+def _command() -> str:
+    return shlex.join(["compress-gym", *sys.argv[1:]])
+
+
+def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+def _indented(card: Mapping[str, object], depth: int = 0) -> str:
+    lines = []
+    for key, value in card.items():
+        if isinstance(value, dict):
+            lines += [f"{'  ' * depth}{key}:", _indented(value, depth + 1)]
+        else:
+            lines.append(f"{'  ' * depth}{key}: {value}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs the command."""
+    run_command(cli, "compress-gym")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Costs that follow from shapes alone: multiply-accumulates, parameters, bytes, bit operations."""
+
+from __future__ import annotations
+
+from compress_gym.networks import Layer
+
+METRICS = ("macs", "params", "size_bytes", "bops")
+
+
+def layer_costs(
+    layer: Layer, in_channels: int, out_channels: int, weight_bits: int = 32, activation_bits: int = 32
+) -> tuple[float, float, float, float]:
+    """Computes the analytic costs of one layer.
+
+    Args:
+        layer: The uncompressed layer.
+        in_channels: Channels that enter after compression.
+        out_channels: Channels that leave after compression.
+        weight_bits: Bits of a weight.
+        activation_bits: Bits of an input activation.
+
+    Returns:
+        `METRICS` in order: multiply-accumulates of one input; trainable parameters, batch norm included;
+        bytes of the parameters (weights at `weight_bits`, biases and batch norms at 32 bits); and bit
+        operations, macs x weight bits x activation bits. Pooling counts as free.
+    """
+    if layer.kind == "pool":
+        return 0.0, 0.0, 0.0, 0.0
+    groups = out_channels if layer.kind == "depthwise" else layer.groups
+    weights = out_channels * (in_channels // groups) * layer.kernel**2
+    others = out_channels * (layer.bias + 2 * (layer.batch_norm is not None))
+    macs = weights * layer.out_height * layer.out_width
+    size_bytes = weights * weight_bits / 8 + others * 4
+    return (
+        float(macs),
+        float(weights + others),
+        float(size_bytes),
+        float(macs * weight_bits * activation_bits),
+    )

@@ -1,0 +1,52 @@
+"""From a network, its decisions and a device to cost terms: one term a layer, one for what a whole call costs."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from compress_gym.costs.analytic import METRICS, layer_costs
+from compress_gym.costs.terms import CostTerms, Term, pack
+from compress_gym.decisions import DecisionSpace
+from compress_gym.devices import Device, operation_of
+from compress_gym.networks import Network
+
+MAX_DECISIONS = 6
+
+
+def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Device) -> CostTerms:
+    """Builds the cost terms of channel pruning.
+
+    Args:
+        network: The network.
+        decisions: `channels` decisions whose subjects are the network's channel groups.
+        device: Where latencies come from.
+
+    Returns:
+        Terms with the metrics macs, params, size_bytes, bops and latency_ms.
+
+    Raises:
+        ValueError: The device has no measurement of an operation; the message names it.
+    """
+    metrics = (*METRICS, "latency_ms")
+    index = {d.subject: t for t, d in enumerate(decisions.decisions)}
+    terms = [Term("call", (), np.array([0.0, 0.0, 0.0, 0.0, device.network_us / 1000]))]
+    for layer in network.layers:
+        groups = dict.fromkeys(g for g in (layer.in_group, layer.out_group) if g in index)
+        subjects = tuple(index[g] for g in groups if g is not None)
+        if len(subjects) > MAX_DECISIONS:
+            raise ValueError(f"layer {layer.name!r} depends on {len(subjects)} decisions; at most {MAX_DECISIONS}")
+        sizes = [len(decisions.decisions[t].values) for t in subjects]
+        table = np.empty((*sizes, len(metrics)))
+        for choices in product(*(range(size) for size in sizes)):
+            kept = {
+                decisions.decisions[t].subject: decisions.decisions[t].values[c]
+                for t, c in zip(subjects, choices, strict=True)
+            }
+            inputs = kept.get(layer.in_group or "", layer.in_channels)
+            outputs = kept.get(layer.out_group or "", layer.out_channels)
+            latency_ms = device.latency_us(operation_of(layer, inputs, outputs)) / 1000
+            table[choices] = (*layer_costs(layer, inputs, outputs), latency_ms)
+        terms.append(Term(layer.name, subjects, table))
+    return pack(decisions, metrics, terms)

@@ -1,0 +1,151 @@
+"""Operations as devices measure them, and the CSV in which their times are kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from compress_gym.errors import AssetError
+from compress_gym.networks import Layer
+from compress_gym.networks.network import LAYER_KINDS
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of one shape.
+
+    A convolution runs as it does in a deployed network: batch norm folded, ReLU fused.
+
+    Attributes:
+        kind: A layer's kind, or `call`: the empty call, which does nothing but enter and leave the runtime.
+        in_channels: Channels that enter.
+        out_channels: Channels that leave.
+        kernel: Side of the kernel.
+        stride: Stride.
+        groups: Groups of a convolution.
+        in_height: Input height in pixels.
+        in_width: Input width in pixels.
+        weight_bits: Bits of a weight.
+        activation_bits: Bits of an activation.
+        batch: Inputs a call.
+    """
+
+    kind: str
+    in_channels: int
+    out_channels: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    in_height: int = 1
+    in_width: int = 1
+    weight_bits: int = 32
+    activation_bits: int = 32
+    batch: int = 1
+
+    def __str__(self) -> str:
+        """Returns a short description for messages."""
+        return (
+            f"{self.kind} {self.in_channels}->{self.out_channels} k{self.kernel} s{self.stride} g{self.groups} "
+            f"{self.in_height}x{self.in_width} W{self.weight_bits}A{self.activation_bits} batch {self.batch}"
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Times of one operation.
+
+    Attributes:
+        median_us: Median in microseconds.
+        p10_us: 10th percentile in microseconds.
+        repetitions: Timed calls.
+    """
+
+    median_us: float
+    p10_us: float
+    repetitions: int
+
+
+CALL = Operation("call", 1, 1)
+COLUMNS = (*(f.name for f in fields(Operation)), "median_us", "p10_us", "repetitions")
+
+
+def operation_of(layer: Layer, in_channels: int, out_channels: int) -> Operation:
+    """Returns the operation that a layer becomes with these channel counts."""
+    return Operation(
+        layer.kind,
+        in_channels,
+        out_channels,
+        layer.kernel,
+        layer.stride,
+        out_channels if layer.kind == "depthwise" else layer.groups,
+        layer.in_height,
+        layer.in_width,
+    )
+
+
+def write_operations(path: Path, table: dict[Operation, Measurement]) -> None:
+    """Writes a latency table, sorted by operation."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for operation in sorted(table, key=astuple):
+        m = table[operation]
+        writer.writerow([*astuple(operation), f"{m.median_us:.3f}", f"{m.p10_us:.3f}", m.repetitions])
+    path.write_text(lines.getvalue())
+
+
+def read_operations(path: Path) -> dict[Operation, Measurement]:
+    """Reads a latency table.
+
+    Raises:
+        AssetError: A column is missing or unknown, a value has the wrong type or range, or an operation is given
+            twice. The message names file and line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AssetError(f"{path}: not readable as CSV ({error})") from error
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise AssetError(f"{path}, line 1: expected the columns {','.join(COLUMNS)}")
+    table: dict[Operation, Measurement] = {}
+    for line, row in enumerate(rows[1:], start=2):
+        try:
+            operation, measurement = _parse(row)
+        except ValueError as error:
+            raise AssetError(f"{path}, line {line}: {error}") from error
+        if operation in table:
+            raise AssetError(f"{path}, line {line}: {operation} is given twice")
+        table[operation] = measurement
+    if not table:
+        raise AssetError(f"{path}: holds no operations")
+    return table
+
+
+def _parse(row: list[str]) -> tuple[Operation, Measurement]:
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"expected {len(COLUMNS)} values, found {len(row)}")
+    kind, counts = row[0], row[1 : len(fields(Operation))]
+    if kind not in (*LAYER_KINDS, "call"):
+        raise ValueError(f"kind={kind!r} is not one of {(*LAYER_KINDS, 'call')}")
+    numbers = [_number(name, text) for name, text in zip(COLUMNS[1:], row[1:], strict=True)]
+    if any(n != int(n) for n in (*numbers[: len(counts)], numbers[-1])):
+        raise ValueError("shapes, bits, batch and repetitions must be whole numbers")
+    operation = Operation(kind, *(int(n) for n in numbers[: len(counts)]))
+    median_us, p10_us, repetitions = numbers[len(counts) :]
+    if p10_us > median_us:
+        raise ValueError(f"p10_us={p10_us} is above median_us={median_us}")
+    return operation, Measurement(median_us, p10_us, int(repetitions))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} is not a number") from None
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{name}={text!r} must be a positive, finite number")
+    return number

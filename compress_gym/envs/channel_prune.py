@@ -1,0 +1,194 @@
+"""`compress_gym/ChannelPrune-v0`: how many channels each group of a convolutional network keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress_gym.accuracy import AccuracyModel
+from compress_gym.costs.build import channel_cost_terms
+from compress_gym.devices import load_device
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.errors import unknown_name
+from compress_gym.observations import device_features, shape_features
+from compress_gym.problem import Problem
+from compress_gym.rewards import RewardFunction
+from compress_gym.tasks import Task, get_task
+
+ACCURACIES = ("auto", "measured", "live")
+
+
+class ChannelPruneEnv(CompressionEnv):
+    r"""Prunes the channels of a real, trained convolutional network, group by group, after AMC.
+
+    ## Description
+    A trained network is compressed in one episode. Its convolutions' output channels form *groups* that can only
+    shrink together; each step decides how many channels one group keeps, in forward order of the group's first
+    producer. Which channels stay is not decided: those that the following layers read with the largest
+    absolute weights (AMC's criterion). After the last step, the channels are really gone, batch-norm statistics are
+    re-estimated on training images (the task's default recovery), and the network has an accuracy on validation
+    images and a latency on the device.
+
+    Nothing is simulated: accuracies come from a table in which every strategy was scored live, or from scoring the
+    network now (`accuracy="live"`); latencies come from a measured table whose card states its error.
+
+    The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
+    It differs from AMC's release in three points: what is decided is the number of output channels; a budget is
+    kept by construction (AMC rounds after its check and overshoots); and the action that was executed is told.
+
+    ## Action Space
+    `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A group with K legal channel counts has K bins
+    of equal width, ascending: -1 keeps the fewest channels, 1 all of them.
+
+    `action_type="discrete"`: `Discrete(K)`, K being the largest number of values of any group; the action is the index
+    of the channel count. `env.unwrapped.action_masks()` says which indices are legal.
+
+    Under `budget_rule="clip"`, the choice is moved to the nearest one that leaves room for the rest, ties to the
+    cheaper. `info["choice"]` and `info["executed_action"]` tell what was executed.
+
+    ## Observation Space
+    `Box(0, 1, (23,), float32)`, the same columns for every network. Logarithmic columns reach 1 at the value given
+    and saturate there.
+
+    | Num | Observation           | Min | Max | Meaning                                                        |
+    |-----|-----------------------|-----|-----|----------------------------------------------------------------|
+    | 0   | position              | 0   | 1   | step / steps                                                   |
+    | 1   | layer_is_conv         | 0   | 1   | the group's first producer is a convolution                    |
+    | 2   | layer_is_depthwise    | 0   | 1   | ... a depth-wise convolution                                   |
+    | 3   | layer_is_linear       | 0   | 1   | ... a linear layer                                             |
+    | 4   | in_channels           | 0   | 1   | log2, uncompressed; 1 at 4096                                  |
+    | 5   | out_channels          | 0   | 1   | log2, uncompressed; 1 at 4096                                  |
+    | 6   | kernel                | 0   | 1   | log2 of its side; 1 at 8                                       |
+    | 7   | stride                | 0   | 1   | log2; 1 at 8                                                   |
+    | 8   | input_pixels          | 0   | 1   | log2 of height x width; 1 at 65536                             |
+    | 9   | parameters            | 0   | 1   | log2 of the layer's weights; 1 at 16.8 M                       |
+    | 10  | values                | 0   | 1   | log2 of the number of legal channel counts; 1 at 16            |
+    | 11  | share_of_macs         | 0   | 1   | share of the uncompressed MACs in layers that this group touches |
+    | 12  | share_of_params       | 0   | 1   | the same of parameters                                         |
+    | 13  | share_of_bounded_cost | 0   | 1   | the same of the bounded cost                                   |
+    | 14  | device_is_cpu         | 0   | 1   |                                                                |
+    | 15  | device_is_gpu         | 0   | 1   |                                                                |
+    | 16  | device_is_accelerator | 0   | 1   |                                                                |
+    | 17  | device_throughput     | 0   | 1   | log2 of MAC/s on the uncompressed network; 1 at 10^15          |
+    | 18  | spent                 | 0   | 1   | bounded cost that is certain already, of the uncompressed      |
+    | 19  | least_total           | 0   | 1   | total if the rest is compressed as far as it goes              |
+    | 20  | most_total            | 0   | 1   | total if the rest is left uncompressed                         |
+    | 21  | budget                | 0   | 1   | the budget                                                     |
+    | 22  | previous_action       | 0   | 1   | centre of the bin executed last; 0 at the start                |
+
+    ## Rewards
+    0 until the last step, then the named reward:
+
+    | `reward`    | Formula                                             |
+    |-------------|-----------------------------------------------------|
+    | `mnasnet`   | accuracy x (cost / budget)^-0.07 (default)          |
+    | `accuracy`  | accuracy (AMC's under a hard budget)                |
+    | `amc-macs`  | -(1 - accuracy) x ln(MACs)                          |
+    | `haq`       | 10 x (accuracy - baseline accuracy)                 |
+    | `galen`     | accuracy - 5 x \|cost / budget - 1\|                  |
+
+    or any function of a `compress_gym.rewards.Outcome`. Accuracies are fractions of 1, on validation images; test
+    images are never in an observation, a reward or an info.
+
+    ## Starting State
+    Nothing is decided. `info` holds the uncompressed costs under `baseline`, and the task, its version, the hash of
+    its assets and the device. Episodes of one environment all start alike: the seed has no influence on it.
+
+    ## Episode End
+    `terminated` after the last group (5 steps on `digits-cnn`). Nothing is ever truncated. The last `info` has
+    `accuracy`, `baseline_accuracy`, `strategy`, every cost under its name (`macs`, `params`, `size_bytes`, `bops`,
+    `latency_ms`), `cost_ratio`, `feasible` and `accuracy_source`.
+
+    ## Arguments
+
+    | Argument      | Default           | Meaning                                                                    |
+    |---------------|-------------------|----------------------------------------------------------------------------|
+    | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`                                      |
+    | `device`      | `"xeon-ort-fp32"` | a name of `compress_gym.list_devices()`, or the path of a table of one's own |
+    | `cost`        | `"latency_ms"`    | which cost is bounded                                                      |
+    | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
+    | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
+    | `reward`      | `"mnasnet"`       | see above                                                                  |
+    | `accuracy`    | `"auto"`          | `measured`, `live`, or `auto`: the first of these that there is            |
+    | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                 |
+    | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                              |
+
+    >>> import gymnasium as gym
+    >>> import compress_gym
+    >>> env = gym.make("compress_gym/ChannelPrune-v0", budget=0.3, reward="accuracy")
+    >>> observation, info = env.reset(seed=0)
+    >>> terminated = False
+    >>> while not terminated:
+    ...     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    >>> info["feasible"]
+    True
+
+    ## Version History
+    * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
+    """
+
+    def __init__(
+        self,
+        task: str = "digits-cnn",
+        device: str | Path = "xeon-ort-fp32",
+        cost: str = "latency_ms",
+        budget: float = 0.5,
+        budget_rule: str = "clip",
+        reward: str | RewardFunction = "mnasnet",
+        accuracy: str = "auto",
+        action_type: str = "continuous",
+        render_mode: str | None = None,
+    ) -> None:
+        """Builds the environment; see the class docstring for the arguments."""
+        problem = channel_prune_problem(
+            task, device, accuracy, cost=cost, budget=budget, budget_rule=budget_rule, reward=reward
+        )
+        super().__init__(problem, action_type, render_mode)
+
+
+def channel_prune_problem(
+    task: str = "digits-cnn",
+    device: str | Path = "xeon-ort-fp32",
+    accuracy: str = "auto",
+    *,
+    cost: str = "latency_ms",
+    budget: float = 0.5,
+    budget_rule: str = "clip",
+    reward: str | RewardFunction = "mnasnet",
+) -> Problem:
+    """Builds the problem behind `ChannelPrune-v0`; the arguments are the environment's.
+
+    Raises:
+        KeyError: An unknown task, device, accuracy, cost, budget rule or reward.
+        ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, or
+            a device that was not profiled for the task.
+    """
+    chosen, hardware = get_task(task), load_device(device)
+    network, decisions = chosen.network(), chosen.channel_decisions()
+    terms = channel_cost_terms(network, decisions, hardware)
+    problem = Problem(
+        decisions,
+        terms,
+        _accuracy_model(chosen, accuracy),
+        cost=cost,
+        budget=budget,
+        budget_rule=budget_rule,
+        reward=reward,
+        shapes=shape_features(network, decisions),
+        origin={
+            "task": task,
+            "task_version": chosen.version,
+            "asset_hash": chosen.asset_hash(),
+            "device": hardware.name,
+            "device_hash": hardware.digest,
+        },
+    )
+    baseline = problem.baseline_costs
+    return problem.replace(device_features=device_features(hardware, baseline["macs"], baseline["latency_ms"]))
+
+
+def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:
+    if accuracy not in ACCURACIES:
+        raise unknown_name("accuracy", accuracy, ACCURACIES)
+    if accuracy == "live":
+        return task.live()
+    return task.measured()

@@ -1,0 +1,22 @@
+"""The one place that says how kernels are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def jit(function: Function) -> Function:
+    """Compiles a kernel with numba, cached on disk where some cache folder is writable.
+
+    No `fastmath`: sums keep their order, so the same strategy always costs the same, bit for bit.
+    """
+    try:
+        compiled = njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba: "no locator available", no folder can be written
+        compiled = njit(nogil=True)(function)
+    return cast(Function, compiled)

@@ -1,0 +1,147 @@
+"""What an agent sees: names, absolute scales, and the part of it that does not change during an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.costs import CostTerms
+from compress_gym.decisions import KINDS, DecisionSpace
+from compress_gym.devices import Device
+from compress_gym.networks import Layer, Network
+
+LAYER_KINDS = ("conv", "depthwise", "linear")
+# Logarithmic features reach 1 at these values and saturate there.
+CHANNELS_AT_1 = 4096
+KERNEL_AT_1 = 8
+STRIDE_AT_1 = 8
+PIXELS_AT_1 = 2**16
+PARAMETERS_AT_1 = 2**24
+VALUES_AT_1 = 16
+THROUGHPUT_AT_1 = 1e15
+
+SHAPE_NAMES = (
+    *(f"layer_is_{kind}" for kind in LAYER_KINDS),
+    "in_channels",
+    "out_channels",
+    "kernel",
+    "stride",
+    "input_pixels",
+    "parameters",
+)
+SHARE_NAMES = ("share_of_macs", "share_of_params", "share_of_bounded_cost")
+DEVICE_NAMES = ("device_is_cpu", "device_is_gpu", "device_is_accelerator", "device_throughput")
+DYNAMIC_NAMES = ("spent", "least_total", "most_total", "budget")
+
+
+def static_names(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the columns that only depend on the step."""
+    kind_names = tuple(f"decides_{kind}" for kind in kinds) if len(kinds) > 1 else ()
+    return ("position", *SHAPE_NAMES, *kind_names, "values", *SHARE_NAMES, *DEVICE_NAMES)
+
+
+def observation_names(kinds: Sequence[str], slots: int) -> tuple[str, ...]:
+    """Returns the names of all columns, in order."""
+    previous = tuple(f"previous_action_{a}" for a in range(slots)) if slots > 1 else ("previous_action",)
+    return (*static_names(kinds), *DYNAMIC_NAMES, *previous)
+
+
+def shape_features(network: Network, decisions: DecisionSpace) -> NDArray[np.float32]:
+    """Describes, for each decision, the layer it is about: a group stands for its first producer.
+
+    Returns:
+        float32 `[T, len(SHAPE_NAMES)]` in [0, 1].
+    """
+    producer = {group.name: group.producers[0] for group in network.groups}
+    rows = [_layer_row(network.layer(producer.get(d.subject, d.subject))) for d in decisions.decisions]
+    return np.array(rows, dtype=np.float32)
+
+
+def no_shape_features(decisions: DecisionSpace) -> NDArray[np.float32]:
+    """Returns zeros: a table of one's own has no layers."""
+    return np.zeros((len(decisions), len(SHAPE_NAMES)), dtype=np.float32)
+
+
+def device_features(device: Device, macs: float, latency_ms: float) -> NDArray[np.float32]:
+    """Describes the device: its kind, and how many MACs a second it reaches on the uncompressed network.
+
+    Args:
+        device: The device.
+        macs: Multiply-accumulates of the uncompressed network.
+        latency_ms: Its latency in milliseconds.
+
+    Returns:
+        float32 `[len(DEVICE_NAMES)]` in [0, 1].
+    """
+    kinds = [float(device.kind == kind) for kind in ("cpu", "gpu", "accelerator")]
+    return np.array([*kinds, _log(macs / latency_ms * 1000, THROUGHPUT_AT_1)], dtype=np.float32)
+
+
+def static_features(
+    decisions: DecisionSpace,
+    steps: Sequence[Sequence[int]],
+    kinds: Sequence[str],
+    shapes: NDArray[np.float32],
+    device: NDArray[np.float32],
+    terms: CostTerms,
+    bounded: str,
+) -> NDArray[np.float32]:
+    """Assembles the columns that only depend on the step.
+
+    A step with several decisions describes the layer of its first one. The row after the last step is what the
+    terminal observation shows: position 1, no layer.
+
+    Returns:
+        float32 `[steps + 1, len(static_names(kinds))]` in [0, 1].
+    """
+    names = static_names(kinds)
+    rows = np.zeros((len(steps) + 1, len(names)), dtype=np.float32)
+    rows[:, 0] = np.arange(len(steps) + 1) / len(steps)
+    rows[:, -len(device) :] = device
+    baseline = decisions.sizes - 1
+    for row, step in zip(rows, steps, strict=False):
+        first = step[0]
+        made = {decisions.decisions[t].kind for t in step}
+        decided = [float(kind in made) for kind in kinds] if len(kinds) > 1 else []
+        values = _log(len(decisions.decisions[first].values), VALUES_AT_1)
+        shares = [_share(terms, metric, first, baseline) for metric in ("macs", "params", bounded)]
+        row[1 : len(names) - len(device)] = [*shapes[first], *decided, values, *shares]
+    return rows
+
+
+def kinds_of(decisions: DecisionSpace) -> tuple[str, ...]:
+    """Returns the kinds of decision that occur, in the order of `KINDS`."""
+    present = {d.kind for d in decisions.decisions}
+    return tuple(kind for kind in KINDS if kind in present)
+
+
+def _layer_row(layer: Layer) -> list[float]:
+    weights = layer.out_channels * (layer.in_channels // layer.groups) * layer.kernel**2
+    return [
+        *(float(layer.kind == kind) for kind in LAYER_KINDS),
+        _log(layer.in_channels, CHANNELS_AT_1),
+        _log(layer.out_channels, CHANNELS_AT_1),
+        _log(layer.kernel, KERNEL_AT_1),
+        _log(layer.stride, STRIDE_AT_1),
+        _log(layer.in_height * layer.in_width, PIXELS_AT_1),
+        _log(weights, PARAMETERS_AT_1),
+    ]
+
+
+def _log(value: float, at_1: float) -> float:
+    return min(1.0, log2(max(value, 1.0)) / log2(at_1))
+
+
+def _share(terms: CostTerms, metric: str, decision: int, baseline: NDArray[np.int64]) -> float:
+    """Share of the uncompressed cost that lies in terms which depend on a decision."""
+    if metric not in terms.metrics:
+        return 0.0
+    column, total, own = terms.column(metric), 0.0, 0.0
+    for k, (offset, length, *pairs) in enumerate(terms.terms.tolist()):
+        row = offset + sum(pairs[2 * d + 1] * int(baseline[pairs[2 * d]]) for d in range(length))
+        total += terms.tables[row, column]
+        own += terms.tables[row, column] * terms.depends_on(k, decision)
+    return own / total if total > 0 else 0.0

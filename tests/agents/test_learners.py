@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from agents.exploration import truncated_normal
+from agents.hyperparams import override, read_hyperparameters
+from agents.learners import ALGORITHMS, build
+from agents.train import run_training
+from compress_gym.envs.channel_prune import ChannelPruneEnv
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
+every_algorithm = pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+
+
+def short(algorithm, folder, seed=0, episodes=12):
+    hyperparameters = read_hyperparameters(algorithm, "ChannelPrune-v0")
+    if "warmup_episodes" in hyperparameters:
+        hyperparameters["warmup_episodes"] = 5
+    return run_training(algorithm, "ChannelPrune-v0", SETTINGS, episodes, seed, folder, hyperparameters)
+
+
+def rows(folder):
+    with (folder / "evaluations.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@every_algorithm
+def test_a_run_folder_is_complete_and_repeatable(algorithm, tmp_path):
+    run, final = short(algorithm, tmp_path / "a")
+    assert len(run.scored) == len(rows(tmp_path / "a")) == 12
+    config = yaml.safe_load((tmp_path / "a" / "config.yml").read_text())
+    assert config["method"] == algorithm and config["seed"] == 0 and config["origin"]["asset_hash"]
+    assert config["versions"]["stable_baselines3"] and config["hyperparameters"]["gamma"] == 1.0
+    best = json.loads((tmp_path / "a" / "best_strategy.json").read_text())
+    assert best["finished"] and best["reward"] == max(s.reward for s in run.scored)
+    assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a" / "command.txt").exists() and list((tmp_path / "a" / "tensorboard").rglob("events*"))
+
+    short(algorithm, tmp_path / "b")
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    replayed = subprocess.run(
+        [sys.executable, "-m", "agents.predict", tmp_path / "a"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert json.loads(replayed.stdout)["strategy"] == final["strategy"]
+
+
+def test_another_seed_is_another_run(tmp_path):
+    short("ddpg", tmp_path / "a")
+    short("ddpg", tmp_path / "b", seed=1)
+    assert rows(tmp_path / "a") != rows(tmp_path / "b")
+
+
+def test_a_used_folder_is_refused(tmp_path):
+    short("ppo", tmp_path)
+    with pytest.raises(ValueError, match="holds a run already"):
+        short("ppo", tmp_path)
+
+
+@pytest.mark.parametrize("module", ["agents.train", "agents.search"])
+def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
+    method = ["--algo", "ddpg", "--episodes"] if module == "agents.train" else ["--method", "random", "--evaluations"]
+    arguments = [*method, "1000000", "--out", tmp_path / "run"]
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    evaluations = tmp_path / "run" / "evaluations.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (evaluations.exists() and evaluations.read_text().count("\n") > 20):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
+    best = json.loads((tmp_path / "run" / "best_strategy.json").read_text())
+    assert best["finished"] is False and best["evaluations"] == len(rows(tmp_path / "run")) > 0
+    assert (tmp_path / "run" / "curve.png").exists()
+    if module == "agents.train":
+        subprocess.run([sys.executable, "-m", "agents.predict", tmp_path / "run"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["agents.train", "--algo", "dqn"], "'dqn' is not one of"),
+        (["agents.train", "--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
+        (["agents.train", "--algo", "ddpg", "--env", "ChannelPrune"], "env='ChannelPrune'"),
+        (["agents.train", "--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
+        (["agents.train", "--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
+        (["agents.train", "--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
+        (["agents.train", "--algo", "ddpg", "--episodes", "0"], "--episodes"),
+        (["agents.search", "--method", "greedy"], "'greedy' is not one of"),
+        (["agents.predict", "nowhere"], "nowhere holds no run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert re.search(words, line), line
+
+
+@every_algorithm
+def test_discrete_environments_are_refused(algorithm):
+    with pytest.raises(ValueError, match="needs action_type='continuous'"):
+        build(algorithm, ChannelPruneEnv(action_type="discrete"), read_hyperparameters(algorithm, ""), 0)
+
+
+def test_replay_action_is_checked_and_matters(tmp_path):
+    settings = {**read_hyperparameters("ddpg", ""), "warmup_episodes": 3}
+    stored = {}
+    for which in ("raw", "executed"):
+        env = ChannelPruneEnv(budget=0.2)
+        model = build("ddpg", env, {**settings, "replay_action": which}, seed=0)
+        model.learn(10)
+        stored[which] = model.replay_buffer.actions[:10, 0, 0]
+    centres = (2 * np.arange(8) + 1) / 8 - 1
+    assert np.abs(stored["executed"][:, None] - centres).min(axis=1).max() < 1e-6
+    assert np.abs(stored["raw"][:, None] - centres).min(axis=1).max() > 1e-3
+    with pytest.raises(ValueError, match="replay_action='both'"):
+        build("ddpg", ChannelPruneEnv(), {**settings, "replay_action": "both"}, seed=0)
+
+
+@pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (0.9, 0.3), (-1.0, 0.5), (0.2, 0.01)])
+def test_exploration_is_scipys_truncated_normal(mean, sigma):
+    drawn = truncated_normal(np.random.default_rng(0), np.full(20_000, mean), sigma)
+    exact = stats.truncnorm((-1 - mean) / sigma, (1 - mean) / sigma, mean, sigma)
+    assert stats.kstest(drawn, exact.cdf).pvalue > 0.001
+    assert np.abs(drawn).max() <= 1
+
+
+def test_overrides_are_plain_data():
+    settings = read_hyperparameters("ddpg", "ChannelPrune-v0")
+    assert override(settings, ("gamma=0.9", "policy_kwargs={net_arch: [8]}"))["policy_kwargs"] == {"net_arch": [8]}
+
+
+def test_ddpg_learns(tmp_path):
+    """Its later episodes are better than its random ones: an agent that does not learn stays where it was."""
+    hyperparameters = {**read_hyperparameters("ddpg", "ChannelPrune-v0"), "warmup_episodes": 60}
+    run, _ = run_training("ddpg", "ChannelPrune-v0", SETTINGS, 180, 0, tmp_path, hyperparameters)
+    rewards = np.array([s.reward for s in run.scored])
+    assert np.median(rewards[-40:]) > np.quantile(rewards[:60], 0.75)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from agents.search import METHODS, search
+from agents.search.hill_climb import neighbours
+from compress_gym.envs.channel_prune import channel_prune_problem
+from tests.helpers import random_problem, seeds
+
+every_method = pytest.mark.parametrize("method", sorted(METHODS))
+
+
+class Counting:
+    """An accuracy model that counts the strategies it is asked for."""
+
+    def __init__(self, model):
+        self.model, self.asked = model, 0
+
+    source = property(lambda self: self.model.source)
+    baseline = property(lambda self: self.model.baseline)
+
+    def __call__(self, strategies):
+        self.asked += len(strategies)
+        return self.model(strategies)
+
+
+@every_method
+@pytest.mark.parametrize("allowance", [1, 7, 60])
+def test_the_allowance_is_kept_exactly(method, allowance):
+    problem = channel_prune_problem(reward="accuracy")
+    counting = Counting(problem.accuracy_model)
+    scored = list(search(problem.replace(accuracy_model=counting), method, allowance, seed=0))
+    assert counting.asked == len(scored) == (1 if method == "uniform" else allowance)
+
+
+@every_method
+@given(seed=seeds)
+@settings(max_examples=15)
+def test_every_strategy_keeps_the_budget(method, seed):
+    problem = random_problem(seed)
+    assert all(s.feasible for s in search(problem, method, 40, seed=0))
+
+
+@every_method
+def test_same_seed_same_search(method):
+    problem = channel_prune_problem(reward="accuracy")
+    first, second, other = (list(search(problem, method, 40, seed)) for seed in (1, 1, 2))
+    assert first == second
+    assert method == "uniform" or first != other
+
+
+@pytest.mark.parametrize("method", ["hill-climb", "evolution"])
+def test_searches_beat_random_on_average(method):
+    """Against random search at equal evaluations, over 20 seeds; an idle method would not pass."""
+    problem = channel_prune_problem(reward="accuracy")
+
+    def median_best(name):
+        return np.median([max(s.reward for s in search(problem, name, 150, seed)) for seed in range(20)])
+
+    assert median_best(method) > median_best("random")
+
+
+def test_uniform_is_the_largest_uniform_strategy_that_fits():
+    problem = channel_prune_problem(reward="accuracy")
+    (scored,) = search(problem, "uniform", 10, seed=0)
+    levels = set(problem.decisions.encode(scored.strategy).tolist())
+    assert len(levels) == 1
+    larger = problem.costs(np.full((1, 5), levels.pop() + 1))["latency_ms"][0]
+    assert larger > problem.cost_limit
+
+
+@given(seeds)
+def test_neighbours_are_distinct_and_within_budget(seed):
+    problem = random_problem(seed)
+    rng = np.random.default_rng(seed)
+    strategy = problem.random(rng, 1)[0]
+    found = neighbours(problem, strategy, rng)
+    assert len(np.unique(found, axis=0)) == len(found)
+    assert not (found == strategy).all(axis=1).any()
+    assert not len(found) or problem.evaluate(found).feasible.all()
+
+
+def test_unknown_methods_are_told():
+    with pytest.raises(KeyError, match="Did you mean 'hill-climb'"):
+        list(search(channel_prune_problem(), "hillclimb", 1, 0))

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress_gym.cards import write_card
+from compress_gym.devices import Measurement, Operation, list_devices, load_device
+from compress_gym.devices.device import TABLES
+from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
+from compress_gym.errors import AssetError
+
+NAME = list_devices()[0]
+HEADER = ",".join(COLUMNS)
+GOOD = "conv,4,8,3,1,1,16,16,32,32,1,10.0,9.0,30"
+CALL_ROW = "call,1,1,1,1,1,1,1,32,32,1,2.0,1.9,30"
+
+
+def copy(tmp_path):
+    for ending in ("csv", "json"):
+        shutil.copy(TABLES / f"{NAME}.{ending}", tmp_path / f"mine.{ending}")
+    return tmp_path / "mine.csv"
+
+
+def own_table(tmp_path, rows, **card):
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    content = {"kind": "cpu", "correction": {"scale": 1.0, "network_us": 3.0}, **card}
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("name", list_devices())
+def test_shipped_devices_state_their_error(name):
+    card = load_device(name).card
+    error = card["stated_error"]
+    assert error["median_absolute_error"] <= 0.10
+    assert {"hardware", "versions", "command", "date", "statistic", "threads"} <= set(card)
+    assert all(m.repetitions >= 30 for m in load_device(name).table.values())
+
+
+def test_a_table_of_ones_own_in_an_environment(tmp_path):
+    import gymnasium as gym
+
+    import compress_gym  # noqa: F401
+
+    env = gym.make("compress_gym/ChannelPrune-v0", device=str(copy(tmp_path)))
+    assert env.reset()[1]["device"] == "mine"
+
+
+def test_latency_is_corrected(tmp_path):
+    device = load_device(own_table(tmp_path, [CALL_ROW, GOOD], correction={"scale": 0.5, "network_us": 3.0}))
+    assert device.latency_us(Operation("conv", 4, 8, 3, 1, 1, 16, 16)) == 0.5 * (10.0 - 2.0)
+    with pytest.raises(ValueError, match="no measurement of conv 4->9.*compress-gym profile"):
+        device.latency_us(Operation("conv", 4, 9, 3, 1, 1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([CALL_ROW, GOOD, GOOD], "line 4: conv 4->8.*given twice"),
+        ([CALL_ROW, GOOD.replace("10.0", "-1")], "line 3: median_us='-1' must be a positive"),
+        ([CALL_ROW, GOOD.replace("10.0", "nan")], "line 3: median_us='nan' must be"),
+        ([CALL_ROW, GOOD.replace("10.0", "ten")], "line 3: median_us='ten' is not a number"),
+        ([CALL_ROW, GOOD.replace("conv,4", "conv,4.5")], "line 3: shapes.*whole numbers"),
+        ([CALL_ROW, GOOD.replace("conv", "conf")], "line 3: kind='conf'"),
+        ([CALL_ROW, GOOD.replace("9.0", "11.0")], "line 3: p10_us=11.0 is above"),
+        ([CALL_ROW, GOOD + ",1"], "line 3: expected 14 values, found 15"),
+        ([GOOD], "the empty call .* is missing"),
+        ([], "holds no operations"),
+    ],
+)
+def test_bad_rows_are_named_by_line(tmp_path, rows, words):
+    with pytest.raises(AssetError, match=f"own.csv.*{words}"):
+        load_device(own_table(tmp_path, rows))
+
+
+def test_bad_columns_are_named(tmp_path):
+    path = own_table(tmp_path, [GOOD])
+    path.write_text(path.read_text().replace("median_us", "median_ms"))
+    with pytest.raises(AssetError, match="line 1: expected the columns kind,in_channels"):
+        load_device(path)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [{"correction": {}}, {"correction": {"scale": "x", "network_us": 1}}, {"kind": "toaster"}]
+    + [{"correction": {"scale": s, "network_us": n}} for s, n in [(0, 1), (-1, 1), (float("nan"), 1), (1, -1)]],
+)
+def test_bad_cards_are_named(tmp_path, card):
+    with pytest.raises(AssetError, match="own.json"):
+        load_device(own_table(tmp_path, [CALL_ROW, GOOD], **card))
+
+
+def test_a_missing_or_broken_card_is_named(tmp_path):
+    path = own_table(tmp_path, [CALL_ROW])
+    (tmp_path / "own.json").write_text("{")
+    with pytest.raises(AssetError, match="own.json: not readable as JSON"):
+        load_device(path)
+    (tmp_path / "own.json").unlink()
+    with pytest.raises(AssetError, match="own.json: the file is missing"):
+        load_device(path)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b.replace(b"0", b"1", 1), lambda b: b""])
+def test_a_changed_table_is_refused(tmp_path, damage):
+    path = copy(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(AssetError, match="mine.csv: the checksum differs"):
+        load_device(path)
+
+
+def test_a_table_for_another_network_is_refused(tmp_path):
+    import gymnasium as gym
+
+    with pytest.raises(ValueError, match="device='own' has no measurement of conv 1->4"):
+        gym.make("compress_gym/ChannelPrune-v0", device=str(own_table(tmp_path, [CALL_ROW, GOOD])))
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_malformed_tables_never_crash(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz") / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(AssetError):
+        read_operations(path)
+
+
+operations = st.builds(
+    Operation,
+    st.sampled_from(["conv", "depthwise", "linear", "pool"]),
+    *[st.integers(1, 4096)] * 10,
+)
+times = st.floats(0.01, 1e6).map(lambda t: round(t, 3))
+
+
+@given(st.dictionaries(operations, st.tuples(times, st.integers(1, 1000)), min_size=1, max_size=8))
+def test_tables_survive_a_round_trip(tmp_path_factory, rows):
+    table = {o: Measurement(t, t, n) for o, (t, n) in rows.items()}
+    path = tmp_path_factory.mktemp("trip") / "table.csv"
+    write_operations(path, table)
+    assert read_operations(path) == table
+
+
+def test_write_card_adds_the_checksum(tmp_path):
+    path = own_table(tmp_path, [CALL_ROW, GOOD])
+    write_card(path, json.loads((tmp_path / "own.json").read_text()))
+    assert len(load_device(path).digest) == 16

@@ -1,0 +1,67 @@
+"""Problems and tasks that tests share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+
+from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.costs import Term, pack
+from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.problem import Problem
+from compress_gym.tasks import Task
+
+TINY = "tests.tiny_net:TinyNet"
+
+
+def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
+    """A problem with random decisions and random, not monotone cost terms; always solvable."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 6))
+    sizes = rng.integers(1, 7, size=count)
+    space = DecisionSpace(tuple(Decision(f"d{t}", "other", tuple(range(1, int(n) + 1))) for t, n in enumerate(sizes)))
+    terms = []
+    for k in range(int(rng.integers(1, 6))):
+        used = tuple(int(t) for t in rng.permutation(count)[: rng.integers(0, min(3, count) + 1)])
+        terms.append(Term(f"t{k}", used, rng.uniform(0.1, 10, size=(*sizes[list(used)], 2))))
+    packed = pack(space, ("latency_ms", "macs"), terms)
+    model = MeasuredAccuracy(space, rng.random(space.count), 0.9)
+    costs = packed.evaluate(space.enumerate())[:, 0]
+    cheapest = costs.min() / costs[-1]
+    budget = cheapest + budget_slack * (1 - cheapest)
+    return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings})
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def write_tiny_task(folder: Path) -> Task:
+    """A task of two convolutions and nine strategies with untrained weights, for tests of measurements."""
+    import torch
+
+    from compress_gym.cards import write_card
+    from compress_gym.compression.weights import save_weights
+    from compress_gym.networks.trace import trace_chain
+
+    task = Task(
+        name="tiny",
+        version=1,
+        dataset="digits",
+        module=TINY,
+        recovery="adaptive-bn",
+        calibration_images=64,
+        levels=3,
+        summary="for tests",
+        assets=folder,
+    )
+    torch.manual_seed(0)
+    module = task.untrained_module()
+    task.folder.mkdir(parents=True)
+    network = trace_chain(module, (1, 16, 16), "tiny")
+    (task.folder / "network.json").write_text(json.dumps(network.to_json()))
+    save_weights(module, task.folder / "weights.safetensors")
+    write_card(task.folder / "weights.safetensors", {})
+    return task

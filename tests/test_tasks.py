@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from compress_gym.cards import write_card
+from compress_gym.errors import AssetError
+from compress_gym.networks.trace import trace_chain
+from compress_gym.tasks import get_task, list_tasks
+
+every_task = pytest.mark.parametrize("name", list_tasks())
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A copy of a task whose assets may be damaged."""
+    task = get_task("digits-cnn")
+    shutil.copytree(task.folder, tmp_path / task.name)
+    return dataclasses.replace(task, assets=tmp_path)
+
+
+@every_task
+def test_the_description_is_that_of_the_module(name):
+    task = get_task(name)
+    network = task.network()
+    assert trace_chain(task.untrained_module(), network.input_shape, network.name) == network
+
+
+@every_task
+def test_cards_hold_their_provenance(name):
+    task = get_task(name)
+    for asset in ("weights", "measured"):
+        card = json.loads((task.folder / f"{asset}.json").read_text())
+        assert {"what", "command", "date", "hardware", "versions", "sha256"} <= set(card)
+
+
+def test_digits_cnn_is_as_accurate_as_promised():
+    card = get_task("digits-cnn").weights_card()
+    assert card["test_accuracy"] >= 0.98
+    live = get_task("digits-cnn").live(split="test")
+    assert live.baseline == card["test_accuracy"]
+
+
+def test_digits_cnn_is_as_large_as_promised():
+    task = get_task("digits-cnn")
+    assert task.channel_decisions().count == 32768
+    assert (task.folder / "measured.npz").stat().st_size < 1_000_000
+
+
+DAMAGES = {
+    "truncated": lambda b: b[: len(b) // 2],
+    "changed": lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+    "empty": lambda b: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(
+    ("asset", "read"),
+    [("weights.safetensors", lambda t: t.trained_module()), ("measured.npz", lambda t: t.measured())],
+)
+def test_damaged_files_are_named(broken, asset, read, damage):
+    path = broken.folder / asset
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(AssetError, match=f"{asset}: the checksum differs"):
+        read(broken)
+    # and if the card was changed along with the file
+    card = json.loads(path.with_suffix(".json").read_text())
+    write_card(path, card)
+    if damage is not DAMAGES["changed"] or asset == "measured.npz":
+        with pytest.raises(AssetError, match=f"{asset}: not readable"):
+            read(broken)
+
+
+def test_missing_files_are_named(broken):
+    (broken.folder / "weights.safetensors").unlink()
+    with pytest.raises(AssetError, match="weights.safetensors: the file is missing"):
+        broken.trained_module()
+    (broken.folder / "network.json").unlink()
+    with pytest.raises(AssetError, match="network.json: the file is missing"):
+        broken.network()
+
+
+def test_weights_of_another_shape_are_named(broken):
+    from compress_gym.compression.weights import save_weights
+
+    path = broken.folder / "weights.safetensors"
+    module = broken.live().compress([0] * 5)
+    save_weights(module, path)
+    write_card(path, {})
+    with pytest.raises(AssetError, match=r"tensor 'bn1.bias' has shape \(4,\), the network's has \(32,\)"):
+        broken.trained_module()
+    save_weights(module.conv1, path)
+    write_card(path, {})
+    with pytest.raises(AssetError, match="tensors differ from the network's"):
+        broken.trained_module()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"correct": np.zeros(10, np.uint16)}, r"shape \(10,\)"),
+        ({"correct": np.full(32768, 401, np.uint16)}, "maximum 401"),
+        ({"decisions": np.array(["a.channels"])}, "measured for decisions"),
+        ({"images": np.int64(0)}, "not readable as a measured table"),
+        ({"correct": np.array([{}], dtype=object)}, "not readable as a measured table"),
+    ],
+)
+def test_tables_of_another_shape_are_named(broken, change, words):
+    path = broken.folder / "measured.npz"
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **{**content, **change})
+    write_card(path, {})
+    with pytest.raises(AssetError, match=words):
+        broken.measured()
+
+
+@every_task
+def test_the_table_is_neither_degenerate_nor_saturated(name):
+    """Facts of the card: random strategies near half the MACs are far from the best of them."""
+    task = get_task(name)
+    measured = task.measured()
+    assert len(np.unique(measured.table)) > 100
+    assert measured.table[-1] >= measured.baseline - 0.003
+    assert measured.table.mean() < measured.table.max() - 0.1
+
+
+def test_the_hash_covers_every_asset(broken):
+    before = broken.asset_hash()
+    assert before == get_task("digits-cnn").asset_hash()
+    (broken.folder / "network.json").write_text((broken.folder / "network.json").read_text() + " ")
+    assert broken.asset_hash() != before

@@ -23,6 +23,8 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         sigma_decay: float = 0.95,
         warmup_episodes: int = 100,
         replay_action: str = "raw",
+        actor_learning_rate: float | None = None,
+        initial_weight: float | None = None,
         **kwargs: Any,
     ) -> None:
         """Builds the agent.
@@ -34,13 +36,20 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
             warmup_episodes: Random episodes before; sigma decays from there.
             replay_action: Which action the agent learns from: `raw` (what it asked for, AMC's release) or
                 `executed` (what the budget rule made of it).
+            actor_learning_rate: The actor's, where it differs from `learning_rate` (AMC: 1e-4 against 1e-3).
             **kwargs: As the agent's.
         """
         if replay_action not in ("raw", "executed"):
             raise ValueError(f"replay_action={replay_action!r} must be 'raw' or 'executed'")
         self._sigma, self._sigma_decay, self._warmup_episodes = sigma, sigma_decay, warmup_episodes
-        self._replay_action = replay_action
+        self._replay_action, self._actor_learning_rate = replay_action, actor_learning_rate
         super().__init__(*args, **kwargs)
+        import torch
+        if initial_weight is not None:
+            last = [m for m in self.actor.mu if isinstance(m, torch.nn.Linear)][-1]
+            torch.nn.init.uniform_(last.weight, -initial_weight, initial_weight)
+            torch.nn.init.uniform_(last.bias, -initial_weight, initial_weight)
+            self.actor_target.load_state_dict(self.actor.state_dict())
         self._rng = np.random.default_rng(self.seed)
 
     def _sample_action(
@@ -52,6 +61,12 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         episode = max(0, self._episode_num - self._warmup_episodes)
         scaled = truncated_normal(self._rng, scaled, self._sigma * self._sigma_decay**episode)
         return self.policy.unscale_action(scaled), scaled
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)
+        if self._actor_learning_rate is not None:
+            for group in self.actor.optimizer.param_groups:
+                group["lr"] = self._actor_learning_rate
 
     def _store_transition(
         self, replay_buffer: Any, buffer_action: np.ndarray, new_obs: Any, reward: Any, dones: Any, infos: Any

@@ -53,7 +53,7 @@ def test_digits_cnn_is_as_large_as_promised():
 
 DAMAGES = {
     "truncated": lambda b: b[: len(b) // 2],
-    "changed": lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+    "changed": lambda b: b[: len(b) // 2] + bytes([b[len(b) // 2] ^ 255]) + b[len(b) // 2 + 1 :],
     "empty": lambda b: b"",
 }
 

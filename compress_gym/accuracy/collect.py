@@ -45,11 +45,13 @@ def collect(task: Task, out: Path, workers: int, command: str) -> Path:
     shards = out / "shards"
     claim(shards, _identity(task, evaluator))
     starts = range(0, decisions.count, SHARD)
-    missing = [s for s in starts if not _shard(shards, s).exists()]
+    pieces = [(start, min(start + SHARD, decisions.count)) for start in starts]
+    missing = [piece for piece in pieces if not _shard(shards, piece[0]).exists()]
+    done = decisions.count - sum(stop - start for start, stop in missing)
     started = time.perf_counter()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress("strategies", *columns) as progress:
-        bar = progress.add_task("", total=decisions.count, completed=decisions.count - SHARD * len(missing))
+        bar = progress.add_task("", total=decisions.count, completed=done)
         # Spawned, not forked: torch's thread pools do not survive a fork.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool:
@@ -105,7 +107,6 @@ def _start_worker(task: Task) -> None:
     _evaluator = task.live()
 
 
-def _score_shard(start: int) -> tuple[int, np.ndarray]:
+def _score_shard(piece: tuple[int, int]) -> tuple[int, np.ndarray]:
     assert _evaluator is not None
-    decisions = _evaluator.decisions
-    return start, _evaluator.count_correct(decisions.enumerate(start, min(start + SHARD, decisions.count)))
+    return piece[0], _evaluator.count_correct(_evaluator.decisions.enumerate(*piece))

@@ -51,7 +51,7 @@ class MeasuredAccuracy:
                 names, values = file["decisions"].tolist(), file["values"]
                 correct, images = file["correct"], int(file["images"])
                 baseline = int(file["baseline_correct"]) / images
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile, ZeroDivisionError) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
             raise AssetError(f"{path}: not readable as a measured table ({error})") from error
         expected = _values_matrix(decisions)
         if names != list(decisions.names) or not np.array_equal(values, expected):

@@ -114,7 +114,7 @@ class ChannelPruneEnv(CompressionEnv):
 
     >>> import gymnasium as gym
     >>> import compress_gym
-    >>> env = gym.make("compress_gym/ChannelPrune-v0", budget=0.3, reward="accuracy")
+    >>> env = gym.make("compress_gym/ChannelPrune-v0", budget=0.6, reward="accuracy")
     >>> observation, info = env.reset(seed=0)
     >>> terminated = False
     >>> while not terminated:

@@ -174,7 +174,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
     def _checked(self, action: Any, step: int) -> NDArray[np.float64]:
         """Returns an action as float64 `[1, slots]`; a discrete one as the centre of its bin."""
         if self.action_type == "discrete":
-            if not self.action_space.contains(np.int64(action) if np.ndim(action) == 0 else action):
+            if not isinstance(action, (int, np.integer, np.ndarray)) or not self.action_space.contains(action):
                 raise ValueError(f"action={action!r} is not in {self.action_space}")
             size = int(self._sizes[self._slots[step, 0]])
             return np.array([[kernels.action_of(min(int(action), size - 1), size)]])

@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
     [
         (["agents.train", "--algo", "dqn"], "'dqn' is not one of"),
         (["agents.train", "--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
-        (["agents.train", "--algo", "ddpg", "--env", "ChannelPrune"], "env='ChannelPrune'"),
+        (["agents.train", "--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
         (["agents.train", "--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
         (["agents.train", "--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
         (["agents.train", "--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
@@ -126,7 +126,7 @@ def test_replay_action_is_checked_and_matters(tmp_path):
     settings = {**read_hyperparameters("ddpg", ""), "warmup_episodes": 3}
     stored = {}
     for which in ("raw", "executed"):
-        env = ChannelPruneEnv(budget=0.2)
+        env = ChannelPruneEnv(budget=0.4)
         model = build("ddpg", env, {**settings, "replay_action": which}, seed=0)
         model.learn(10)
         stored[which] = model.replay_buffer.actions[:10, 0, 0]

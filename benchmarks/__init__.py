@@ -1,0 +1,1 @@
+"""Measurements of the project itself: each a module run with `python -m`, its results beside it."""

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.readme import RESULTS, demo_section
+from compress_gym.envs.channel_prune import channel_prune_problem
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_is_that_of_the_results():
+    assert demo_section() in README
+
+
+def test_the_results_are_those_of_the_shipped_assets():
+    results = json.loads((RESULTS / "results.json").read_text())
+    problem = channel_prune_problem(reward="accuracy", budget=results["budget"])
+    for row in results["rows"]:
+        strategy = problem.decisions.encode(row["strategy"])
+        assert row["validation_accuracy"] == problem.accuracy(strategy)[0]
+        assert row["predicted_ms"] == problem.costs(strategy)["latency_ms"][0]
+
+
+def test_python_blocks_run(monkeypatch, capsys):
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.S):
+        exec(block, names)
+    assert "width" in capsys.readouterr().out
+
+
+def test_pictures_and_links_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 200

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 from stable_baselines3 import DDPG, TD3
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import nn
 
 
 class TruncatedNormalExploration(OffPolicyAlgorithm):
@@ -37,6 +38,8 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
             replay_action: Which action the agent learns from: `raw` (what it asked for, AMC's release) or
                 `executed` (what the budget rule made of it).
             actor_learning_rate: The actor's, where it differs from `learning_rate` (AMC: 1e-4 against 1e-3).
+            initial_weight: Bound of the actor's last layer at the start (AMC: 0.003), so that it starts in the middle
+                of the range and not at a bound.
             **kwargs: As the agent's.
         """
         if replay_action not in ("raw", "executed"):
@@ -44,13 +47,16 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         self._sigma, self._sigma_decay, self._warmup_episodes = sigma, sigma_decay, warmup_episodes
         self._replay_action, self._actor_learning_rate = replay_action, actor_learning_rate
         super().__init__(*args, **kwargs)
-        import torch
         if initial_weight is not None:
-            last = [m for m in self.actor.mu if isinstance(m, torch.nn.Linear)][-1]
-            torch.nn.init.uniform_(last.weight, -initial_weight, initial_weight)
-            torch.nn.init.uniform_(last.bias, -initial_weight, initial_weight)
-            self.actor_target.load_state_dict(self.actor.state_dict())
+            last = [m for m in self._actor.mu if isinstance(m, nn.Linear)][-1]
+            nn.init.uniform_(last.weight, -initial_weight, initial_weight)
+            nn.init.uniform_(last.bias, -initial_weight, initial_weight)
+            cast(Any, self.policy).actor_target.load_state_dict(self._actor.state_dict())
         self._rng = np.random.default_rng(self.seed)
+
+    @property
+    def _actor(self) -> Any:
+        return self.policy.actor
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -65,7 +71,7 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)
         if self._actor_learning_rate is not None:
-            for group in self.actor.optimizer.param_groups:
+            for group in self._actor.optimizer.param_groups:
                 group["lr"] = self._actor_learning_rate
 
     def _store_transition(

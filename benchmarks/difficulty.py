@@ -1,4 +1,4 @@
-"""How hard an enumerated task is: `python -m benchmarks.difficulty digits-cnn` writes the task's card `difficulty.json`."""
+"""How hard an enumerated task is: `python -m benchmarks.difficulty TASK` writes the card `difficulty.json`."""
 
 from __future__ import annotations
 

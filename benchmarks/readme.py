@@ -20,10 +20,11 @@ BEGIN, END = "<!-- demo table: benchmarks/results/demo/results.json -->", "<!-- 
 def demo_section() -> str:
     """Returns what README shows between its markers, from the stored results."""
     results = json.loads((RESULTS / "results.json").read_text())
+    seconds, evaluations = results["total_seconds"], results["evaluations"]
     return (
         f"{BEGIN}\n{markdown(results)}\n"
-        f"One seed of each, {results['evaluations']} evaluations, {results['total_seconds']:.0f} s in all. Predicted with "
-        f"the table of `{results['predicted_on']}`, measured on {results['measured_on']}.\n{END}"
+        f"One seed of each, {evaluations} evaluations, {seconds:.0f} s in all. Predicted with the table of "
+        f"`{results['predicted_on']}`, measured on {results['measured_on']}.\n{END}"
     )
 
 

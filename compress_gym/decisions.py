@@ -97,10 +97,10 @@ class DecisionSpace:
             raise ValueError(f"strategies have shape {np.shape(strategies)}; expected [N, {len(self)}]")
         if given.dtype.kind not in "iu":
             raise ValueError(f"strategies have dtype {given.dtype}; choices are integers (indices of values)")
-        choices = given.astype(np.int64)
-        wrong = np.argwhere((choices < 0) | (choices >= self.sizes))
-        if len(wrong):
-            row, t = wrong[0]
+        choices = given.astype(np.int64, copy=False)
+        wrong = (choices < 0) | (choices >= self.sizes)
+        if wrong.any():
+            row, t = np.argwhere(wrong)[0]
             raise ValueError(
                 f"strategies[{row}, {t}]={choices[row, t]} is not a choice of {self.names[t]!r}, "
                 f"which has {self.sizes[t]} values"

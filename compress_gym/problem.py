@@ -190,7 +190,10 @@ class Problem:
 
     def costs(self, strategies: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Returns cost name to costs, float64 `[N]`."""
-        totals = self.cost_terms.evaluate(self.decisions.check(strategies))
+        return self._costs_of(self.decisions.check(strategies))
+
+    def _costs_of(self, checked: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        totals = self.cost_terms.evaluate(checked)
         return {name: totals[:, m] for m, name in enumerate(self.cost_terms.metrics)}
 
     def accuracy(self, strategies: ArrayLike) -> NDArray[np.float64]:
@@ -199,7 +202,8 @@ class Problem:
 
     def evaluate(self, strategies: ArrayLike) -> Evaluation:
         """Returns accuracies, costs, feasibility and rewards of strategies `[N, T]`."""
-        costs, accuracy = self.costs(strategies), self.accuracy(strategies)
+        rows = self.decisions.check(strategies)
+        costs, accuracy = self._costs_of(rows), self.accuracy_model(rows)
         ratio = costs[self.cost] / self.baseline_costs[self.cost]
         reward = [
             self.reward_spec.function(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import track
+from rich.progress import Progress
 
 from agents.commands import environment_options, make
 from agents.runs import Run, default_folder
@@ -29,11 +29,12 @@ def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: 
         "evaluations": evaluations,
     }
     problem = env.unwrapped.problem  # type: ignore[attr-defined]
-    with Run(folder, config) as run:
-        for scored in track(
-            search(problem, method, evaluations, seed), description=f"searching {method}", total=evaluations
-        ):
+    with Run(folder, config) as run, Progress() as progress:
+        bar = progress.add_task(f"searching {method}", total=evaluations)
+        for scored in search(problem, method, evaluations, seed):
             run.add(scored)
+            progress.advance(bar)
+        progress.update(bar, total=len(run.scored))  # a method may end before its allowance
     return run
 
 

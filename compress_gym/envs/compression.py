@@ -58,7 +58,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise unknown_name("render_mode", render_mode, self.metadata["render_modes"])
         self.problem, self.action_type, self.render_mode = problem, action_type, render_mode
-        discrete = action_type == "discrete"
+        self._discrete = discrete = action_type == "discrete"
         steps = [(t,) for t in range(len(problem.decisions))] if discrete else list(problem.steps)
         slots = np.full((len(steps), max(map(len, steps))), -1, dtype=np.int64)
         for row, step in zip(slots, steps, strict=True):
@@ -89,6 +89,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         self._states = np.zeros((1, 1 + len(problem.decisions)), dtype=np.int64)
         self._states[0, 0] = len(slots) + 1  # beyond the end: reset comes first
         self._observations = np.zeros((1, len(self.observation_names)), dtype=np.float32)
+        self._executed = np.zeros((1, slots.shape[1]), dtype=np.int64)
+        self._executed_actions = np.zeros((1, slots.shape[1]), dtype=np.float32)
         self._last_info: dict[str, Any] = {}
 
     @property
@@ -130,9 +132,12 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
             *self._limit,
             self._states,
             self._checked(action, step),
+            self._executed,
+            self._executed_actions,
         )
-        choice = self._executed_choice(step)
-        info: dict[str, Any] = {"choice": choice, "executed_action": self._executed_action(choice, step)}
+        choice = self._executed[0].copy()
+        executed = int(choice[0]) if self._discrete else self._executed_actions[0].copy()
+        info: dict[str, Any] = {"choice": choice, "executed_action": executed}
         terminated = step + 1 == len(self._slots)
         reward = self._finish(info) if terminated else 0.0
         self._last_info = info
@@ -144,7 +149,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         Raises:
             ValueError: The actions are continuous.
         """
-        if self.action_type != "discrete":
+        if not self._discrete:
             raise ValueError("action_masks() needs action_type='discrete'; this environment is continuous")
         mask = np.zeros(int(self._sizes.max()), dtype=np.bool_)
         step = int(self._states[0, 0])
@@ -173,7 +178,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
 
     def _checked(self, action: Any, step: int) -> NDArray[np.float64]:
         """Returns an action as float64 `[1, slots]`; a discrete one as the centre of its bin."""
-        if self.action_type == "discrete":
+        if self._discrete:
             if not isinstance(action, (int, np.integer, np.ndarray)) or not self.action_space.contains(action):
                 raise ValueError(f"action={action!r} is not in {self.action_space}")
             size = int(self._sizes[self._slots[step, 0]])
@@ -185,16 +190,6 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         if kernels.first_bad_action(actions) >= 0:
             raise ValueError(f"action={action!r} must be within -1 and 1 and not NaN")
         return actions
-
-    def _executed_choice(self, step: int) -> NDArray[np.int64]:
-        slots = self._slots[step]
-        return np.where(slots >= 0, self._states[0, 1:][slots], -1)
-
-    def _executed_action(self, choice: NDArray[np.int64], step: int) -> Any:
-        if self.action_type == "discrete":
-            return int(choice[0])
-        sizes = self._sizes[self._slots[step]]
-        return np.where(choice >= 0, (2 * choice + 1) / sizes - 1.0, 0.0).astype(np.float32)
 
     def _finish(self, info: dict[str, Any]) -> float:
         """Scores the finished strategy, fills the last step's info and returns the reward."""

@@ -57,6 +57,8 @@ def step_rows(
     rule: int,
     states: NDArray[np.int64],
     actions: NDArray[np.float64],
+    executed: NDArray[np.int64],
+    executed_actions: NDArray[np.float32],
 ) -> None:
     """Executes one action in every row, in place.
 
@@ -71,18 +73,24 @@ def step_rows(
         rule: Code of the budget rule.
         states: int64 `[N, 1 + T]`, changed in place.
         actions: Checked actions, float64 `[N, slots]`.
+        executed: Choices that were made, -1 where there was none, int64 `[N, slots]`, overwritten.
+        executed_actions: Centres of their bins, 0 where there was none, float32 `[N, slots]`, overwritten.
     """
     for n in range(states.shape[0]):
         step = states[n, 0]
         choices = states[n, 1:]
         for a in range(slots.shape[1]):
             t = slots[step, a]
+            executed[n, a] = -1
+            executed_actions[n, a] = 0.0
             if t < 0:
                 continue
             wanted = choice_of(actions[n, a], sizes[t])
             if rule == CLIP:
                 wanted = nearest_legal(choices, t, wanted, sizes[t], limit, terms, tables, metric)
             choices[t] = wanted
+            executed[n, a] = wanted
+            executed_actions[n, a] = action_of(wanted, sizes[t])
         states[n, 0] = step + 1
         if rule == REPAIR and step + 1 == slots.shape[0]:
             repair(choices, reference, limit, terms, tables, metric)

@@ -21,7 +21,7 @@ def test_a_short_demo(tmp_path):
     )
     results = json.loads((out / "results.json").read_text())
     methods = [row["method"] for row in results["rows"]]
-    assert methods == ["uncompressed", "ddpg", "uniform", "random", "hill-climb", "evolution", "true optimum"]
+    assert methods == ["uncompressed", "ddpg", "ppo", "uniform", "random", "hill-climb", "evolution", "true optimum"]
     assert all(row["regret_points"] >= 0 for row in results["rows"] if row["regret_points"] is not None)
     assert all(row["measured_ms"] > 0 and 0.05 < row["test_accuracy"] <= 1 for row in results["rows"])
     assert results["onnx_largest_logit_difference"] < 1e-4

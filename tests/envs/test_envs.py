@@ -91,7 +91,9 @@ def test_subprocesses_spawned_by_sb3(env_id):
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     # the prefix makes the new process import the package, which registers the id
-    envs = make_vec_env(f"compress_gym:{env_id}", 2, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "spawn"})
+    envs = make_vec_env(
+        f"compress_gym:{env_id}", 2, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "spawn"}
+    )
     try:
         observations = envs.reset()
         assert observations.shape == (2, *envs.observation_space.shape)

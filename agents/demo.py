@@ -29,7 +29,8 @@ from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
 from compress_gym.data import load_dataset
-from compress_gym.devices.runtime import open_session, sample_us
+from compress_gym.devices import CALL, load_device
+from compress_gym.devices.runtime import open_session, operation_model, sample_us
 from compress_gym.problem import Problem
 from compress_gym.processor import processor_name
 from compress_gym.tasks import Task, get_task
@@ -37,6 +38,7 @@ from compress_gym.tasks import Task, get_task
 ENV = "ChannelPrune-v0"
 SETTINGS: dict[str, Any] = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
 LEARNERS = ("ddpg", "ppo")
+EMPTY_CALL = "empty call"
 ROUNDS, REPETITIONS = 20, 20
 
 
@@ -80,6 +82,10 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         "final_policies": final_policies,
         "predicted_on": problem.origin["device"],
         "measured_on": processor_name(),
+        "empty_call_us": {
+            "in_the_table": load_device(problem.origin["device"]).table[CALL].median_us,
+            "measured_here": 1000 * float(np.median(measured[EMPTY_CALL])),
+        },
         **_export_best(task, problem, best, folder),
         **provenance("python -m agents.demo", ["torch", "onnxruntime", "stable_baselines3"]),
     }
@@ -95,12 +101,13 @@ def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path)
     """Exports each row's network and measures its latency on this machine, interleaved in random order.
 
     Returns:
-        Row name to the milliseconds of each call.
+        Row name to the milliseconds of each call; the empty call is one more row.
     """
     live, shape, sessions = task.live(), task.network().input_shape, {}
     for name, scored in track(rows.items(), description="exporting networks"):
         module = live.compress(problem.decisions.encode(scored.strategy))
         sessions[name] = open_session(export_onnx(module, shape, folder / f"{name}.onnx").read_bytes())
+    sessions[EMPTY_CALL] = open_session(operation_model(CALL))
     samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
     for r in range(ROUNDS):
         for i in np.random.default_rng(r).permutation(len(sessions)):
@@ -114,6 +121,16 @@ def markdown(results: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(_HEADINGS) + " |", "|" + "---|" * len(_HEADINGS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in results["rows"]]
     return "\n".join(lines) + "\n"
+
+
+def speed_note(results: dict[str, Any]) -> str:
+    """Says how fast this machine was, since virtual machines are slowed down by their neighbours."""
+    call = results["empty_call_us"]
+    ratio = call["measured_here"] / call["in_the_table"]
+    return (
+        f"An empty call of the runtime took {call['measured_here']:.1f} us here, {call['in_the_table']:.1f} us when the "
+        f"table was measured: this machine was {ratio:.2f} times as slow."
+    )
 
 
 _HEADINGS = (
@@ -180,7 +197,7 @@ def main(evaluations: int, seed: int, out: Path | None) -> None:
     )
     click.echo(
         f"Predicted with the table of {results['predicted_on']}; measured on this machine: {results['measured_on']}.\n"
-        f"Where median and 10th percentile differ much, something else was running.\n"
+        f"{speed_note(results)}\n"
         f"Rows show the best evaluated strategy; the final policies: {policies}.\n"
         f"One seed of each: a demonstration, not a benchmark.\n"
         f"best.onnx ({results['best']}'s) agrees with torch to {results['onnx_largest_logit_difference']:.1e}.\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from agents.demo import markdown
+from agents.demo import markdown, speed_note
 from compress_gym.cards import write_atomically
 from compress_gym.commands import run_command
 
@@ -24,7 +24,8 @@ def demo_section() -> str:
     return (
         f"{BEGIN}\n{markdown(results)}\n"
         f"One seed of each, {evaluations} evaluations, {seconds:.0f} s in all. Predicted with the table of "
-        f"`{results['predicted_on']}`, measured on {results['measured_on']}.\n{END}"
+        f"`{results['predicted_on']}`, measured on {results['measured_on']}.\n"
+        f"{speed_note(results)}\n{END}"
     )
 
 

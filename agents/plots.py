@@ -39,7 +39,8 @@ def plot_pareto(problem: Problem, found: Mapping[str, Scored], path: Path) -> No
     strategies, accuracy = problem.enumerate()
     ratio = problem.costs(strategies)[problem.cost] / problem.baseline_costs[problem.cost]
     figure, axes = _figure()
-    axes.plot(ratio, accuracy, ",", color="#9ecae1", rasterized=True, label=f"all {len(ratio):,} strategies")
+    axes.plot(ratio, accuracy, ",", color="#9ecae1")
+    axes.plot([], [], "s", color="#9ecae1", label=f"all {len(ratio):,} strategies")
     x, y = front(ratio, accuracy)
     axes.plot(x, y, color="#08519c", drawstyle="steps-post", label="front")
     axes.axvline(problem.budget, color="black", linestyle="--", linewidth=1, label="budget")

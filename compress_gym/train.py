@@ -15,6 +15,7 @@ from rich.progress import track
 from torch import nn
 
 from compress_gym.cards import provenance, write_atomically, write_card
+from compress_gym.commands import run_command
 from compress_gym.compression.weights import save_weights
 from compress_gym.data import Split, load_dataset
 from compress_gym.networks.trace import trace_chain
@@ -130,4 +131,4 @@ def main(task: str, out: Path | None, seed: int, bf16: bool | None, epochs: int 
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "compress_gym.train")

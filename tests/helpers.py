@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.commands import run_command
 from compress_gym.costs import Term, pack
 from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.problem import Problem
@@ -33,6 +35,15 @@ def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
     cheapest = costs.min() / costs[-1]
     budget = cheapest + budget_slack * (1 - cheapest)
     return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings})
+
+
+def run_here(command, arguments, monkeypatch, capsys) -> tuple[int, str, str]:
+    """Runs a command as its `main` does, in this process (starting Python and torch takes seconds)."""
+    monkeypatch.setattr("sys.argv", ["command", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run_command(command, "command")
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
 
 
 seeds = st.integers(0, 2**32 - 1)

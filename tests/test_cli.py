@@ -6,32 +6,33 @@ import sys
 
 import pytest
 
+from compress_gym.cli import cli
 from compress_gym.devices import list_devices
 from compress_gym.tasks import list_tasks
+from tests.helpers import run_here
 
 
-def run(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "compress_gym.cli", *arguments], capture_output=True, text=True, cwd=cwd
-    )
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *arguments: run_here(cli, arguments, monkeypatch, capsys)
 
 
-def test_lists():
-    assert [row["task"] for row in json.loads(run("tasks", "--json").stdout)] == list_tasks()
-    assert [row["device"] for row in json.loads(run("devices", "--json").stdout)] == list_devices()
-    assert "digits-cnn" in run("tasks").stdout
+def test_lists(run):
+    assert [row["task"] for row in json.loads(run("tasks", "--json")[1])] == list_tasks()
+    assert [row["device"] for row in json.loads(run("devices", "--json")[1])] == list_devices()
+    assert "digits-cnn" in run("tasks")[1] and "xeon" in run("devices")[1]
 
 
-def test_describe():
-    described = json.loads(run("describe", "digits-cnn", "--json").stdout)
+def test_describe(run):
+    described = json.loads(run("describe", "digits-cnn", "--json")[1])
     assert described["strategies"] == 32768 and len(described["groups"]) == 5
-    assert "conv1.channels" in run("describe", "digits-cnn").stdout
+    assert "conv1.channels" in run("describe", "digits-cnn")[1]
 
 
 @pytest.mark.parametrize("name", list_devices())
-def test_a_devices_card(name):
-    assert json.loads(run("devices", name, "--json").stdout)["stated_error"]
-    assert "median_absolute_error" in run("devices", name).stdout
+def test_a_devices_card(run, name):
+    assert json.loads(run("devices", name, "--json")[1])["stated_error"]
+    assert "median_absolute_error" in run("devices", name)[1]
 
 
 @pytest.mark.parametrize(
@@ -45,25 +46,33 @@ def test_a_devices_card(name):
         (["taskss"], "No such command 'taskss'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, words, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+def test_bad_input_is_one_line_and_exit_code_2(run, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run(*arguments)
+    assert code == 2
+    (line,) = errors.strip().splitlines()
     assert words in line
+
+
+def test_the_installed_command():
+    done = subprocess.run([sys.executable, "-m", "compress_gym.cli", "describe", "x"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("compress-gym: error: task='x' is not known")
 
 
 @pytest.mark.parametrize(
     ("command", "file"),
     [("profile", "digits-cnn-onnxruntime-fp32.csv"), ("collect", "digits-cnn-measured/measured.npz")],
 )
-def test_finished_measurements_are_not_overwritten(command, file, tmp_path):
+def test_finished_measurements_are_not_overwritten(run, command, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("mine")
-    done = run(command, "digits-cnn", cwd=tmp_path)
-    assert done.returncode == 2 and "exists already" in done.stderr
+    code, _, errors = run(command, "digits-cnn")
+    assert code == 2 and "exists already" in errors
     assert (tmp_path / file).read_text() == "mine"
 
 
-def test_help_of_every_command():
-    for command in ([], ["tasks"], ["devices"], ["describe"], ["profile"], ["collect"]):
-        assert run(*command, "--help").returncode == 0
+@pytest.mark.parametrize("command", [[], ["tasks"], ["devices"], ["describe"], ["profile"], ["collect"]])
+def test_help_of_every_command(run, command):
+    code, shown, _ = run(*command, "--help")
+    assert code == 0 and "Usage" in shown

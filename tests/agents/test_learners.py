@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -18,8 +17,12 @@ from scipy import stats
 from agents.exploration import truncated_normal
 from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, build
+from agents.predict import main as predict_command
+from agents.search.__main__ import main as search_command
+from agents.train import main as train_command
 from agents.train import run_training
 from compress_gym.envs.channel_prune import ChannelPruneEnv
+from tests.helpers import run_here
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
@@ -90,30 +93,26 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("command", "arguments", "words"),
     [
-        (["agents.train", "--algo", "dqn"], "'dqn' is not one of"),
-        (["agents.train", "--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
-        (["agents.train", "--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
-        (["agents.train", "--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
-        (["agents.train", "--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
-        (["agents.train", "--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
-        (["agents.train", "--algo", "ddpg", "--episodes", "0"], "--episodes"),
-        (["agents.search", "--method", "greedy"], "'greedy' is not one of"),
-        (["agents.predict", "nowhere"], "nowhere holds no run"),
+        (train_command, ["--algo", "dqn"], "'dqn' is not one of"),
+        (train_command, ["--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
+        (train_command, ["--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
+        (train_command, ["--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
+        (train_command, ["--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
+        (train_command, ["--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
+        (train_command, ["--algo", "ddpg", "--episodes", "0"], "--episodes"),
+        (search_command, ["--method", "greedy"], "'greedy' is not one of"),
+        (predict_command, ["nowhere"], "nowhere holds no run"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, words, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+def test_bad_input_is_one_line_and_exit_code_2(command, arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run_here(command, arguments, monkeypatch, capsys)
+    assert code == 2
+    (line,) = errors.strip().splitlines()
     assert re.search(words, line), line
+    assert not list(tmp_path.rglob("config.yml"))
 
 
 @every_algorithm

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from compress_gym import train
+from compress_gym.processor import bf16_supported
+from compress_gym.tasks import get_task
+from tests.helpers import run_here
+
+
+def test_one_epoch_without_bf16_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
+    cards = []
+    for name in ("a", "b"):
+        arguments = ["digits-cnn", "--epochs", 1, "--no-bf16", "--out", tmp_path / name]
+        code, shown, _ = run_here(train.main, arguments, monkeypatch, capsys)
+        assert code == 0 and "validation" in shown
+        cards.append(json.loads((tmp_path / name / "weights.json").read_text()))
+    assert cards[0]["recipe"]["bf16"] is False and cards[0]["recipe"]["epochs"] == 1
+    assert cards[0]["sha256"] == cards[1]["sha256"]
+    assert 0.05 < cards[0]["test_accuracy"] < get_task("digits-cnn").weights_card()["test_accuracy"]
+
+
+def test_bf16_follows_the_processor_unless_told(tmp_path, monkeypatch, capsys):
+    used = []
+    monkeypatch.setattr(train, "train", lambda module, data, recipe, seed, bf16: used.append(bf16))
+    for flag in ([], ["--bf16"], ["--no-bf16"]):
+        arguments = ["digits-cnn", "--out", tmp_path / str(len(used)), *flag]
+        assert run_here(train.main, arguments, monkeypatch, capsys)[0] == 0
+    assert used == [bf16_supported(), True, False]
+
+
+def test_unknown_tasks_are_told(monkeypatch, capsys):
+    code, _, errors = run_here(train.main, ["digits"], monkeypatch, capsys)
+    assert code == 2 and "digits-cnn" in errors
+
+
+@pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
+def test_training_in_bf16(tmp_path, monkeypatch, capsys):
+    arguments = ["digits-cnn", "--epochs", 1, "--bf16", "--out", tmp_path]
+    assert run_here(train.main, arguments, monkeypatch, capsys)[0] == 0

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -149,6 +150,32 @@ class Run:
         from agents.plots import plot_curve
 
         plot_curve({self.config["method"]: self.scored}, self.folder / "curve.png")
+
+
+def run_config(
+    kind: str, method: str, env_id: str, settings: Mapping[str, Any], env: gym.Env, seed: int, evaluations: int
+) -> dict[str, Any]:
+    """Describes a run for its folder.
+
+    Args:
+        kind: `learner` or `search`.
+        method: Name of the algorithm or method.
+        env_id: Environment id.
+        settings: Arguments of the environment.
+        env: The environment itself, asked for its origin (task version, asset hash, device).
+        seed: Of everything random.
+        evaluations: The allowance.
+    """
+    _, info = env.reset(seed=seed)
+    return {
+        "method": method,
+        "kind": kind,
+        "env": env_id,
+        "environment": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
+        "origin": {k: v for k, v in info.items() if k != "baseline"},
+        "seed": seed,
+        "evaluations": evaluations,
+    }
 
 
 def read_config(folder: Path) -> dict[str, Any]:

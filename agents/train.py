@@ -10,7 +10,7 @@ import click
 from agents.commands import environment_options, make
 from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, build, policy_strategy, save_policy, train
-from agents.runs import Run, default_folder
+from agents.runs import Run, default_folder, run_config
 from compress_gym.commands import run_command
 
 
@@ -39,18 +39,8 @@ def run_training(
         an evaluation).
     """
     env = make(env_id, **settings)
-    _, info = env.reset(seed=seed)
-    info.pop("baseline")
-    config = {
-        "method": algorithm,
-        "kind": "learner",
-        "env": env_id,
-        "environment": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
-        "origin": info,
-        "seed": seed,
-        "evaluations": episodes,
-        "hyperparameters": hyperparameters,
-    }
+    config = run_config("learner", algorithm, env_id, settings, env, seed, episodes)
+    config["hyperparameters"] = hyperparameters
     with Run(folder, config) as run:
         model = build(algorithm, env, hyperparameters, seed, logs=folder / "tensorboard")
         try:

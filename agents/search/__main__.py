@@ -9,7 +9,7 @@ import click
 from rich.progress import Progress
 
 from agents.commands import environment_options, make
-from agents.runs import Run, default_folder
+from agents.runs import Run, default_folder, run_config
 from agents.search import METHODS, search
 from compress_gym.commands import run_command
 
@@ -17,17 +17,7 @@ from compress_gym.commands import run_command
 def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: int, seed: int, folder: Path) -> Run:
     """Runs a search into a run folder; the arguments are those of `agents.train.run_training`."""
     env = make(env_id, **settings)
-    _, info = env.reset(seed=seed)
-    info.pop("baseline")
-    config = {
-        "method": method,
-        "kind": "search",
-        "env": env_id,
-        "environment": {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()},
-        "origin": info,
-        "seed": seed,
-        "evaluations": evaluations,
-    }
+    config = run_config("search", method, env_id, settings, env, seed, evaluations)
     problem = env.unwrapped.problem  # type: ignore[attr-defined]
     with Run(folder, config) as run, Progress() as progress:
         bar = progress.add_task(f"searching {method}", total=evaluations)

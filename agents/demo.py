@@ -7,6 +7,7 @@ searches the same allowance, measures what each found on this machine, and expor
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
             "measured_here": 1000 * float(np.median(measured[EMPTY_CALL])),
         },
         **_export_best(task, problem, best, folder),
-        **provenance("python -m agents.demo", ["torch", "onnxruntime", "stable_baselines3"]),
+        **provenance(" ".join(["python -m agents.demo", *sys.argv[1:]]), ["torch", "onnxruntime", "stable_baselines3"]),
     }
     plot_curve({name: run.scored for name, run in runs.items()}, folder / "curve.png", optimum.reward)
     plot_pareto(problem, best, folder / "pareto.png")

@@ -12,7 +12,7 @@ from torch import nn
 
 
 class TruncatedNormalExploration(OffPolicyAlgorithm):
-    """Replaces additive, clipped noise by AMC's truncated normal distribution (its section 4, "Exploration").
+    """Replaces additive, clipped noise by AMC's truncated normal distribution around the policy's action.
 
     Clipped noise piles actions up at the bounds; a truncated normal does not. Mixed into DDPG and TD3.
     """

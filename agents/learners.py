@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch
 from rich.progress import Progress
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -18,6 +17,7 @@ from agents.runs import Run, Scored
 from compress_gym.compression.weights import load_weights, save_weights
 from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+from compress_gym.processor import one_thread
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ddpg": TruncatedNormalDDPG,
@@ -54,16 +54,20 @@ def build(
         arguments["learning_starts"] = episodes * len(problem.steps)
         if algorithm == "sac":
             del arguments["warmup_episodes"]
-    return ALGORITHMS[algorithm](
-        "MlpPolicy", env, seed=seed, device="cpu", verbose=0, tensorboard_log=str(logs) if logs else None, **arguments
-    )
+    tensorboard = str(logs) if logs else None
+    try:
+        return ALGORITHMS[algorithm](
+            "MlpPolicy", env, seed=seed, device="cpu", verbose=0, tensorboard_log=tensorboard, **arguments
+        )
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"hyper-parameters of {algorithm!r} do not fit: {error}") from error
 
 
 def train(model: BaseAlgorithm, run: Run, episodes: int) -> None:
     """Trains until that many episodes are scored, recording each in the run."""
     steps = episodes * len(_problem(model).steps)
-    torch.set_num_threads(1)  # the networks are small: more threads only wait for each other
-    with Progress() as progress:
+    # One thread: the networks are small, more threads only wait for each other.
+    with one_thread(), Progress() as progress:
         bar = progress.add_task(f"training {run.config['method']}", total=episodes)
         callback = _Record(run, episodes, lambda: progress.advance(bar))
         model.learn(steps + 10_000, callback=callback, log_interval=10, tb_log_name="learner")
@@ -105,18 +109,19 @@ class _Record(BaseCallback):
         self._run, self._episodes, self._advance = run, episodes, advance
 
     def _on_training_start(self) -> None:
-        self._costs = _problem(self.model).cost_terms.metrics
+        self._problem = _problem(self.model)
 
     def _on_step(self) -> bool:
-        for info, done, reward in zip(self.locals["infos"], self.locals["dones"], self.locals["rewards"], strict=True):
+        for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
             if not done:
                 continue
-            self._run.add(Scored.from_info(info, reward, self._costs))
+            scored = Scored.from_info(info, self._problem)
+            self._run.add(scored)
             self._advance()
             best = self._run.best
             self.logger.record("compress/accuracy", info["accuracy"])
             self.logger.record("compress/cost_ratio", info["cost_ratio"])
-            self.logger.record("compress/reward", float(reward))
+            self.logger.record("compress/reward", scored.reward)
             if best is not None:
                 self.logger.record("compress/best_reward", best.reward)
                 self.logger.record("compress/best_accuracy", best.accuracy)

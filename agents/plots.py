@@ -19,7 +19,7 @@ def plot_curve(runs: Mapping[str, Sequence[Scored]], path: Path, optimum: float 
     """Draws the best reward so far over evaluations, one line a run; a single run shows its evaluations too."""
     figure, axes = _figure()
     for color, (name, scored) in enumerate(runs.items()):
-        rewards = np.array([s.reward if s.feasible else -np.inf for s in scored])
+        rewards = np.array([s.reward for s in scored])
         x = np.arange(1, len(rewards) + 1)
         if len(runs) == 1:
             axes.plot(x, rewards, ".", color="#bbbbbb", markersize=3, label="each evaluation")

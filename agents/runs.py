@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from compress_gym.cards import write_atomically
 from compress_gym.problem import Evaluation, Problem
+from compress_gym.rewards import Outcome
 
 PACKAGES = ("compress_gym", "gymnasium", "stable_baselines3", "torch", "numpy", "numba")
 
@@ -55,10 +56,12 @@ class Scored:
     costs: Mapping[str, float]
 
     @classmethod
-    def from_info(cls, info: Mapping[str, Any], reward: float, cost_names: tuple[str, ...]) -> Scored:
-        """Builds one from the last step's info."""
-        costs = {name: float(info[name]) for name in cost_names}
-        return cls(info["strategy"], info["accuracy"], float(reward), info["cost_ratio"], info["feasible"], costs)
+    def from_info(cls, info: Mapping[str, Any], problem: Problem) -> Scored:
+        """Builds one from the last step's info; the reward is computed again, since learners see it rounded."""
+        costs = {name: float(info[name]) for name in problem.cost_terms.metrics}
+        outcome = Outcome(info["accuracy"], info["baseline_accuracy"], info["cost_ratio"], float(problem.budget), costs)
+        reward = float(problem.reward_spec.function(outcome))
+        return cls(info["strategy"], info["accuracy"], reward, info["cost_ratio"], info["feasible"], costs)
 
     @classmethod
     def of(cls, problem: Problem, strategies: NDArray[np.int64], result: Evaluation) -> list[Scored]:
@@ -84,12 +87,15 @@ class Run:
         folder: The folder.
         scored: Every evaluation so far.
         seconds: When each was scored, from the start.
+        best: The evaluation with the highest reward, the earliest of equals; feasible ones only, unless the run has no
+            budget rule and the reward alone speaks.
     """
 
     folder: Path
     config: dict[str, Any]
     scored: list[Scored] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    best: Scored | None = None
 
     def __post_init__(self) -> None:
         """Creates the folder; one that holds a run already is refused."""
@@ -104,12 +110,6 @@ class Run:
         self._writer = csv.writer(self._file)
         self._started = time.perf_counter()
 
-    @property
-    def best(self) -> Scored | None:
-        """The feasible evaluation with the highest reward, the earliest of equals."""
-        feasible = [s for s in self.scored if s.feasible]
-        return max(feasible, key=lambda s: s.reward) if feasible else None
-
     def add(self, scored: Scored) -> None:
         """Records one evaluation."""
         if not self.scored:
@@ -118,6 +118,9 @@ class Run:
                 + list(scored.strategy)
             )
         self.scored.append(scored)
+        counts = scored.feasible or self.config["environment"].get("budget_rule") == "none"
+        if counts and (self.best is None or scored.reward > self.best.reward):
+            self.best = scored
         self.seconds.append(time.perf_counter() - self._started)
         self._writer.writerow(
             [len(self.scored), f"{self.seconds[-1]:.3f}", scored.reward, scored.accuracy, scored.cost_ratio]
@@ -187,8 +190,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yml"
     if not path.exists():
         raise ValueError(f"{folder} holds no run: config.yml is missing")
-    config: dict[str, Any] = yaml.safe_load(path.read_text())
-    return config
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not readable as YAML") from error
+    missing = [key for key in ("method", "kind", "env", "environment", "origin") if key not in (config or {})]
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; the file is damaged or from another version")
+    checked: dict[str, Any] = config
+    return checked
 
 
 def default_folder(method: str, env: str, task: str, seed: int) -> Path:

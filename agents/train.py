@@ -41,8 +41,8 @@ def run_training(
     env = make(env_id, **settings)
     config = run_config("learner", algorithm, env_id, settings, env, seed, episodes)
     config["hyperparameters"] = hyperparameters
+    model = build(algorithm, env, hyperparameters, seed, logs=folder / "tensorboard")
     with Run(folder, config) as run:
-        model = build(algorithm, env, hyperparameters, seed, logs=folder / "tensorboard")
         try:
             train(model, run, episodes)
         finally:

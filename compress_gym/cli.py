@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from compress_gym.cards import card_path
 from compress_gym.commands import run_command
 from compress_gym.devices import list_devices, load_device
 from compress_gym.tasks import get_task, list_tasks
@@ -128,7 +129,7 @@ def profile(
     path = out or Path(f"{task}-{runtime}-{precision}.csv")
     if path.suffix != ".csv":
         raise ValueError(f"--out {path} must end in .csv")
-    if path.exists():
+    if path.exists() and card_path(path).exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
     plan = Plan(task, runtime, precision, threads, rounds, repetitions)
     device = run(get_task(task), plan, path, _command())
@@ -150,7 +151,7 @@ def collect(task: str, out: Path | None, workers: int) -> None:
     from compress_gym.accuracy.collect import collect as run
 
     chosen, folder = get_task(task), out or Path(f"{task}-measured")
-    if (folder / "measured.npz").exists():
+    if (folder / "measured.npz").exists() and card_path(folder / "measured.npz").exists():
         raise ValueError(f"{folder / 'measured.npz'} exists already; remove it or choose another --out")
     click.echo(f"written to {run(chosen, folder, workers, _command())}")
 

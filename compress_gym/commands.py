@@ -14,6 +14,8 @@ def run_command(command: click.Command, name: str) -> NoReturn:
         code = command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         _fail(name, error.format_message())
+    except OSError as error:
+        _fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (ValueError, KeyError, ImportError) as error:
         _fail(name, str(error.args[0]) if error.args else repr(error))
     except (click.Abort, KeyboardInterrupt):

@@ -13,6 +13,8 @@ from compress_gym.networks import Network
 
 KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
 MAX_VALUES = 16
+# Spaces up to this size are enumerated: measured exhaustively, and searched exactly for the cheapest strategy.
+ENUMERABLE = 200_000
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,13 @@ class DecisionSpace:
             )
         return choices
 
+    def check_one(self, strategy: ArrayLike) -> NDArray[np.int64]:
+        """Checks one strategy and returns it as int64 `[T]`; several are refused."""
+        rows = self.check(strategy)
+        if len(rows) != 1:
+            raise ValueError(f"expected one strategy [{len(self)}], got {len(rows)}")
+        return rows[0]
+
     def index(self, strategies: ArrayLike) -> NDArray[np.int64]:
         """Numbers strategies: int64 `[N]` in `0 ... count - 1`, the row order of `enumerate`."""
         return self.check(strategies) @ self.strides
@@ -117,8 +126,8 @@ class DecisionSpace:
         return rows[:, None] // self.strides % self.sizes
 
     def describe(self, strategy: ArrayLike) -> dict[str, int]:
-        """Returns decision name to value."""
-        row = self.check(strategy)[0]
+        """Returns decision name to value of one strategy `[T]`."""
+        row = self.check_one(strategy)
         return {d.name: d.values[c] for d, c in zip(self.decisions, row, strict=True)}
 
     def encode(self, values: Mapping[str, int]) -> NDArray[np.int64]:

@@ -32,7 +32,8 @@ SHAPE_NAMES = (
     "input_pixels",
     "parameters",
 )
-SHARE_NAMES = ("share_of_macs", "share_of_params", "share_of_bounded_cost")
+SHARES = ("macs", "params", "size_bytes", "bops", "latency_ms", "energy_mj")
+SHARE_NAMES = (*(f"share_of_{cost}" for cost in SHARES), "share_of_bounded_cost")
 DEVICE_NAMES = ("device_is_cpu", "device_is_gpu", "device_is_accelerator", "device_throughput")
 DYNAMIC_NAMES = ("spent", "least_total", "most_total", "budget")
 
@@ -107,7 +108,7 @@ def static_features(
         made = {decisions.decisions[t].kind for t in step}
         decided = [float(kind in made) for kind in kinds] if len(kinds) > 1 else []
         values = _log(len(decisions.decisions[first].values), VALUES_AT_1)
-        shares = [_share(terms, metric, first, baseline) for metric in ("macs", "params", bounded)]
+        shares = [_share(terms, metric, first, baseline) for metric in (*SHARES, bounded)]
         row[1 : len(names) - len(device)] = [*shapes[first], *decided, values, *shares]
     return rows
 
@@ -119,7 +120,7 @@ def kinds_of(decisions: DecisionSpace) -> tuple[str, ...]:
 
 
 def _layer_row(layer: Layer) -> list[float]:
-    weights = layer.out_channels * (layer.in_channels // layer.groups) * layer.kernel**2
+    weights = layer.weights(layer.in_channels, layer.out_channels)
     return [
         *(float(layer.kind == kind) for kind in LAYER_KINDS),
         _log(layer.in_channels, CHANNELS_AT_1),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from compress_gym import budgets
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.costs import CostTerms, Term, pack
-from compress_gym.decisions import DecisionSpace, from_lists
+from compress_gym.decisions import ENUMERABLE, DecisionSpace, from_lists
 from compress_gym.errors import unknown_name
 from compress_gym.observations import DEVICE_NAMES, no_shape_features
 from compress_gym.rewards import Outcome, Reward, RewardFunction, get_reward
 
-ENUMERABLE = 200_000
+# Keys of the last step's info: a cost of that name would be overwritten.
+RESERVED = frozenset(
+    "choice executed_action accuracy baseline_accuracy strategy cost_ratio feasible accuracy_source".split()
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Evaluation:
     reward: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A compression problem. Strategies are integer arrays `[N, T]` of choices.
 
@@ -85,9 +89,12 @@ class Problem:
             )
         if self.reward_spec.name == "amc-macs" and "macs" not in metrics:
             raise ValueError("reward='amc-macs' needs the cost 'macs', which this problem does not have")
-        budget = self.budget
-        if not (isinstance(budget, (int, float)) and math.isfinite(budget) and 0 < budget <= 1):
-            raise ValueError(f"budget={budget!r} must be above 0 and at most 1 (a fraction of the uncompressed cost)")
+        reserved = sorted(RESERVED & set(metrics))
+        if reserved:
+            raise ValueError(f"costs={reserved} have names that the info uses for something else; rename them")
+        _check_budget(self.budget)
+        if self.baseline_costs[self.cost] <= 0:
+            raise ValueError(f"cost={self.cost!r} is 0 for the uncompressed network, so no fraction of it can be kept")
         if not self.steps:
             object.__setattr__(self, "steps", tuple((t,) for t in range(len(self.decisions))))
         if [t for step in self.steps for t in step] != list(range(len(self.decisions))):
@@ -96,12 +103,8 @@ class Problem:
             object.__setattr__(self, "shapes", no_shape_features(self.decisions))
         if self.device_features is None:
             object.__setattr__(self, "device_features", np.zeros(len(DEVICE_NAMES), dtype=np.float32))
-        if self.budget_rule != "none" and self.cost_limit < self._reference_cost:
-            ratio = self._reference_cost / self.baseline_costs[self.cost]
-            raise ValueError(
-                f"budget={budget} is below the cheapest strategy, which costs {ratio:.4f} of the uncompressed "
-                f"{self.cost}; use budget={math.ceil(ratio * 10000) / 10000} or more"
-            )
+        if self.budget_rule != "none":
+            self.limit_of(self.budget)
 
     @classmethod
     def from_table(
@@ -139,6 +142,9 @@ class Problem:
         if not costs:
             raise ValueError("costs={} must name at least one cost, for instance {'latency_ms': [...]}")
         columns = [_column(f"costs[{name!r}]", values, space.count) for name, values in costs.items()]
+        for name, column in zip(costs, columns, strict=True):
+            if (column <= 0).any():
+                raise ValueError(f"costs[{name!r}] holds a cost of 0; costs must be positive")
         table = np.empty((space.count, len(columns)))
         table[rows] = np.stack(columns, axis=1)
         accuracy = np.empty(space.count)
@@ -165,11 +171,25 @@ class Problem:
     @cached_property
     def cost_limit(self) -> float:
         """The budget in the unit of the bounded cost, tolerance (1e-6, relative) included."""
-        return self.limit_of(self.budget)
+        return float(self.budget) * self.baseline_costs[self.cost] * (1 + budgets.TOLERANCE)
 
-    def limit_of(self, budget: float) -> float:
-        """Returns a budget in the unit of the bounded cost, tolerance included."""
-        return budget * self.baseline_costs[self.cost] * (1 + budgets.TOLERANCE)
+    def limit_of(self, budget: float | None) -> float:
+        """Returns a budget (default: the problem's) in the unit of the bounded cost, tolerance included.
+
+        Raises:
+            ValueError: The budget is no fraction of 1, or below the cheapest strategy known.
+        """
+        given = self.budget if budget is None else budget
+        _check_budget(given)
+        baseline = self.baseline_costs[self.cost]
+        limit = float(given) * baseline * (1 + budgets.TOLERANCE)
+        cheapest = float(self.costs(self.reference)[self.cost][0])
+        if limit < cheapest:
+            raise ValueError(
+                f"budget={given} is below the cheapest strategy, which costs {cheapest / baseline:.4f} of the "
+                f"uncompressed {self.cost}; use budget={math.ceil(cheapest / baseline * 10000) / 10000} or more"
+            )
+        return limit
 
     @cached_property
     def metric(self) -> int:
@@ -183,10 +203,6 @@ class Problem:
             costs = self.costs(self.decisions.enumerate())[self.cost]
             return self.decisions.enumerate(int(costs.argmin()), int(costs.argmin()) + 1)[0]
         return budgets.cheapest(self.decisions.sizes, self.cost_terms.terms, self.cost_terms.tables, self.metric)
-
-    @cached_property
-    def _reference_cost(self) -> float:
-        return float(self.costs(self.reference)[self.cost][0])
 
     def costs(self, strategies: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Returns cost name to costs, float64 `[N]`."""
@@ -248,7 +264,7 @@ class Problem:
         Returns:
             Choices `[T]`; the cheapest strategy if no uniform one fits.
         """
-        limit = self.cost_limit if budget is None else self.limit_of(budget)
+        limit = self.limit_of(budget)
         highest = self.decisions.sizes - 1
         levels = np.unique(np.concatenate([np.arange(n + 1) / max(n, 1) for n in highest]))
         candidates = np.floor(levels[:, None] * highest + 1e-9).astype(np.int64)
@@ -279,14 +295,11 @@ class Problem:
             budget: Fraction of the uncompressed cost; default: the problem's.
 
         Raises:
-            ValueError: The space was not enumerated, or no strategy fits the budget.
+            ValueError: The space was not enumerated, or the budget is illegal.
         """
         strategies, accuracy = self.enumerate()
         costs = self.costs(strategies)[self.cost]
-        limit = self.cost_limit if budget is None else self.limit_of(budget)
-        feasible = np.flatnonzero(costs <= limit)
-        if not len(feasible):
-            raise ValueError(f"budget={budget}: no strategy is that cheap")
+        feasible = np.flatnonzero(costs <= self.limit_of(budget))
         best = feasible[np.lexsort((costs[feasible], -accuracy[feasible]))[0]]
         return strategies[best]
 
@@ -295,6 +308,11 @@ class Problem:
         strategies, _ = self.enumerate()
         fitting = strategies[self.costs(strategies)[self.cost] <= self.cost_limit]
         return int((self.within_budget(fitting) != fitting).any(axis=1).sum())
+
+
+def _check_budget(budget: object) -> None:
+    if not (isinstance(budget, Real) and math.isfinite(budget) and 0 < float(budget) <= 1):
+        raise ValueError(f"budget={budget!r} must be above 0 and at most 1 (a fraction of the uncompressed cost)")
 
 
 def _column(name: str, values: ArrayLike, count: int) -> NDArray[np.float64]:

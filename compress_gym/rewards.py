@@ -41,17 +41,17 @@ class Reward:
 
 
 def accuracy(outcome: Outcome) -> float:
-    """Accuracy alone, under a hard budget (AMC, section 3.4, "resource-constrained compression")."""
+    """Accuracy alone, under a hard budget (AMC, "resource-constrained compression")."""
     return outcome.accuracy
 
 
 def amc_macs(outcome: Outcome) -> float:
-    """-error x ln(MACs) (AMC, section 3.4, R_FLOPs)."""
+    """-error x ln(MACs) (AMC, "accuracy-guaranteed compression", R_FLOPs)."""
     return -(1.0 - outcome.accuracy) * math.log(outcome.costs["macs"])
 
 
 def haq(outcome: Outcome) -> float:
-    """Lambda x (accuracy - baseline accuracy), lambda = 0.1 for percents, 10 for fractions (HAQ, eq. 4)."""
+    """Lambda x (accuracy - baseline accuracy), lambda = 0.1 for percents, 10 for fractions (HAQ, "reward function")."""
     return 10.0 * (outcome.accuracy - outcome.baseline_accuracy)
 
 

@@ -54,8 +54,16 @@ class Task:
         return self.assets / self.name
 
     def network(self) -> Network:
-        """Reads the network's description (no torch needed)."""
-        return Network.from_json(read_json(self.folder / "network.json"))
+        """Reads the network's description (no torch needed).
+
+        Raises:
+            AssetError: The description is damaged, or is not the one the weights were trained with.
+        """
+        path = self.folder / "network.json"
+        description, card = read_json(path), read_json(self.folder / "weights.json")
+        if card.get("network_sha256") != sha256(path):
+            raise AssetError(f"{path}: the checksum differs from the one on weights.json; the file was changed")
+        return Network.from_json(description)
 
     def channel_decisions(self) -> DecisionSpace:
         """Returns the decisions of `ChannelPrune`."""
@@ -102,17 +110,33 @@ class Task:
         )
 
     def measured(self) -> MeasuredAccuracy:
-        """Reads the measured table."""
+        """Reads the measured table.
+
+        Raises:
+            AssetError: The table is damaged, or was measured with other weights or another recovery.
+        """
         from compress_gym.accuracy.measured import MeasuredAccuracy
 
-        return MeasuredAccuracy.load(self.folder / "measured.npz", self.channel_decisions())
+        path = self.folder / "measured.npz"
+        card = read_card(path)
+        expected = {
+            "task_version": self.version,
+            "weights_sha256": sha256(self.folder / "weights.safetensors"),
+            "recovery": self.recovery,
+            "calibration_images": self.calibration_images,
+        }
+        for key, value in expected.items():
+            if card.get(key) != value:
+                raise AssetError(
+                    f"{path}: measured with {key}={card.get(key)!r}, the task has {value!r}; measure it again with: "
+                    f"compress-gym collect {self.name}"
+                )
+        return MeasuredAccuracy.load(path, self.channel_decisions())
 
     def asset_hash(self) -> str:
-        """Returns one hash over all of the task's assets, 16 hex digits."""
-        names = sorted(p for p in self.folder.iterdir() if p.suffix in (".safetensors", ".npz", ".json"))
-        if not names:
-            raise AssetError(f"{self.folder}: no assets; reinstall compress_gym")
-        lines = "\n".join(f"{p.name} {sha256(p)}" for p in names)
+        """Returns one hash over the network, the weights and what was measured, 16 hex digits."""
+        assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *self.folder.glob("*.npz")]
+        lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted(assets))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def weights_card(self) -> dict[str, object]:

@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 from torch import nn
 
-from compress_gym.cards import provenance, write_atomically, write_card
+from compress_gym.cards import provenance, sha256, write_atomically, write_card
 from compress_gym.commands import run_command
 from compress_gym.compression.weights import save_weights
 from compress_gym.data import Split, load_dataset
@@ -86,7 +86,7 @@ def accuracy(module: nn.Module, data: Split) -> float:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets].")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where the processor has it]")
-@click.option("--epochs", type=int, help="Train for another number of epochs than the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="Train for another number of epochs than the recipe's.")
 def main(task: str, out: Path | None, seed: int, bf16: bool | None, epochs: int | None) -> None:
     """Trains TASK's network on its training images and writes weights, card and network description."""
     chosen, recipe = get_task(task), RECIPES[task]
@@ -107,6 +107,7 @@ def main(task: str, out: Path | None, seed: int, bf16: bool | None, epochs: int 
     save_weights(module, weights)
     card = {
         "what": f"weights of task {task}, trained on the training split of data set {chosen.dataset!r}",
+        "network_sha256": sha256(folder / "network.json"),
         "parameters": sum(p.numel() for p in module.parameters()),
         "train_images": len(data.train.labels),
         "validation_images": len(data.validation.labels),

@@ -21,6 +21,11 @@ TINY = "tests.tiny_net:TinyNet"
 
 def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
     """A problem with random decisions and random, not monotone cost terms; always solvable."""
+    return random_terms(seed, budget_slack, **settings)[0]
+
+
+def random_terms(seed: int, budget_slack: float = 0.3, **settings) -> tuple[Problem, list[Term]]:
+    """The same, with the cost terms it was packed from."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 6))
     sizes = rng.integers(1, 7, size=count)
@@ -34,7 +39,7 @@ def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
     costs = packed.evaluate(space.enumerate())[:, 0]
     cheapest = costs.min() / costs[-1]
     budget = cheapest + budget_slack * (1 - cheapest)
-    return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings})
+    return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings}), terms
 
 
 def run_here(command, arguments, monkeypatch, capsys) -> tuple[int, str, str]:
@@ -53,7 +58,7 @@ def write_tiny_task(folder: Path) -> Task:
     """A task of two convolutions and nine strategies with untrained weights, for tests of measurements."""
     import torch
 
-    from compress_gym.cards import write_card
+    from compress_gym.cards import sha256, write_card
     from compress_gym.compression.weights import save_weights
     from compress_gym.networks.trace import trace_chain
 
@@ -72,7 +77,8 @@ def write_tiny_task(folder: Path) -> Task:
     module = task.untrained_module()
     task.folder.mkdir(parents=True)
     network = trace_chain(module, (1, 16, 16), "tiny")
-    (task.folder / "network.json").write_text(json.dumps(network.to_json()))
+    description = task.folder / "network.json"
+    description.write_text(json.dumps(network.to_json()))
     save_weights(module, task.folder / "weights.safetensors")
-    write_card(task.folder / "weights.safetensors", {})
+    write_card(task.folder / "weights.safetensors", {"network_sha256": sha256(description)})
     return task

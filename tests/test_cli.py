@@ -67,6 +67,7 @@ def test_finished_measurements_are_not_overwritten(run, command, file, tmp_path,
     monkeypatch.chdir(tmp_path)
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("mine")
+    (tmp_path / file).with_suffix(".json").write_text("{}")
     code, _, errors = run(command, "digits-cnn")
     assert code == 2 and "exists already" in errors
     assert (tmp_path / file).read_text() == "mine"

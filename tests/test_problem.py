@@ -85,6 +85,8 @@ def test_a_table_of_eight_decisions():
         ({"accuracies": ACCURACIES * 100}, "not within 0 and 1"),
         ({"accuracies": [math.nan] * 6}, "accuracies.*non-finite"),
         ({"costs": {}}, "at least one cost"),
+        ({"costs": {"latency_ms": [0.0, 1, 1, 1, 1, 1]}}, "a cost of 0"),
+        ({"costs": {"accuracy": [1.0] * 6}}, r"costs=\['accuracy'\] have names"),
         ({"costs": {"latency_ms": [-1.0] * 6}}, r"costs\['latency_ms'\] holds a negative"),
         ({"budget": 0}, "budget=0 must be above 0"),
         ({"budget": 1.01}, "budget=1.01 must be above 0 and at most 1"),
@@ -129,6 +131,24 @@ def test_no_optimum_without_a_table():
 
 
 OUTCOME = Outcome(accuracy=0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6})
+
+
+@pytest.mark.parametrize("budget", [0, 1e-9, math.nan, 50, "half"])
+def test_budgets_of_questions_are_checked(budget):
+    for ask in (table().uniform, table().optimum):
+        with pytest.raises(ValueError, match="budget="):
+            ask(budget)
+
+
+def test_any_real_number_is_a_budget():
+    assert (
+        table(budget=np.float32(0.5)).optimum().tolist() == table().optimum().tolist() == table().optimum(0.5).tolist()
+    )
+
+
+def test_only_one_strategy_is_described():
+    with pytest.raises(ValueError, match="expected one strategy"):
+        table().describe(STRATEGIES)
 
 
 @pytest.mark.parametrize(

@@ -115,14 +115,14 @@ def test_tables_of_another_shape_are_named(broken, change, words):
     with np.load(path) as file:
         content = dict(file)
     np.savez(path, **{**content, **change})
-    write_card(path, {})
+    write_card(path, json.loads(path.with_suffix(".json").read_text()))
     with pytest.raises(AssetError, match=words):
         broken.measured()
 
 
 @every_task
 def test_the_table_is_neither_degenerate_nor_saturated(name):
-    """Facts of the card: random strategies near half the MACs are far from the best of them."""
+    """Strategies differ, the uncompressed one is about as good as the network, and most are far from the best."""
     task = get_task(name)
     measured = task.measured()
     assert len(np.unique(measured.table)) > 100
@@ -130,8 +130,28 @@ def test_the_table_is_neither_degenerate_nor_saturated(name):
     assert measured.table.mean() < measured.table.max() - 0.1
 
 
-def test_the_hash_covers_every_asset(broken):
+@pytest.mark.parametrize("name", ["network.json", "weights.safetensors", "measured.npz"])
+def test_the_hash_covers_every_asset_and_no_card(broken, name):
     before = broken.asset_hash()
     assert before == get_task("digits-cnn").asset_hash()
-    (broken.folder / "network.json").write_text((broken.folder / "network.json").read_text() + " ")
+    (broken.folder / "difficulty.json").write_text("{}")
+    assert broken.asset_hash() == before
+    (broken.folder / name).write_bytes((broken.folder / name).read_bytes() + b" ")
     assert broken.asset_hash() != before
+
+
+def test_a_changed_description_is_named(broken):
+    path = broken.folder / "network.json"
+    path.write_text(path.read_text().replace('"kernel": 3', '"kernel": 5', 1))
+    with pytest.raises(AssetError, match="network.json: the checksum differs"):
+        broken.network()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("weights_sha256", "0"), ("recovery", "none"), ("calibration_images", 1), ("task_version", 0)]
+)
+def test_a_table_of_other_weights_or_recovery_is_named(broken, key, value):
+    path = broken.folder / "measured.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(AssetError, match=f"measured with {key}=.*compress-gym collect digits-cnn"):
+        broken.measured()

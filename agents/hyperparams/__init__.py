@@ -31,5 +31,13 @@ def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, An
             raise ValueError(f"hyper-parameter {change!r} must have the form name=value")
         if name not in settings:
             raise unknown_name("hyper-parameter", name, settings)
-        changed[name] = yaml.safe_load(value)
+        try:
+            changed[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"hyper-parameter {change!r}: the value is not readable as YAML") from error
+        expected = (int, float) if isinstance(settings[name], float) else (type(settings[name]),)
+        if not isinstance(changed[name], expected):
+            raise ValueError(
+                f"hyper-parameter {change!r}: expected {expected[-1].__name__}, got {type(changed[name]).__name__}"
+            )
     return changed

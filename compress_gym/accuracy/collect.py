@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.measured import save
 from compress_gym.cards import provenance, sha256, write_card
+from compress_gym.decisions import ENUMERABLE
 from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
 from compress_gym.tasks import Task
 
 SHARD = 128
-ENUMERABLE = 200_000
 _evaluator: LiveAccuracy | None = None
 
 
@@ -43,7 +43,7 @@ def collect(task: Task, out: Path, workers: int, command: str) -> Path:
         raise ValueError(f"task={task.name!r} has {decisions.count} strategies; at most {ENUMERABLE} are enumerated")
     evaluator = task.live()
     shards = out / "shards"
-    claim(shards, _identity(task, evaluator))
+    claim(shards, {**_identity(task, evaluator), **_environment()})
     starts = range(0, decisions.count, SHARD)
     pieces = [(start, min(start + SHARD, decisions.count)) for start in starts]
     missing = [piece for piece in pieces if not _shard(shards, piece[0]).exists()]
@@ -70,7 +70,7 @@ def collect(task: Task, out: Path, workers: int, command: str) -> Path:
         "statistic": "correctly classified validation images; each strategy scored once (the score is deterministic)",
         "stated_error": {
             "same_machine": "0 images",
-            "other_machine": "at most 2 images",
+            "other_machine": "2 images are allowed by the test",
             "sampling": "standard error of an accuracy a is sqrt(a(1-a)/images)",
         },
         "seconds_of_last_run": round(seconds, 1),
@@ -92,6 +92,12 @@ def _identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
         "calibration_digest": evaluator.calibration_digest,
         "validation_images": evaluator.images,
     }
+
+
+def _environment() -> dict[str, Any]:
+    """What scores may depend on besides: shards of two machines or versions make no table."""
+    made = provenance("", ["torch", "numpy"])
+    return {"hardware": made["hardware"], "versions": made["versions"]}
 
 
 def _shard(shards: Path, start: int) -> Path:

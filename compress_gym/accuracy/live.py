@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
-from compress_gym.compression.recovery import RECOVERIES, batch_norms
+from compress_gym.compression.recovery import RECOVERIES, require_batch_norms
 from compress_gym.data import Dataset, Split
 from compress_gym.decisions import DecisionSpace
 from compress_gym.errors import unknown_name
@@ -64,10 +64,8 @@ class LiveAccuracy:
             raise unknown_name("recovery", recovery, RECOVERIES)
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
-        if recovery == "adaptive-bn" and not batch_norms(module):
-            raise ValueError(
-                "recovery='adaptive-bn' needs a network with batch norm; this one has none (use recovery='none')"
-            )
+        if recovery == "adaptive-bn":
+            require_batch_norms(module)
         if bf16 and not bf16_supported():
             raise ValueError("bf16=True, but this processor does not multiply bfloat16; use bf16=False")
         self.recovery, self.bf16 = recovery, bf16
@@ -91,7 +89,7 @@ class LiveAccuracy:
 
     def compress(self, strategy: ArrayLike) -> nn.Module:
         """Returns the compressed, recovered model in evaluation mode."""
-        row = self.decisions.check(strategy)[0]
+        row = self.decisions.check_one(strategy)
         counts = {d.subject: d.values[c] for d, c in zip(self.decisions.decisions, row, strict=True)}
         kept = kept_channels(self._ranking, counts)
         small = remove_channels(self._module, self._network, kept)

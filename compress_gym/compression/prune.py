@@ -14,7 +14,7 @@ from compress_gym.networks import Network
 def channel_ranking(module: nn.Module, network: Network) -> dict[str, torch.Tensor]:
     """Ranks the channels of every group by the sum of absolute weights that read them.
 
-    AMC's criterion (its section 3.3, "Sum |W| per input channel"). Ties go to the lower index.
+    The criterion of AMC's release: the sum of |W| per input channel. Ties go to the lower index.
 
     Returns:
         Group name to channel indices, most important first, int64 `[channels]`.

@@ -1,7 +1,7 @@
 """What is done to a compressed network before it is scored.
 
 `none` leaves it as it is. `adaptive-bn` re-estimates the batch-norm statistics on training images
-(EagleEye, section 3.3), which is what makes accuracy before fine-tuning predictive.
+(EagleEye's "adaptive batch normalization"), which is what makes accuracy before fine-tuning predictive.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Modu
     Raises:
         ValueError: The module has no batch norm, so there is nothing to re-estimate.
     """
-    norms = batch_norms(module)
-    if not norms:
-        raise ValueError(
-            "recovery='adaptive-bn' needs a network with batch norm; this one has none (use recovery='none')"
-        )
-    for norm in norms:
+    for norm in require_batch_norms(module):
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average: after one batch, exactly that batch's statistics
         norm.train()
@@ -46,9 +41,18 @@ def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Modu
     return module.eval()
 
 
-def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
-    """Returns the batch norms of a module in definition order."""
-    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+def require_batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    """Returns the batch norms of a module in definition order.
+
+    Raises:
+        ValueError: There are none.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    if not norms:
+        raise ValueError(
+            "recovery='adaptive-bn' needs a network with batch norm; this one has none (use recovery='none')"
+        )
+    return norms
 
 
 RECOVERIES: dict[str, Recovery] = {"none": no_recovery, "adaptive-bn": adaptive_batch_norm}

@@ -1,5 +1,5 @@
 """Costs of strategies: analytic formulas and device latencies, compiled into cost terms and summed by a kernel."""
 
-from compress_gym.costs.terms import UNITS, CostTerms, Term, pack
+from compress_gym.costs.terms import CostTerms, Term, pack
 
-__all__ = ["UNITS", "CostTerms", "Term", "pack"]
+__all__ = ["CostTerms", "Term", "pack"]

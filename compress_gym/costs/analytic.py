@@ -24,10 +24,7 @@ def layer_costs(
         bytes of the parameters (weights at `weight_bits`, biases and batch norms at 32 bits); and bit
         operations, macs x weight bits x activation bits. Pooling counts as free.
     """
-    if layer.kind == "pool":
-        return 0.0, 0.0, 0.0, 0.0
-    groups = out_channels if layer.kind == "depthwise" else layer.groups
-    weights = out_channels * (in_channels // groups) * layer.kernel**2
+    weights = layer.weights(in_channels, out_channels)
     others = out_channels * (layer.bias + 2 * (layer.batch_norm is not None))
     macs = weights * layer.out_height * layer.out_width
     size_bytes = weights * weight_bits / 8 + others * 4

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from compress_gym.costs.kernels import strategy_costs
 from compress_gym.decisions import DecisionSpace
 
-UNITS = ("macs", "params", "size_bytes", "bops", "latency_ms", "energy_mj")
-
 
 @dataclass(frozen=True)
 class Term:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress, track
 
-from compress_gym.cards import provenance, write_atomically, write_card
+from compress_gym.cards import provenance, sha256, write_atomically, write_card
 from compress_gym.decisions import DecisionSpace
 from compress_gym.devices.correction import errors, fit, isolated_sums
 from compress_gym.devices.device import Device
@@ -25,6 +25,8 @@ from compress_gym.devices.runtime import open_session, operation_model, sample_u
 from compress_gym.networks import Network
 from compress_gym.resume import claim, load_arrays, save_array
 from compress_gym.tasks import Task
+
+MIN_REPETITIONS = 30
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Plan:
     seed: int = 0
     fit_networks: int = 20
     check_networks: int = 30
+
+    def __post_init__(self) -> None:
+        """Checks that there are enough repetitions for a median and a 10th percentile."""
+        if self.rounds * self.repetitions < MIN_REPETITIONS:
+            raise ValueError(
+                f"rounds={self.rounds} x repetitions={self.repetitions} is fewer than {MIN_REPETITIONS} timed calls; "
+                "raise one of them"
+            )
 
 
 def reachable_operations(network: Network, decisions: DecisionSpace) -> list[Operation]:
@@ -84,7 +94,7 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
         ValueError: The unfinished rounds beside `out` belong to another plan.
     """
     work = out.with_suffix(".partial")
-    claim(work, asdict(plan))
+    claim(work, _identity(task, plan))
     network, decisions = task.network(), task.channel_decisions()
     operations = reachable_operations(network, decisions)
     count = plan.fit_networks + plan.check_networks
@@ -127,6 +137,17 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
     write_card(out, card)
     shutil.rmtree(work)
     return Device(out.stem, "cpu", table, scale, network_us, card)
+
+
+def _identity(task: Task, plan: Plan) -> dict[str, Any]:
+    """What the rounds belong to: those of another plan, network, machine or runtime are never mixed in."""
+    made = provenance("", ["onnxruntime", "onnx"])
+    return {
+        **asdict(plan),
+        "weights": sha256(task.folder / "weights.safetensors"),
+        "hardware": made["hardware"],
+        "versions": made["versions"],
+    }
 
 
 def _round(work: Path, number: int) -> Path:

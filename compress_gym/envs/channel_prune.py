@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from compress_gym.accuracy import AccuracyModel
 from compress_gym.costs.build import channel_cost_terms
 from compress_gym.devices import load_device
@@ -28,52 +26,61 @@ class ChannelPruneEnv(CompressionEnv):
     re-estimated on training images (the task's default recovery), and the network has an accuracy on validation
     images and a latency on the device.
 
-    Nothing is simulated: accuracies come from a table in which every strategy was scored live, or from scoring the
-    network now (`accuracy="live"`); latencies come from a measured table whose card states its error.
+    Accuracies come from a table in which every strategy was scored live, or from scoring the network now
+    (`accuracy="live"`). Latencies are sums of measured operations, corrected for the overhead of calls; the
+    device's card states how far they are from measured whole networks.
 
     The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
-    It differs from AMC's release in three points: what is decided is the number of output channels; a budget is
-    kept by construction (AMC rounds after its check and overshoots); and the action that was executed is told.
+    It differs from AMC's release among other things in these: what is decided is the number of output channels, in
+    steps of an eighth; the budget is kept by construction (AMC rounds after its check and overshoots); the recovery is
+    re-estimated batch-norm statistics and not reconstruction; and the action that was executed is told.
 
     ## Action Space
     `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A group with K legal channel counts has K bins
     of equal width, ascending: -1 keeps the fewest channels, 1 all of them.
 
     `action_type="discrete"`: `Discrete(K)`, K being the largest number of values of any group; the action is the index
-    of the channel count. `env.unwrapped.action_masks()` says which indices are legal.
+    of the channel count. An index beyond a group's last value means its last value. `env.unwrapped.action_masks()` says
+    which indices are legal.
 
     Under `budget_rule="clip"`, the choice is moved to the nearest one that leaves room for the rest, ties to the
-    cheaper. `info["choice"]` and `info["executed_action"]` tell what was executed.
+    cheaper. Under `"repair"`, choices are lowered after the last step, from the last group to the first and again,
+    until the budget holds. `info["choice"]` and `info["executed_action"]` tell what was executed; the last
+    `info["strategy"]` what became of all steps.
 
     ## Observation Space
-    `Box(0, 1, (23,), float32)`, the same columns for every network. Logarithmic columns reach 1 at the value given
+    `Box(0, 1, (27,), float32)`, the same columns for every network. Logarithmic columns reach 1 at the value given
     and saturate there.
 
-    | Num | Observation           | Min | Max | Meaning                                                        |
-    |-----|-----------------------|-----|-----|----------------------------------------------------------------|
-    | 0   | position              | 0   | 1   | step / steps                                                   |
-    | 1   | layer_is_conv         | 0   | 1   | the group's first producer is a convolution                    |
-    | 2   | layer_is_depthwise    | 0   | 1   | ... a depth-wise convolution                                   |
-    | 3   | layer_is_linear       | 0   | 1   | ... a linear layer                                             |
-    | 4   | in_channels           | 0   | 1   | log2, uncompressed; 1 at 4096                                  |
-    | 5   | out_channels          | 0   | 1   | log2, uncompressed; 1 at 4096                                  |
-    | 6   | kernel                | 0   | 1   | log2 of its side; 1 at 8                                       |
-    | 7   | stride                | 0   | 1   | log2; 1 at 8                                                   |
-    | 8   | input_pixels          | 0   | 1   | log2 of height x width; 1 at 65536                             |
-    | 9   | parameters            | 0   | 1   | log2 of the layer's weights; 1 at 16.8 M                       |
-    | 10  | values                | 0   | 1   | log2 of the number of legal channel counts; 1 at 16            |
+    | Num | Observation           | Min | Max | Meaning                                                          |
+    |-----|-----------------------|-----|-----|------------------------------------------------------------------|
+    | 0   | position              | 0   | 1   | step / steps                                                     |
+    | 1   | layer_is_conv         | 0   | 1   | the group's first producer is a convolution                      |
+    | 2   | layer_is_depthwise    | 0   | 1   | ... a depth-wise convolution                                     |
+    | 3   | layer_is_linear       | 0   | 1   | ... a linear layer                                               |
+    | 4   | in_channels           | 0   | 1   | log2, uncompressed; 1 at 4096                                    |
+    | 5   | out_channels          | 0   | 1   | log2, uncompressed; 1 at 4096                                    |
+    | 6   | kernel                | 0   | 1   | log2 of its side; 1 at 8                                         |
+    | 7   | stride                | 0   | 1   | log2; 1 at 8                                                     |
+    | 8   | input_pixels          | 0   | 1   | log2 of height x width; 1 at 65536                               |
+    | 9   | parameters            | 0   | 1   | log2 of the layer's weights; 1 at 16.8 M                         |
+    | 10  | values                | 0   | 1   | log2 of the number of legal channel counts; 1 at 16              |
     | 11  | share_of_macs         | 0   | 1   | share of the uncompressed MACs in layers that this group touches |
-    | 12  | share_of_params       | 0   | 1   | the same of parameters                                         |
-    | 13  | share_of_bounded_cost | 0   | 1   | the same of the bounded cost                                   |
-    | 14  | device_is_cpu         | 0   | 1   |                                                                |
-    | 15  | device_is_gpu         | 0   | 1   |                                                                |
-    | 16  | device_is_accelerator | 0   | 1   |                                                                |
-    | 17  | device_throughput     | 0   | 1   | log2 of MAC/s on the uncompressed network; 1 at 10^15          |
-    | 18  | spent                 | 0   | 1   | bounded cost that is certain already, of the uncompressed      |
-    | 19  | least_total           | 0   | 1   | total if the rest is compressed as far as it goes              |
-    | 20  | most_total            | 0   | 1   | total if the rest is left uncompressed                         |
-    | 21  | budget                | 0   | 1   | the budget                                                     |
-    | 22  | previous_action       | 0   | 1   | centre of the bin executed last; 0 at the start                |
+    | 12  | share_of_params       | 0   | 1   | the same of parameters                                           |
+    | 13  | share_of_size_bytes   | 0   | 1   | the same of bytes                                                |
+    | 14  | share_of_bops         | 0   | 1   | the same of bit operations                                       |
+    | 15  | share_of_latency_ms   | 0   | 1   | the same of latency                                              |
+    | 16  | share_of_energy_mj    | 0   | 1   | the same of energy; 0 where the device has none                  |
+    | 17  | share_of_bounded_cost | 0   | 1   | the same of the bounded cost                                     |
+    | 18  | device_is_cpu         | 0   | 1   |                                                                  |
+    | 19  | device_is_gpu         | 0   | 1   |                                                                  |
+    | 20  | device_is_accelerator | 0   | 1   |                                                                  |
+    | 21  | device_throughput     | 0   | 1   | log2 of MAC/s on the uncompressed network; 1 at 10^15            |
+    | 22  | spent                 | 0   | 1   | bounded cost that is certain already, of the uncompressed        |
+    | 23  | least_total           | 0   | 1   | total if the rest is compressed as far as it goes                |
+    | 24  | most_total            | 0   | 1   | total if the rest is left uncompressed                           |
+    | 25  | budget                | 0   | 1   | the budget                                                       |
+    | 26  | previous_action       | 0   | 1   | centre of the bin executed last; 0 at the start                  |
 
     ## Rewards
     0 until the last step, then the named reward:
@@ -108,7 +115,7 @@ class ChannelPruneEnv(CompressionEnv):
     | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
     | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
     | `reward`      | `"mnasnet"`       | see above                                                                  |
-    | `accuracy`    | `"auto"`          | `measured`, `live`, or `auto`: the first of these that there is            |
+    | `accuracy`    | `"auto"`          | `measured`, `live`, or `auto`: the task's best signal without data       |
     | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                 |
     | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                              |
 
@@ -129,7 +136,7 @@ class ChannelPruneEnv(CompressionEnv):
     def __init__(
         self,
         task: str = "digits-cnn",
-        device: str | Path = "xeon-ort-fp32",
+        device: str = "xeon-ort-fp32",
         cost: str = "latency_ms",
         budget: float = 0.5,
         budget_rule: str = "clip",
@@ -147,7 +154,7 @@ class ChannelPruneEnv(CompressionEnv):
 
 def channel_prune_problem(
     task: str = "digits-cnn",
-    device: str | Path = "xeon-ort-fp32",
+    device: str = "xeon-ort-fp32",
     accuracy: str = "auto",
     *,
     cost: str = "latency_ms",
@@ -165,7 +172,8 @@ def channel_prune_problem(
     chosen, hardware = get_task(task), load_device(device)
     network, decisions = chosen.network(), chosen.channel_decisions()
     terms = channel_cost_terms(network, decisions, hardware)
-    problem = Problem(
+    uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
+    return Problem(
         decisions,
         terms,
         _accuracy_model(chosen, accuracy),
@@ -174,6 +182,7 @@ def channel_prune_problem(
         budget_rule=budget_rule,
         reward=reward,
         shapes=shape_features(network, decisions),
+        device_features=device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"]),
         origin={
             "task": task,
             "task_version": chosen.version,
@@ -182,8 +191,6 @@ def channel_prune_problem(
             "device_hash": hardware.digest,
         },
     )
-    baseline = problem.baseline_costs
-    return problem.replace(device_features=device_features(hardware, baseline["macs"], baseline["latency_ms"]))
 
 
 def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:

@@ -144,7 +144,10 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observe(), reward, terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Returns which discrete actions the budget rule would execute as they are, bool `[K]`.
+        """Returns which discrete actions are legal, bool `[K]`.
+
+        Legal is every value of the next decision that `clip` would execute as it is; under the other rules, every value
+        of the decision. Nothing is legal when no decision is left.
 
         Raises:
             ValueError: The actions are continuous.
@@ -166,6 +169,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         """Draws the episode so far: `"ansi"` returns text, `"rgb_array"` a uint8 image `[height, width, 3]`."""
         from compress_gym.envs.render import Frame, draw, write
 
+        if self._states[0, 0] > len(self._slots):
+            raise gym.error.ResetNeeded("the episode has not begun: call reset() before render()")
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; use gym.make(..., render_mode='ansi')")
             return None
@@ -183,7 +188,10 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
                 raise ValueError(f"action={action!r} is not in {self.action_space}")
             size = int(self._sizes[self._slots[step, 0]])
             return np.array([[kernels.action_of(min(int(action), size - 1), size)]])
-        actions = np.asarray(action, dtype=np.float64)
+        try:
+            actions = np.asarray(action, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"action={action!r} is not an array of numbers") from error
         if actions.shape != (self._slots.shape[1],):
             raise ValueError(f"action has shape {actions.shape}; expected {(self._slots.shape[1],)}")
         actions = actions[None]

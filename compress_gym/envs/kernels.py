@@ -81,19 +81,19 @@ def step_rows(
         choices = states[n, 1:]
         for a in range(slots.shape[1]):
             t = slots[step, a]
-            executed[n, a] = -1
-            executed_actions[n, a] = 0.0
             if t < 0:
                 continue
             wanted = choice_of(actions[n, a], sizes[t])
             if rule == CLIP:
                 wanted = nearest_legal(choices, t, wanted, sizes[t], limit, terms, tables, metric)
             choices[t] = wanted
-            executed[n, a] = wanted
-            executed_actions[n, a] = action_of(wanted, sizes[t])
         states[n, 0] = step + 1
         if rule == REPAIR and step + 1 == slots.shape[0]:
             repair(choices, reference, limit, terms, tables, metric)
+        for a in range(slots.shape[1]):
+            t = slots[step, a]
+            executed[n, a] = choices[t] if t >= 0 else -1
+            executed_actions[n, a] = action_of(choices[t], sizes[t]) if t >= 0 else 0.0
 
 
 @jit

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
+from compress_gym.budgets import TOLERANCE
 from compress_gym.problem import Problem
 
 _WIDTH = 32
@@ -63,7 +64,7 @@ def write(frame: Frame) -> str:
     for name, value, highest in zip(frame.names, frame.values, frame.highest, strict=True):
         bar = _bar((value or 0) / highest)
         lines.append(f"{name:<{width}} |{bar}| {'-' if value is None else value} of {highest}")
-    over = "" if frame.cost_ratio <= frame.budget * (1 + 1e-6) else " (over budget)"
+    over = "" if frame.cost_ratio <= frame.budget * (1 + TOLERANCE) else " (over budget)"
     lines.append(f"{frame.cost:<{width}} |{_bar(frame.cost_ratio)}| {frame.cost_ratio:.3f} of {frame.budget:.3f}{over}")
     shown = "-" if frame.accuracy is None else f"{frame.accuracy:.4f}"
     lines.append(
@@ -97,7 +98,7 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     bars.set_xticks(list(positions), [n.rsplit(".", 1)[0] for n in frame.names], rotation=60, fontsize=8)
     bars.set_ylim(0, max(frame.highest) * 1.2)
     bars.legend(fontsize=8, loc="upper left", ncols=2)
-    fits = frame.cost_ratio <= frame.budget * (1 + 1e-6)
+    fits = frame.cost_ratio <= frame.budget * (1 + TOLERANCE)
     totals.bar([0], [frame.cost_ratio], color="#2ca02c" if fits else "#d62728")
     totals.bar([1], [frame.accuracy or 0], color="#9467bd")
     totals.hlines(frame.budget, -0.45, 0.45, color="black", linestyle="--")

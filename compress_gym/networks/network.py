@@ -50,6 +50,13 @@ class Layer:
         if self.kind not in LAYER_KINDS:
             raise ValueError(f"layer {self.name!r}: kind={self.kind!r} is not one of {LAYER_KINDS}")
 
+    def weights(self, in_channels: int, out_channels: int) -> int:
+        """Returns the number of weights, biases not counted, at these channel counts."""
+        if self.kind == "pool":
+            return 0
+        groups = out_channels if self.kind == "depthwise" else self.groups
+        return out_channels * (in_channels // groups) * self.kernel**2
+
     @property
     def out_height(self) -> int:
         """Height of the output in pixels ("same" padding, global pooling)."""

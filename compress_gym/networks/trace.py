@@ -42,12 +42,16 @@ def trace_chain(module: nn.Module, input_shape: tuple[int, ...], name: str) -> N
         if isinstance(target, (nn.Conv2d, nn.Linear, nn.AdaptiveAvgPool2d)):
             layers.append(_layer(node.target, target, shape, layers))
             shape = (layers[-1].out_channels, layers[-1].out_height, layers[-1].out_width)
-        elif isinstance(target, nn.BatchNorm2d) and layers:
+        elif isinstance(target, nn.BatchNorm2d) and layers and not layers[-1].relu and not layers[-1].batch_norm:
             layers[-1] = replace(layers[-1], batch_norm=node.target)
         elif (isinstance(target, nn.ReLU) or target in _RELU) and layers:
             layers[-1] = replace(layers[-1], relu=True)
         elif not (isinstance(target, nn.Flatten) or target in _FLATTEN):
             raise ValueError(f"cannot trace operation {node.name!r} ({node.target}) of network {name!r}")
+    if not layers or layers[-1].kind != "linear":
+        raise ValueError(
+            f"network {name!r} must end in a linear layer; it ends in {layers[-1].kind if layers else 'nothing'}"
+        )
     layers[-1] = replace(layers[-1], out_group=None)
     return Network(name, tuple(input_shape), tuple(layers), _groups(layers))
 
@@ -85,12 +89,13 @@ def _layer(name: str, module: Any, shape: tuple[int, ...], before: list[Layer]) 
     kernel, stride = module.kernel_size[0], module.stride[0]
     if (
         module.groups != 1
+        or kernel % 2 == 0
         or module.kernel_size != (kernel, kernel)
         or module.stride != (stride, stride)
         or module.padding != (kernel // 2, kernel // 2)
         or module.dilation != (1, 1)
     ):
-        raise ValueError(f"convolution {name!r}: only square, ungrouped, 'same'-padded kernels are understood")
+        raise ValueError(f"convolution {name!r}: only square, odd, ungrouped, 'same'-padded kernels are understood")
     return Layer(
         name,
         "conv",

@@ -19,6 +19,7 @@ from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, build
 from agents.predict import main as predict_command
 from agents.search.__main__ import main as search_command
+from agents.search.__main__ import run_search
 from agents.train import main as train_command
 from agents.train import run_training
 from compress_gym.envs.channel_prune import ChannelPruneEnv
@@ -99,6 +100,10 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
         (train_command, ["--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
         (train_command, ["--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
         (train_command, ["--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
+        (train_command, ["--algo", "ddpg", "-p", "batch_size=abc"], "expected int, got str"),
+        (train_command, ["--algo", "ddpg", "-p", "gamma=[1"], "not readable as YAML"),
+        (train_command, ["--algo", "ddpg", "-p", "policy_kwargs={nets: 1}"], "hyper-parameters of 'ddpg' do not fit"),
+        (train_command, ["--algo", "ppo", "--out", "/dev/null/run"], "Not a directory"),
         (train_command, ["--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
         (train_command, ["--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
         (train_command, ["--algo", "ddpg", "--episodes", "0"], "--episodes"),
@@ -119,6 +124,21 @@ def test_bad_input_is_one_line_and_exit_code_2(command, arguments, words, tmp_pa
 def test_discrete_environments_are_refused(algorithm):
     with pytest.raises(ValueError, match="needs action_type='continuous'"):
         build(algorithm, ChannelPruneEnv(action_type="discrete"), read_hyperparameters(algorithm, ""), 0)
+
+
+def test_without_a_budget_rule_the_reward_alone_chooses(tmp_path):
+    settings = {"task": "digits-cnn", "budget": 0.3, "reward": "mnasnet", "budget_rule": "none"}
+    run = run_search("random", "ChannelPrune-v0", settings, 5, 0, tmp_path)
+    assert not any(s.feasible for s in run.scored)
+    best = json.loads((tmp_path / "best_strategy.json").read_text())
+    assert best["reward"] == max(s.reward for s in run.scored)
+
+
+@pytest.mark.parametrize("content", ["", "[", "method: ddpg"])
+def test_a_broken_config_is_told(content, tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.yml").write_text(content)
+    code, _, errors = run_here(predict_command, [tmp_path], monkeypatch, capsys)
+    assert code == 2 and "config.yml" in errors
 
 
 def test_replay_action_is_checked_and_matters(tmp_path):

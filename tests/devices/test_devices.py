@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from compress_gym.cards import write_card
 from compress_gym.devices import Measurement, Operation, list_devices, load_device
+from compress_gym.devices import device as device_module
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
 from compress_gym.errors import AssetError
@@ -111,6 +112,17 @@ def test_a_changed_table_is_refused(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(AssetError, match="mine.csv: the checksum differs"):
         load_device(path)
+
+
+def test_a_shipped_table_needs_its_checksum(tmp_path, monkeypatch):
+    path = copy(tmp_path)
+    card = json.loads(path.with_suffix(".json").read_text())
+    del card["sha256"]
+    path.with_suffix(".json").write_text(json.dumps(card))
+    assert load_device(path).name == "mine"
+    monkeypatch.setattr(device_module, "TABLES", tmp_path)
+    with pytest.raises(AssetError, match="the checksum differs"):
+        load_device("mine")
 
 
 def test_a_table_for_another_network_is_refused(tmp_path):

@@ -47,7 +47,7 @@ def test_a_killed_profile_goes_on(tmp_path):
     finished = {path: path.read_bytes() for path in rounds.glob("round-*.npy")}
     assert 0 < len(finished) < PLAN["rounds"] and not out.exists()
     with pytest.raises(ValueError, match="another measurement"):
-        profile(task, Plan("tiny", rounds=2), out, "test")
+        profile(task, Plan("tiny", rounds=3), out, "test")
     resumed = start(tmp_path, out)
     while resumed.poll() is None and not out.exists():
         for path, content in finished.items():
@@ -60,6 +60,11 @@ def test_a_killed_profile_goes_on(tmp_path):
     assert all(m.repetitions == 1800 and 0 < m.p10_us <= m.median_us for m in device.table.values())
     assert {"scale", "network_us"} <= set(device.card["correction"])
     assert device.card["stated_error"]["checked_on"].startswith("2 whole networks")
+
+
+def test_too_few_repetitions_are_refused():
+    with pytest.raises(ValueError, match="rounds=2 x repetitions=3 is fewer than 30"):
+        Plan("tiny", rounds=2, repetitions=3)
 
 
 def test_every_operation_of_every_strategy_is_reachable():

@@ -8,8 +8,10 @@ from compress_gym import CompressionEnv, Problem
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.costs import Term, pack
 from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.envs.channel_prune import ChannelPruneEnv
+from compress_gym.envs.kernels import choice_of
 from tests import reference
-from tests.helpers import random_problem, seeds
+from tests.helpers import random_problem, random_terms, seeds
 
 
 def play(env, actions):
@@ -21,13 +23,63 @@ def play(env, actions):
 @pytest.mark.parametrize("rule", ["clip", "repair", "none"])
 @given(seed=seeds)
 def test_an_episode_equals_plain_python(rule, seed):
-    problem = random_problem(seed, budget_rule=rule, reward="mnasnet")
+    problem, terms = random_terms(seed, budget_rule=rule, reward="mnasnet")
     rng = np.random.default_rng(seed)
     actions = rng.uniform(-1, 1, size=(len(problem.decisions), 1)).astype(np.float32)
     wanted = [reference.choice(float(a[0]), int(n)) for a, n in zip(actions, problem.decisions.sizes, strict=True)]
-    expected = wanted if rule == "none" else getattr(reference, rule)(problem, wanted)
+    expected = wanted if rule == "none" else getattr(reference, rule)(problem, terms, wanted)
     _, info = play(CompressionEnv(problem), actions)
     assert info["strategy"] == problem.describe(expected)
+    assert info["choice"][0] == expected[-1]
+    assert choice_of(float(info["executed_action"][0]), int(problem.decisions.sizes[-1])) == expected[-1]
+
+
+@given(seed=seeds)
+def test_observations_equal_plain_python(seed):
+    problem, terms = random_terms(seed)
+    env = CompressionEnv(problem)
+    observation, _ = env.reset()
+    made: list[int] = []
+    for action in np.random.default_rng(seed).uniform(-1, 1, size=(len(problem.decisions), 1)):
+        _equal(env, observation, reference.observed(problem, terms, made))
+        observation, *_, info = env.step(action)
+        made.append(int(info["choice"][0]))
+    _equal(env, observation, reference.observed(problem, terms, made))
+
+
+def _equal(env, observation, expected):
+    seen = dict(zip(env.observation_names, observation.tolist(), strict=True))
+    for name, value in expected.items():
+        assert seen[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_layer_columns_of_digits_cnn():
+    """By hand: conv3 reads 32 channels of 16x16 pixels, makes 64, kernel 3, stride 2."""
+    env = ChannelPruneEnv()
+    env.reset()
+    for _ in range(2):
+        observation, *_ = env.step([1.0])
+    seen = dict(zip(env.observation_names, observation.tolist(), strict=True))
+    expected = {
+        "layer_is_conv": 1,
+        "layer_is_depthwise": 0,
+        "in_channels": 5 / 12,
+        "out_channels": 6 / 12,
+        "kernel": np.log2(3) / 3,
+        "stride": 1 / 3,
+        "input_pixels": 8 / 16,
+        "parameters": np.log2(32 * 64 * 9) / 24,
+        "values": 3 / 4,
+        # conv3 and conv4 of 6.56 M MACs
+        "share_of_macs": (32 * 64 * 9 * 64 + 64 * 64 * 9 * 64) / env.problem.baseline_costs["macs"],
+        "share_of_energy_mj": 0,
+        "device_is_cpu": 1,
+        "device_is_gpu": 0,
+    }
+    for name, value in expected.items():
+        assert seen[name] == pytest.approx(value, abs=1e-6), name
+    throughput = env.problem.baseline_costs["macs"] / env.problem.baseline_costs["latency_ms"] * 1000
+    assert seen["device_throughput"] == pytest.approx(np.log2(throughput) / np.log2(1e15), abs=1e-6)
 
 
 @given(seed=seeds)

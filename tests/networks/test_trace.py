@@ -35,6 +35,10 @@ class Sine(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)), "convolution '1'"),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(2)), "pooling '1' has output_size=2"),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(1024, 10)), "follow global pooling"),
+        (nn.Sequential(nn.Conv2d(1, 4, 2, padding=1)), "convolution '0'.*odd"),
+        (nn.Sequential(nn.Conv2d(1, 10, 3, padding=1), nn.AdaptiveAvgPool2d(1)), "must end in a linear layer"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(4)), "cannot trace operation '_2'"),
+        (nn.Sequential(nn.Flatten()), "it ends in nothing"),
         (nn.Sequential(nn.MaxPool2d(2)), "cannot trace operation '_0'"),
     ],
 )

@@ -21,8 +21,13 @@ def demo_section() -> str:
     """Returns what README shows between its markers, from the stored results."""
     results = json.loads((RESULTS / "results.json").read_text())
     seconds, evaluations = results["total_seconds"], results["evaluations"]
+    methods = [row for row in results["rows"] if row["regret_points"] is not None]
+    order = ", ".join(
+        f"{row['method']} {row['validation_accuracy']:.4f}" for row in sorted(methods, key=lambda r: r["regret_points"])
+    )
     return (
         f"{BEGIN}\n{markdown(results)}\n"
+        f"From best to worst in this run: {order}.\n"
         f"One seed of each, {evaluations} evaluations, {seconds:.0f} s in all. Predicted with the table of "
         f"`{results['predicted_on']}`, measured on {results['measured_on']}.\n"
         f"{speed_note(results)}\n{END}"

@@ -24,7 +24,7 @@ def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--budget-rule", default="clip", show_default=True, help="clip, repair or none."),
         click.option("--reward", default="accuracy", show_default=True, help=", ".join(sorted(REWARDS))),
         click.option("--accuracy", default="auto", show_default=True, help="auto, measured or live."),
-        click.option("--seed", default=0, show_default=True),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: a new one under runs/]."),
     ]
     for option in reversed(options):

@@ -193,7 +193,7 @@ def _export_best(task: Task, problem: Problem, best: dict[str, Scored], folder: 
 
 @click.command()
 @click.option("--evaluations", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: a new one under runs/].")
 def main(evaluations: int, seed: int, out: Path | None) -> None:
     """Runs the demonstration and prints its table."""

@@ -12,6 +12,7 @@ An *evaluation* is every scored episode or asked strategy, duplicates included.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shlex
 import sys
@@ -113,20 +114,31 @@ class Run:
     def add(self, scored: Scored) -> None:
         """Records one evaluation."""
         if not self.scored:
-            self._writer.writerow(
-                ["evaluation", "seconds", "reward", "accuracy", "cost_ratio", "feasible", *scored.costs]
-                + list(scored.strategy)
-            )
+            self._writer.writerow(_header(scored))
+        self.seconds.append(time.perf_counter() - self._started)
         self.scored.append(scored)
+        self._consider(scored)
+        self._writer.writerow(_row(len(self.scored), self.seconds[-1], scored))
+        self._file.flush()
+
+    def _settle(self) -> None:
+        """Makes list, CSV and best agree again: Ctrl-C may have fallen between two lines of `add`."""
+        count = min(len(self.scored), len(self.seconds))
+        del self.scored[count:], self.seconds[count:]
+        text = io.StringIO()
+        writer = csv.writer(text)
+        if self.scored:
+            writer.writerow(_header(self.scored[0]))
+        self.best = None
+        for number, (scored, seconds) in enumerate(zip(self.scored, self.seconds, strict=True), start=1):
+            writer.writerow(_row(number, seconds, scored))
+            self._consider(scored)
+        write_atomically(self.folder / "evaluations.csv", lambda p: p.write_text(text.getvalue(), newline=""))
+
+    def _consider(self, scored: Scored) -> None:
         counts = scored.feasible or self.config["environment"].get("budget_rule") == "none"
         if counts and (self.best is None or scored.reward > self.best.reward):
             self.best = scored
-        self.seconds.append(time.perf_counter() - self._started)
-        self._writer.writerow(
-            [len(self.scored), f"{self.seconds[-1]:.3f}", scored.reward, scored.accuracy, scored.cost_ratio]
-            + [int(scored.feasible), *scored.costs.values(), *scored.strategy.values()]
-        )
-        self._file.flush()
 
     def __enter__(self) -> Run:
         """Starts the run."""
@@ -137,6 +149,7 @@ class Run:
     ) -> None:
         """Closes the CSV and writes the best strategy and the curve, however the run ended."""
         self._file.close()
+        self._settle()
         if self.best is None:
             return
         best = {
@@ -153,6 +166,16 @@ class Run:
         from agents.plots import plot_curve
 
         plot_curve({self.config["method"]: self.scored}, self.folder / "curve.png")
+
+
+def _header(scored: Scored) -> list[str]:
+    fixed = ["evaluation", "seconds", "reward", "accuracy", "cost_ratio", "feasible"]
+    return [*fixed, *scored.costs, *scored.strategy]
+
+
+def _row(number: int, seconds: float, scored: Scored) -> list[Any]:
+    fixed = [number, f"{seconds:.3f}", scored.reward, scored.accuracy, scored.cost_ratio, int(scored.feasible)]
+    return [*fixed, *scored.costs.values(), *scored.strategy.values()]
 
 
 def run_config(

@@ -31,7 +31,10 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise AssetError(f"{path}: the file is missing; reinstall compress_gym or make it again") from error
+        raise AssetError(
+            f"{path}: the file is missing; a shipped one comes back by reinstalling, and a table of one's own travels "
+            "together with its card"
+        ) from error
     except ValueError as error:
         raise AssetError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(data, dict):
@@ -64,7 +67,7 @@ def write_card(asset: Path, card: dict[str, Any]) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file through a temporary one beside it: after a crash or a full disk the old file stays."""
+    """Writes a file through a temporary one beside it: if writing fails or is killed, the old file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)

@@ -15,7 +15,10 @@ from rich.table import Table
 from compress_gym.cards import card_path
 from compress_gym.commands import run_command
 from compress_gym.devices import list_devices, load_device
+from compress_gym.errors import missing_extra
 from compress_gym.tasks import get_task, list_tasks
+
+LARGEST_ERROR = 0.1
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -138,6 +141,7 @@ def profile(
         f"{len(device.table)} operations measured, written to {path}\n"
         f"whole networks: median error {error['median_absolute_error']:.1%}, "
         f"95th percentile {error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}\n"
+        f"{_warning(error['median_absolute_error'])}"
         f'use it: gym.make("compress_gym/ChannelPrune-v0", task="{task}", device="{path}")'
     )
 
@@ -148,12 +152,20 @@ def profile(
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 def collect(task: str, out: Path | None, workers: int) -> None:
     """Scores every strategy of TASK live. Killed, it goes on where it was."""
-    from compress_gym.accuracy.collect import collect as run
-
+    try:
+        from compress_gym.accuracy.collect import collect as run
+    except ModuleNotFoundError as error:
+        raise missing_extra(str(error.name), "live", "scoring strategies live") from error
     chosen, folder = get_task(task), out or Path(f"{task}-measured")
     if (folder / "measured.npz").exists() and card_path(folder / "measured.npz").exists():
         raise ValueError(f"{folder / 'measured.npz'} exists already; remove it or choose another --out")
     click.echo(f"written to {run(chosen, folder, workers, _command())}")
+
+
+def _warning(error: float) -> str:
+    if error <= LARGEST_ERROR:
+        return ""
+    return f"warning: that is above {LARGEST_ERROR:.0%}; was something else running? Measure again, alone.\n"
 
 
 def _command() -> str:

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 import click
+import gymnasium
 
 
 def run_command(command: click.Command, name: str) -> NoReturn:
@@ -16,7 +17,7 @@ def run_command(command: click.Command, name: str) -> NoReturn:
         _fail(name, error.format_message())
     except OSError as error:
         _fail(name, f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (ValueError, KeyError, ImportError) as error:
+    except (ValueError, KeyError, ImportError, gymnasium.error.Error) as error:
         _fail(name, str(error.args[0]) if error.args else repr(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{name}: interrupted", err=True)

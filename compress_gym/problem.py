@@ -311,7 +311,9 @@ class Problem:
 
 
 def _check_budget(budget: object) -> None:
-    if not (isinstance(budget, Real) and math.isfinite(budget) and 0 < float(budget) <= 1):
+    if not (
+        isinstance(budget, Real) and not isinstance(budget, bool) and math.isfinite(budget) and 0 < float(budget) <= 1
+    ):
         raise ValueError(f"budget={budget!r} must be above 0 and at most 1 (a fraction of the uncompressed cost)")
 
 

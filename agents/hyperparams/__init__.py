@@ -40,4 +40,6 @@ def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, An
             raise ValueError(
                 f"hyper-parameter {change!r}: expected {expected[-1].__name__}, got {type(changed[name]).__name__}"
             )
+        if isinstance(settings[name], int) and changed[name] <= 0:
+            raise ValueError(f"hyper-parameter {change!r} must be above 0")
     return changed

@@ -71,15 +71,15 @@ def load_device(name_or_path: str | Path) -> Device:
         KeyError: The name is not known.
         AssetError: The table or its card is damaged.
     """
-    given = Path(name_or_path)
+    given = Path(name_or_path).expanduser()
     if given.suffix == ".csv":
         path = given
         if not path.exists():
-            raise unknown_name("device", str(name_or_path), [*list_devices(), "a path to a CSV that exists"])
+            raise unknown_name("device", str(name_or_path), [*list_devices(), "a path of a CSV that exists"])
     elif str(name_or_path) in list_devices():
         path = TABLES / f"{name_or_path}.csv"
     else:
-        raise unknown_name("device", str(name_or_path), list_devices())
+        raise unknown_name("device", str(name_or_path), [*list_devices(), "a path ending in .csv"])
     return _read(path)
 
 

@@ -94,6 +94,7 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
         ValueError: The unfinished rounds beside `out` belong to another plan.
     """
     work = out.with_suffix(".partial")
+    open_session(operation_model(CALL), plan.threads)  # a missing library is told before anything is written
     claim(work, _identity(task, plan))
     network, decisions = task.network(), task.channel_decisions()
     operations = reachable_operations(network, decisions)

@@ -18,6 +18,7 @@ from agents.exploration import truncated_normal
 from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, build
 from agents.predict import main as predict_command
+from agents.runs import Run, Scored
 from agents.search.__main__ import main as search_command
 from agents.search.__main__ import run_search
 from agents.train import main as train_command
@@ -74,6 +75,36 @@ def test_a_used_folder_is_refused(tmp_path):
         short("ppo", tmp_path)
 
 
+@pytest.mark.parametrize("interrupted_at", ["writerow", "scored", "seconds"])
+def test_an_interruption_inside_add_leaves_a_consistent_folder(interrupted_at, tmp_path):
+    """Ctrl-C may fall between any two lines of `Run.add`."""
+
+    class Interrupting(list):
+        def append(self, item):
+            if len(self) == 2:
+                raise KeyboardInterrupt
+            super().append(item)
+
+    run = Run(tmp_path, {"method": "test", "environment": {}})
+    scored = [Scored({"a": i}, 0.1 * i, 0.1 * i, 0.5, True, {"macs": 1.0}) for i in range(4)]
+    if interrupted_at == "writerow":
+        write = run._writer.writerow
+        run._writer = type("Writer", (), {"writerow": lambda self, r: write(r) if r[0] != 3 else interrupt()})()
+    else:
+        setattr(run, interrupted_at, Interrupting())
+    with pytest.raises(KeyboardInterrupt), run:
+        for entry in scored:
+            run.add(entry)
+    count = 3 if interrupted_at == "writerow" else 2
+    best = json.loads((tmp_path / "best_strategy.json").read_text())
+    assert best["evaluations"] == len(rows(tmp_path)) == count
+    assert best["reward"] == scored[count - 1].reward and best["finished"] is False
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("module", ["agents.train", "agents.search"])
 def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
     method = ["--algo", "ddpg", "--episodes"] if module == "agents.train" else ["--method", "random", "--evaluations"]
@@ -101,6 +132,8 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
         (train_command, ["--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
         (train_command, ["--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
         (train_command, ["--algo", "ddpg", "-p", "batch_size=abc"], "expected int, got str"),
+        (train_command, ["--algo", "ddpg", "-p", "batch_size=0"], "must be above 0"),
+        (train_command, ["--algo", "ddpg", "--seed", "-1"], "--seed"),
         (train_command, ["--algo", "ddpg", "-p", "gamma=[1"], "not readable as YAML"),
         (train_command, ["--algo", "ddpg", "-p", "policy_kwargs={nets: 1}"], "hyper-parameters of 'ddpg' do not fit"),
         (train_command, ["--algo", "ppo", "--out", "/dev/null/run"], "Not a directory"),

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks.readme import RESULTS, demo_section
+from compress_gym.devices import load_device
 from compress_gym.envs.channel_prune import channel_prune_problem
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,25 @@ def test_the_results_are_those_of_the_shipped_assets():
         strategy = problem.decisions.encode(row["strategy"])
         assert row["validation_accuracy"] == problem.accuracy(strategy)[0]
         assert row["predicted_ms"] == problem.costs(strategy)["latency_ms"][0]
+
+
+def test_the_figures_in_the_text_are_those_of_the_assets():
+    problem = channel_prune_problem(reward="accuracy")
+    uncompressed = problem.accuracy(problem.decisions.sizes - 1)[0]
+    card = load_device(problem.origin["device"]).card
+    smallest = problem.costs(problem.reference)["latency_ms"][0] / problem.baseline_costs["latency_ms"]
+    said = [
+        f"{problem.baseline_costs['macs'] / 1e6:.1f} million multiply-accumulates",
+        f"All {problem.decisions.count:,} ways",
+        f"needs {100 * smallest:.0f} % of that",
+        f"from {problem.accuracy_model.baseline:.4f} (as trained) to {uncompressed:.4f}",
+        "on 20 whole networks" if card["correction"]["fitted_on"].startswith("20 ") else "?",
+        "on 30 whole networks" if card["stated_error"]["checked_on"].startswith("30 ") else "?",
+        card["statistic"].split(" in ")[0].rsplit(" ", 2)[-2] + " calls of every operation",
+    ]
+    text = " ".join(README.split())
+    for words in said:
+        assert words in text, words
 
 
 def test_python_blocks_run(monkeypatch, capsys):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-INPUT_SHAPE = (1, 16, 16)
-
 
 class DigitsCNN(nn.Module):
     """32-32-64-64-64 channels at 16, 16, 8, 8, 4 pixels; global pooling; ten classes."""

@@ -16,6 +16,7 @@ from compress_gym.cards import card_path
 from compress_gym.commands import run_command
 from compress_gym.devices import list_devices, load_device
 from compress_gym.errors import missing_extra
+from compress_gym.networks import Segment
 from compress_gym.tasks import get_task, list_tasks
 
 LARGEST_ERROR = 0.1
@@ -94,8 +95,8 @@ def describe(task: str, as_json: bool) -> None:
             "kernel": x.kernel,
             "stride": x.stride,
             "input": f"{x.in_height}x{x.in_width}",
-            "reads": x.in_group or "(input)",
-            "writes": x.out_group or "(output)",
+            "reads": _segments(x.inputs, "(input)"),
+            "writes": _segments(x.outputs, "(output)"),
         }
         for x in network.layers
     ]
@@ -160,6 +161,10 @@ def collect(task: str, out: Path | None, workers: int) -> None:
     if (folder / "measured.npz").exists() and card_path(folder / "measured.npz").exists():
         raise ValueError(f"{folder / 'measured.npz'} exists already; remove it or choose another --out")
     click.echo(f"written to {run(chosen, folder, workers, _command())}")
+
+
+def _segments(segments: Sequence[Segment], fixed: str) -> str:
+    return " + ".join(s.group or fixed for s in segments)
 
 
 def _warning(error: float) -> str:

@@ -35,6 +35,9 @@ class Task:
         calibration_images: Training images the recovery sees.
         levels: Channel counts a group can be pruned to.
         summary: One line for people.
+        validation_images: Validation images a strategy is scored on; `None`: all.
+        half_weights: Whether weights are stored in half precision.
+        shipped: Whether its assets are part of the package; otherwise they can be made by its commands.
         assets: Folder that holds the task's folder of assets.
     """
 
@@ -46,6 +49,9 @@ class Task:
     calibration_images: int
     levels: int
     summary: str
+    validation_images: int | None = None
+    half_weights: bool = False
+    shipped: bool = True
     assets: Path = ASSETS
 
     @property
@@ -91,21 +97,41 @@ class Task:
         load_weights(module, self.folder / "weights.safetensors")
         return module.eval()
 
-    def live(self, recovery: str | None = None, split: str = "validation", bf16: bool = False) -> LiveAccuracy:
-        """Builds the live evaluator (needs the extra `live`)."""
+    def live(
+        self,
+        recovery: str | None = None,
+        split: str = "validation",
+        images: int | None = None,
+        bf16: bool = False,
+    ) -> LiveAccuracy:
+        """Builds the live evaluator (needs the extra `live` and the data set).
+
+        Args:
+            recovery: Default: the task's.
+            split: `validation`, or `test` for reporting alone.
+            images: Score the first so many images; default: the task's number for validation, all for test.
+            bf16: Run in bfloat16.
+        """
         from compress_gym.data import load_dataset
 
-        module = self.trained_module()
+        if split not in ("validation", "test"):
+            raise unknown_name("split", split, ("validation", "test"))
+        data, module = load_dataset(self.dataset), self.trained_module()
         from compress_gym.accuracy.live import LiveAccuracy
 
+        if images is None and split == "validation":
+            images = self.validation_images
+        scored = getattr(data, split)
+        if images is not None and not 1 <= images <= len(scored.labels):
+            raise ValueError(f"images={images} must be 1 to {len(scored.labels)}, the number of {split} images")
         return LiveAccuracy(
             self.network(),
             module,
             self.channel_decisions(),
-            load_dataset(self.dataset),
+            calibration=data.train.take(self.calibration_images),
+            scored=scored if images is None else scored.take(images),
             recovery=recovery or self.recovery,
-            calibration_images=self.calibration_images,
-            split=split,
+            training=data.train,
             bf16=bf16,
         )
 
@@ -144,8 +170,24 @@ class Task:
         return read_card(self.folder / "weights.safetensors")
 
 
-TASKS: dict[str, Task] = {
-    "digits-cnn": Task(
+def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
+    return Task(
+        name=f"cifar10-{name}",
+        version=1,
+        dataset="cifar10",
+        module=f"compress_gym.networks.{builder}",
+        recovery="adaptive-bn",
+        calibration_images=512,
+        levels=16,
+        summary=summary,
+        validation_images=2000,
+        half_weights=True,
+        shipped=shipped,
+    )
+
+
+_TASKS = (
+    Task(
         name="digits-cnn",
         version=1,
         dataset="digits",
@@ -155,12 +197,19 @@ TASKS: dict[str, Task] = {
         levels=8,
         summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
     ),
-}
+    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: nineteen convolutions in a row", False),
+    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", False),
+    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False),
+    _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),
+    _cifar10("mobilenetv2", "mobilenet_v2:MobileNetV2", "MobileNetV2 with CIFAR strides on CIFAR-10", False),
+    _cifar10("vgg16", "vgg16:VGG16", "VGG-16 with batch norm on CIFAR-10", False),
+)
+TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
 
 
 def list_tasks() -> list[str]:
     """Returns the names of the shipped tasks."""
-    return sorted(TASKS)
+    return sorted(name for name, task in TASKS.items() if task.shipped)
 
 
 def get_task(name: str) -> Task:

@@ -60,7 +60,7 @@ def write_tiny_task(folder: Path) -> Task:
 
     from compress_gym.cards import sha256, write_card
     from compress_gym.compression.weights import save_weights
-    from compress_gym.networks.trace import trace_chain
+    from compress_gym.networks.trace import trace
 
     task = Task(
         name="tiny",
@@ -76,7 +76,7 @@ def write_tiny_task(folder: Path) -> Task:
     torch.manual_seed(0)
     module = task.untrained_module()
     task.folder.mkdir(parents=True)
-    network = trace_chain(module, (1, 16, 16), "tiny")
+    network = trace(module, (1, 16, 16), "tiny")
     description = task.folder / "network.json"
     description.write_text(json.dumps(network.to_json()))
     save_weights(module, task.folder / "weights.safetensors")

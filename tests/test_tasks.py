@@ -9,7 +9,7 @@ import pytest
 
 from compress_gym.cards import write_card
 from compress_gym.errors import AssetError
-from compress_gym.networks.trace import trace_chain
+from compress_gym.networks.trace import trace
 from compress_gym.tasks import get_task, list_tasks
 
 every_task = pytest.mark.parametrize("name", list_tasks())
@@ -27,7 +27,7 @@ def broken(tmp_path):
 def test_the_description_is_that_of_the_module(name):
     task = get_task(name)
     network = task.network()
-    assert trace_chain(task.untrained_module(), network.input_shape, network.name) == network
+    assert trace(task.untrained_module(), network.input_shape, network.name) == network
 
 
 @every_task

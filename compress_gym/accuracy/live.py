@@ -10,16 +10,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from compress_gym.compression.fold import fold_batch_norms
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
-from compress_gym.compression.recovery import RECOVERIES, require_batch_norms
-from compress_gym.data import Dataset, Split
+from compress_gym.compression.reconstruct import ReconstructionBank, build_bank
+from compress_gym.compression.recovery import adaptive_batch_norm, parse_recovery, require_batch_norms
+from compress_gym.compression.training import FINETUNE, Recipe, train_module
+from compress_gym.data import Split
 from compress_gym.decisions import DecisionSpace
-from compress_gym.errors import unknown_name
 from compress_gym.networks import Network
 from compress_gym.processor import bf16_supported, one_thread
 
 # Small enough for a processor's cache: larger batches lose to memory traffic.
-_BATCH = 100
+_BATCH = 125
 
 
 class LiveAccuracy:
@@ -28,6 +30,7 @@ class LiveAccuracy:
     Attributes:
         source: `"live"`.
         decisions: The space of strategies.
+        recovery: Name of the recovery.
         images: Number of images a strategy is scored on.
     """
 
@@ -38,10 +41,12 @@ class LiveAccuracy:
         network: Network,
         module: nn.Module,
         decisions: DecisionSpace,
-        dataset: Dataset,
+        *,
+        calibration: Split,
+        scored: Split,
         recovery: str = "adaptive-bn",
-        calibration_images: int = 512,
-        split: str = "validation",
+        training: Split | None = None,
+        finetune: Recipe = FINETUNE,
         bf16: bool = False,
     ) -> None:
         """Prepares the evaluator.
@@ -50,51 +55,60 @@ class LiveAccuracy:
             network: Description of `module`.
             module: The trained, uncompressed model.
             decisions: One `channels` decision per group of `network`.
-            dataset: Where calibration images (the first training images) and scored images come from.
-            recovery: `"none"` or `"adaptive-bn"`.
-            calibration_images: How many training images the recovery sees.
-            split: `"validation"`, or `"test"` for reporting alone.
-            bf16: Run in bfloat16 (channels last). Faster where the processor has it, a little less exact.
+            calibration: Training images that the recoveries see.
+            scored: What accuracy is measured on: validation images, or test images for reporting alone.
+            recovery: See `compress_gym.compression.recovery`.
+            training: Training images for `finetune-N`.
+            finetune: Recipe of `finetune-N`; its epochs are replaced by N.
+            bf16: Run in bfloat16. Faster where the processor has it, a little less exact.
 
         Raises:
-            KeyError: Unknown recovery or split.
+            KeyError: Unknown recovery.
             ValueError: The recovery does not fit the network, or the processor has no bfloat16.
         """
-        if recovery not in RECOVERIES:
-            raise unknown_name("recovery", recovery, RECOVERIES)
-        if split not in ("validation", "test"):
-            raise unknown_name("split", split, ("validation", "test"))
-        if recovery == "adaptive-bn":
+        self._steps = parse_recovery(recovery)
+        if self._steps.adaptive_bn:
             require_batch_norms(module)
+        if self._steps.finetune_epochs and training is None:
+            raise ValueError(f"recovery={recovery!r} needs training images; give training=")
         if bf16 and not bf16_supported():
             raise ValueError("bf16=True, but this processor does not multiply bfloat16; use bf16=False")
         self.recovery, self.bf16 = recovery, bf16
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranking = channel_ranking(module, network)
-        self._recover = RECOVERIES[recovery]
-        calibration = dataset.train.take(calibration_images)
-        self.calibration_digest = calibration.digest()
+        self._training, self._finetune = training, finetune
+        self.calibration_images, self.calibration_digest = len(calibration.labels), calibration.digest()
         self._calibration = _channels_last(calibration.images)
-        scored: Split = getattr(dataset, split)
-        self._scored = _channels_last(scored.images).split(_BATCH)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self._scored = [batch.to(dtype) for batch in _channels_last(scored.images).split(_BATCH)]
         self._labels = torch.from_numpy(scored.labels)
         self.images = len(scored.labels)
+        self._bank: ReconstructionBank | None = None
 
     @property
     def baseline(self) -> float:
         """Accuracy of the uncompressed network, as trained, without any recovery."""
         with one_thread():
-            return self._correct(self._module) / self.images
+            return self._correct(copy.deepcopy(self._module)) / self.images
 
     def compress(self, strategy: ArrayLike) -> nn.Module:
-        """Returns the compressed, recovered model in evaluation mode."""
+        """Returns the compressed, recovered model in evaluation mode, float32, batch norms not folded."""
         row = self.decisions.check_one(strategy)
-        counts = {d.subject: d.values[c] for d, c in zip(self.decisions.decisions, row, strict=True)}
+        values = {d.subject: d.values[c] for d, c in zip(self.decisions.decisions, row, strict=True)}
+        # A whole group is left out: nothing is selected, nothing needs to be refitted.
+        counts = {name: n for name, n in values.items() if n < len(self._ranking[name])}
         kept = kept_channels(self._ranking, counts)
         small = remove_channels(self._module, self._network, kept)
-        with one_thread(), torch.no_grad(), self._autocast():
-            return self._recover(small, self._calibration)
+        with one_thread():
+            if self._steps.reconstruct:
+                self.bank.apply(small, kept)
+            if self._steps.adaptive_bn:
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                    adaptive_batch_norm(small, self._calibration)
+            if self._steps.finetune_epochs:
+                self._train(small)
+        return small.eval()
 
     def count_correct(self, strategies: ArrayLike) -> NDArray[np.int64]:
         """Returns how many images each compressed network classifies correctly, int64 `[N]`."""
@@ -106,13 +120,27 @@ class LiveAccuracy:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
         return self.count_correct(strategies) / self.images
 
-    def _correct(self, module: nn.Module) -> int:
-        with torch.no_grad(), self._autocast():
-            predicted = torch.cat([module(batch).argmax(1) for batch in self._scored])
-        return int((predicted == self._labels).sum())
+    @property
+    def bank(self) -> ReconstructionBank:
+        """The bank of reconstructed layers; its normal equations are summed when it is first asked for."""
+        if self._bank is None:
+            with one_thread():
+                self._bank = build_bank(self._module, self._network, self._calibration)
+        return self._bank
 
-    def _autocast(self) -> Any:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+    def _train(self, small: nn.Module) -> None:
+        assert self._training is not None
+        recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
+        train_module(small, self._training, recipe, seed=0, bf16=self.bf16)
+
+    def _correct(self, module: nn.Module) -> int:
+        """Scores a module, which is folded and converted in place."""
+        folded: Any = fold_batch_norms(module, self._network)
+        if self.bf16:
+            folded = folded.to(torch.bfloat16)
+        with torch.no_grad():
+            predicted = torch.cat([folded(batch).argmax(1) for batch in self._scored])
+        return int((predicted == self._labels).sum())
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:

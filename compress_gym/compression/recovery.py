@@ -1,26 +1,60 @@
 """What is done to a compressed network before it is scored.
 
-`none` leaves it as it is. `adaptive-bn` re-estimates the batch-norm statistics on training images
-(EagleEye's "adaptive batch normalization"), which is what makes accuracy before fine-tuning predictive.
+`none` leaves it as it is. `reconstruct` refits weights to the uncompressed network's outputs (AMC, section 3.3).
+`adaptive-bn` re-estimates the batch-norm statistics on training images (EagleEye's "adaptive batch normalization").
+`finetune-N` trains it for N epochs. Steps are joined by a plus sign: `reconstruct+adaptive-bn`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-Recovery = Callable[[nn.Module, torch.Tensor], nn.Module]
+from compress_gym.errors import unknown_name
+
+RECOVERIES = ("none", "reconstruct", "adaptive-bn", "reconstruct+adaptive-bn", "finetune-N")
+# Statistics are averages over batches of this size.
+CALIBRATION_BATCH = 256
 
 
-def no_recovery(module: nn.Module, calibration: torch.Tensor) -> nn.Module:
-    """Returns the module unchanged."""
-    return module
+@dataclass(frozen=True)
+class Recovery:
+    """The steps of a recovery, in the order in which they are taken.
+
+    Attributes:
+        reconstruct: Refit the weights of layers whose inputs were pruned.
+        adaptive_bn: Re-estimate batch-norm statistics.
+        finetune_epochs: Train, after re-estimating batch-norm statistics where there are any.
+    """
+
+    reconstruct: bool = False
+    adaptive_bn: bool = False
+    finetune_epochs: int = 0
+
+
+def parse_recovery(name: str) -> Recovery:
+    """Returns the steps of a recovery.
+
+    Raises:
+        KeyError: A step is not known, or given twice; the message lists what is legal.
+    """
+    if name == "none":
+        return Recovery()
+    steps = name.split("+")
+    epochs = [int(m[1]) for step in steps if (m := re.fullmatch(r"finetune-([1-9]\d{0,3})", step))]
+    rest = [step for step in steps if not step.startswith("finetune-")]
+    if len(rest) + len(epochs) != len(steps) or len(epochs) > 1 or sorted(set(rest)) != sorted(rest):
+        raise unknown_name("recovery", name, RECOVERIES)
+    if set(rest) - {"reconstruct", "adaptive-bn"}:
+        raise unknown_name("recovery", name, RECOVERIES)
+    return Recovery("reconstruct" in rest, "adaptive-bn" in rest, epochs[0] if epochs else 0)
 
 
 def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Module:
-    """Re-estimates every batch norm's mean and variance on one batch of training images, in place.
+    """Re-estimates every batch norm's mean and variance on training images, in place.
 
     Args:
         module: The compressed model.
@@ -34,10 +68,11 @@ def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Modu
     """
     for norm in require_batch_norms(module):
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average: after one batch, exactly that batch's statistics
+        norm.momentum = None  # a cumulative average: of all batches, equally
         norm.train()
     with torch.no_grad():
-        module(calibration)
+        for batch in calibration.split(CALIBRATION_BATCH):
+            module(batch)
     return module.eval()
 
 
@@ -53,6 +88,3 @@ def require_batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
             "recovery='adaptive-bn' needs a network with batch norm; this one has none (use recovery='none')"
         )
     return norms
-
-
-RECOVERIES: dict[str, Recovery] = {"none": no_recovery, "adaptive-bn": adaptive_batch_norm}

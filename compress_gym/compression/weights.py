@@ -12,9 +12,11 @@ from compress_gym.cards import read_card, write_atomically
 from compress_gym.errors import AssetError
 
 
-def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes a module's parameters and buffers."""
+def save_weights(module: nn.Module, path: Path, half: bool = False) -> None:
+    """Writes a module's parameters and buffers, the floating-point ones in half precision if so wished."""
     tensors = {name: t.detach().contiguous().clone() for name, t in module.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     write_atomically(path, lambda p: save_file(tensors, p))
 
 

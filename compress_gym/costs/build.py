@@ -33,8 +33,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
     index = {d.subject: t for t, d in enumerate(decisions.decisions)}
     terms = [Term("call", (), np.array([0.0, 0.0, 0.0, 0.0, device.network_us / 1000]))]
     for layer in network.layers:
-        groups = dict.fromkeys(g for g in (layer.in_group, layer.out_group) if g in index)
-        subjects = tuple(index[g] for g in groups if g is not None)
+        subjects = tuple(index[group] for group in layer.touched if group in index)
         if len(subjects) > MAX_DECISIONS:
             raise ValueError(f"layer {layer.name!r} depends on {len(subjects)} decisions; at most {MAX_DECISIONS}")
         sizes = [len(decisions.decisions[t].values) for t in subjects]
@@ -44,8 +43,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
                 decisions.decisions[t].subject: decisions.decisions[t].values[c]
                 for t, c in zip(subjects, choices, strict=True)
             }
-            inputs = kept.get(layer.in_group or "", layer.in_channels)
-            outputs = kept.get(layer.out_group or "", layer.out_channels)
+            inputs, outputs = layer.kept(kept)
             latency_ms = device.latency_us(operation_of(layer, inputs, outputs)) / 1000
             table[choices] = (*layer_costs(layer, inputs, outputs), latency_ms)
         terms.append(Term(layer.name, subjects, table))

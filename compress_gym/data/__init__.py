@@ -11,7 +11,7 @@ from compress_gym.errors import unknown_name
 __all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
 
 # Reader modules by name: imported when asked for, so that importing this package stays light.
-DATASETS: dict[str, str] = {"digits": "compress_gym.data.digits"}
+DATASETS: dict[str, str] = {"cifar10": "compress_gym.data.cifar10", "digits": "compress_gym.data.digits"}
 
 
 def load_dataset(name: str) -> Dataset:
@@ -20,6 +20,7 @@ def load_dataset(name: str) -> Dataset:
     Raises:
         KeyError: The name is not registered.
         ImportError: A library that holds or reads the data is not installed.
+        FileNotFoundError: The data root does not hold it; the message names the command that brings it.
     """
     if name not in DATASETS:
         raise unknown_name("dataset", name, DATASETS)

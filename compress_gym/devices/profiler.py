@@ -69,12 +69,10 @@ def reachable_operations(network: Network, decisions: DecisionSpace) -> list[Ope
     values = {d.subject: d.values for d in decisions.decisions}
     found = {CALL: None}
     for layer in network.layers:
-        inputs = values.get(layer.in_group or "", (layer.in_channels,))
-        outputs = values.get(layer.out_group or "", (layer.out_channels,))
-        same = layer.in_group == layer.out_group
-        for i, o in product(inputs, outputs):
-            if not same or i == o:
-                found[operation_of(layer, i, o)] = None
+        touched = [group for group in layer.touched if group in values]
+        for counts in product(*(values[group] for group in touched)):
+            kept = layer.kept(dict(zip(touched, counts, strict=True)))
+            found[operation_of(layer, *kept)] = None
     return list(found)
 
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LAYER_KINDS = ("conv", "depthwise", "pool", "linear")
+# `pool` is global average pooling; `batch-norm` one that cannot be folded into the layer before it.
+LAYER_KINDS = (
+    "conv", "depthwise", "linear", "pool", "max-pool", "avg-pool", "add", "multiply", "concat", "batch-norm"
+)  # fmt: skip
+WEIGHTED = ("conv", "depthwise", "linear")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring channels of one group. Most tensors are one segment; a concatenation has several.
+
+    Attributes:
+        group: Name of the channel group; `None` is fixed (the network's input and output).
+        channels: Number of channels, uncompressed.
+    """
+
+    group: str | None
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -14,58 +31,75 @@ class Layer:
     """One layer of a network, uncompressed.
 
     Attributes:
-        name: The module's name in the torch model (`conv1`).
+        name: The module's name in the torch model (`conv1`), or the operation's in its graph (`add_1`).
         kind: One of `LAYER_KINDS`.
-        in_channels: Channels (or features) that enter.
-        out_channels: Channels (or features) that leave.
-        in_height: Height of the input in pixels (1 for a linear layer).
-        in_width: Width of the input in pixels (1 for a linear layer).
-        kernel: Side of the square kernel (1 for pooling and linear layers).
-        stride: Stride of the convolution.
+        inputs: Channels (or features) that enter, in order.
+        outputs: Channels (or features) that leave, in order.
+        in_height: Height of the input in pixels; of a linear layer, what was flattened (1 after global pooling).
+        in_width: Width of the input in pixels.
+        out_height: Height of the output in pixels.
+        out_width: Width of the output in pixels.
+        kernel: Side of the square kernel (1 where there is none).
+        stride: Stride of the convolution or pooling.
         groups: Groups of the convolution.
         bias: Whether the layer has a bias of its own.
-        batch_norm: Name of the batch norm that follows, or `None`.
+        batch_norm: Name of the batch norm that follows and can be folded into this layer, or `None`.
         relu: Whether a ReLU follows (after the batch norm).
-        in_group: Name of the channel group that enters; `None` is the network's fixed input.
-        out_group: Name of the channel group that leaves; `None` is the network's fixed output.
     """
 
     name: str
     kind: str
-    in_channels: int
-    out_channels: int
-    in_height: int
-    in_width: int
+    inputs: tuple[Segment, ...]
+    outputs: tuple[Segment, ...]
+    in_height: int = 1
+    in_width: int = 1
+    out_height: int = 1
+    out_width: int = 1
     kernel: int = 1
     stride: int = 1
     groups: int = 1
     bias: bool = False
     batch_norm: str | None = None
     relu: bool = False
-    in_group: str | None = None
-    out_group: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the kind."""
         if self.kind not in LAYER_KINDS:
             raise ValueError(f"layer {self.name!r}: kind={self.kind!r} is not one of {LAYER_KINDS}")
 
+    @property
+    def in_channels(self) -> int:
+        """Channels that enter, uncompressed."""
+        return sum(s.channels for s in self.inputs)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that leave, uncompressed."""
+        return sum(s.channels for s in self.outputs)
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Names of the channel groups that enter or leave, each once."""
+        names = (s.group for s in (*self.inputs, *self.outputs))
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def kept(self, counts: Mapping[str, int]) -> tuple[int, int]:
+        """Returns how many channels enter and leave when groups keep `counts` channels (left out: all)."""
+        entering, leaving = (
+            sum(s.channels if s.group is None else counts.get(s.group, s.channels) for s in side)
+            for side in (self.inputs, self.outputs)
+        )
+        return entering, leaving
+
     def weights(self, in_channels: int, out_channels: int) -> int:
-        """Returns the number of weights, biases not counted, at these channel counts."""
-        if self.kind == "pool":
-            return 0
-        groups = out_channels if self.kind == "depthwise" else self.groups
-        return out_channels * (in_channels // groups) * self.kernel**2
-
-    @property
-    def out_height(self) -> int:
-        """Height of the output in pixels ("same" padding, global pooling)."""
-        return 1 if self.kind == "pool" else math.ceil(self.in_height / self.stride)
-
-    @property
-    def out_width(self) -> int:
-        """Width of the output in pixels ("same" padding, global pooling)."""
-        return 1 if self.kind == "pool" else math.ceil(self.in_width / self.stride)
+        """Returns the number of weights, biases and batch norms not counted, at these channel counts."""
+        if self.kind == "depthwise":
+            return out_channels * self.kernel**2
+        if self.kind == "conv":
+            return out_channels * (in_channels // self.groups) * self.kernel**2
+        if self.kind == "linear":
+            return out_channels * in_channels * self.in_height * self.in_width
+        return 0
 
 
 @dataclass(frozen=True)
@@ -77,12 +111,14 @@ class ChannelGroup:
         channels: Number of channels, uncompressed.
         producers: Layers whose outputs these channels are, in forward order.
         consumers: Layers whose inputs these channels are, in forward order.
+        divisions: Grouped convolutions need equally many channels in each of so many equal parts; 1 where none are.
     """
 
     name: str
     channels: int
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    divisions: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,13 +143,21 @@ class Network:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the description as plain data."""
-        return asdict(self)
+        data = asdict(self)
+        for layer, row in zip(self.layers, data["layers"], strict=True):
+            for side in ("inputs", "outputs"):
+                row[side] = [[s.group, s.channels] for s in getattr(layer, side)]
+        return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Network:
+    def from_json(cls, data: Mapping[str, Any]) -> Network:
         """Builds a network from `to_json`'s plain data."""
         groups = tuple(
-            ChannelGroup(g["name"], g["channels"], tuple(g["producers"]), tuple(g["consumers"])) for g in data["groups"]
+            ChannelGroup(**{**group, "producers": tuple(group["producers"]), "consumers": tuple(group["consumers"])})
+            for group in data["groups"]
         )
-        layers = tuple(Layer(**layer) for layer in data["layers"])
+        layers = tuple(
+            Layer(**{**row, **{side: tuple(Segment(*s) for s in row[side]) for side in ("inputs", "outputs")}})
+            for row in data["layers"]
+        )
         return cls(data["name"], tuple(data["input_shape"]), layers, groups)

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from compress_gym.networks import Layer, Network
-from compress_gym.networks.trace import trace_chain
+from compress_gym.networks.trace import trace
 from compress_gym.tasks import get_task
 
 
@@ -44,7 +44,7 @@ class Sine(nn.Module):
 )
 def test_what_is_not_understood_is_named(module, words):
     with pytest.raises(ValueError, match=words):
-        trace_chain(module, (1, 16, 16), "net")
+        trace(module, (1, 16, 16), "net")
 
 
 def test_json_round_trip():

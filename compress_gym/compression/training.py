@@ -1,0 +1,190 @@
+"""The one training loop: whole networks, and pruned ones that are fine-tuned."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from compress_gym.cards import write_atomically
+from compress_gym.data import Split
+from compress_gym.errors import AssetError
+
+_CROP_PADDING = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum under a one-cycle schedule.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images an update.
+        peak_lr: Highest learning rate of the cycle.
+        weight_decay: L2 penalty.
+        augmentation: `shift` rolls each batch by up to a pixel; `crop-flip` crops each image from a padding of 4
+            and mirrors half of them.
+        sizes: Progressive resizing: (up to this fraction of the epochs, side in pixels), ascending; images of later
+            epochs keep their size.
+    """
+
+    epochs: int
+    batch_size: int
+    peak_lr: float
+    weight_decay: float
+    augmentation: str
+    sizes: tuple[tuple[float, int], ...] = ()
+
+    def size(self, epoch: int) -> int | None:
+        """Returns the side to which the images of an epoch are resized, `None` for their own."""
+        return next((side for fraction, side in self.sizes if epoch < fraction * self.epochs), None)
+
+    def for_epochs(self, epochs: int) -> Recipe:
+        """Returns the same recipe for another number of epochs."""
+        return replace(self, epochs=epochs)
+
+
+# How compressed CIFAR networks are fine-tuned.
+FINETUNE = Recipe(epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip")
+
+
+def train_module(
+    module: nn.Module,
+    data: Split,
+    recipe: Recipe,
+    seed: int,
+    bf16: bool = False,
+    checkpoint: Path | None = None,
+    progress: str | None = None,
+) -> None:
+    """Trains a module in place; the last epoch's weights are the result (nothing is selected).
+
+    Args:
+        module: What is trained, left in evaluation mode.
+        data: Training images.
+        recipe: The recipe.
+        seed: Seed of order and augmentation.
+        bf16: Whether to compute in bfloat16 (autocast).
+        checkpoint: Written after each epoch and continued from if it exists, so that a killed training resumes.
+        progress: Description of the progress bar; `None` shows none.
+    """
+    torch.manual_seed(seed)
+    module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    updates = len(data.labels) // recipe.batch_size
+    optimizer = torch.optim.SGD(
+        module.parameters(), lr=recipe.peak_lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+    )
+    batches = _AUGMENTATIONS[recipe.augmentation](data, recipe, seed)
+    run = {"recipe": asdict(recipe), "seed": seed, "bf16": bf16, "images": data.digest()}
+    done = _resume(checkpoint, module, optimizer, run) if checkpoint and checkpoint.exists() else 0
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=recipe.epochs * updates)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for _ in range(done * updates):
+            schedule.step()
+    epochs = range(recipe.epochs)
+    for epoch in track(epochs, description=progress) if progress else epochs:
+        order = torch.randperm(len(data.labels))[: updates * recipe.batch_size]
+        prepare = batches(epoch, order)
+        if epoch < done:
+            continue
+        for number, chosen in enumerate(order.split(recipe.batch_size)):
+            images, labels = prepare(number), torch.from_numpy(data.labels[chosen.numpy()])
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = nn.functional.cross_entropy(module(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        if checkpoint:
+            _save(checkpoint, module, optimizer, {**run, "epochs_done": epoch + 1})
+    module.eval()
+
+
+# An augmentation returns, for an epoch and its order of images, a function from batch number to images.
+Batches = Callable[[int, torch.Tensor], Callable[[int], torch.Tensor]]
+
+
+def _shift(data: Split, recipe: Recipe, seed: int) -> Batches:
+    """Each batch is rolled by up to a pixel in each direction."""
+    images, rng = torch.from_numpy(data.images), np.random.default_rng(seed)
+
+    def epoch(_: int, order: torch.Tensor) -> Callable[[int], torch.Tensor]:
+        batches = order.split(recipe.batch_size)
+        shifts = rng.integers(-1, 2, size=(len(batches), 2))
+        return lambda n: torch.roll(images[batches[n]], (int(shifts[n, 0]), int(shifts[n, 1])), dims=(2, 3))
+
+    return epoch
+
+
+def _crop_flip(data: Split, recipe: Recipe, seed: int) -> Batches:
+    """Each image is cropped at its own place from a padding of black pixels, and mirrored or not."""
+    pad = _CROP_PADDING
+    padded = np.pad(data.pixels, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    side = data.pixels.shape[-1]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(2, 3))
+    corner_range = 2 * pad + 1
+
+    def epoch(number: int, order: torch.Tensor) -> Callable[[int], torch.Tensor]:
+        rng = np.random.default_rng([seed, number])
+        corners = rng.integers(0, corner_range, size=(len(order), 2))
+        mirrored = rng.random(len(order)) < 0.5
+        size = recipe.size(number)
+
+        def batch(n: int) -> torch.Tensor:
+            part = slice(n * recipe.batch_size, (n + 1) * recipe.batch_size)
+            pixels = _crops(windows, order[part].numpy(), corners[part], mirrored[part])
+            images = torch.from_numpy(data.normalised(pixels))
+            if size is not None and size != side:
+                images = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+            return images.contiguous(memory_format=torch.channels_last)
+
+        return batch
+
+    return epoch
+
+
+def _crops(
+    windows: NDArray[np.generic],
+    images: NDArray[np.int64],
+    corners: NDArray[np.int64],
+    mirrored: NDArray[np.bool_],
+) -> NDArray[np.generic]:
+    crops = windows[images, :, corners[:, 0], corners[:, 1]]
+    crops[mirrored] = crops[mirrored, :, :, ::-1]
+    return crops
+
+
+_AUGMENTATIONS: dict[str, Callable[[Split, Recipe, int], Batches]] = {"shift": _shift, "crop-flip": _crop_flip}
+
+
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]) -> None:
+    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    for number, parameter in enumerate(module.parameters()):
+        tensors[f"momentum.{number}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
+    write_atomically(path, lambda p: save_file(tensors, p, metadata={"run": json.dumps(run)}))
+
+
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]) -> int:
+    """Loads a checkpoint and returns how many epochs it holds."""
+    with safe_open(path, "pt") as file:
+        stored = json.loads(file.metadata()["run"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    done = int(stored.pop("epochs_done"))
+    if stored != json.loads(json.dumps(run)):
+        raise AssetError(f"{path}: written by another training (another recipe, seed or data); remove it to start anew")
+    module.load_state_dict({name[7:]: t for name, t in tensors.items() if name.startswith("module.")})
+    for number, parameter in enumerate(module.parameters()):
+        buffer = tensors[f"momentum.{number}"]
+        optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=torch.preserve_format)
+    return done

@@ -1,0 +1,153 @@
+"""Official archives of data sets: where they lie, how they are checked, how they are brought."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress_gym.errors import missing_extra, unknown_name
+
+DATA_VARIABLE = "COMPRESS_GYM_DATA"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One data set's official archive.
+
+    Attributes:
+        url: Where its publishers offer it.
+        md5: The publishers' checksum of the download.
+        folder: The folder that it unpacks to.
+        files: SHA-256 of each file that is read, by name.
+        terms: What the publishers ask of users.
+    """
+
+    url: str
+    md5: str
+    folder: str
+    files: dict[str, str]
+    terms: str
+
+
+ARCHIVES = {
+    "cifar10": Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        folder="cifar-10-batches-bin",
+        files={
+            "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+            "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+            "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+            "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+            "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+        },
+        terms="cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+    ),
+}
+
+
+def data_root() -> Path:
+    """Returns the folder that holds the archives: `$COMPRESS_GYM_DATA`, else the user's data folder."""
+    if given := os.environ.get(DATA_VARIABLE):
+        return Path(given).expanduser()
+    try:
+        from platformdirs import user_data_path
+    except ImportError as error:
+        raise missing_extra("platformdirs", "live", f"finding data sets without ${DATA_VARIABLE}") from error
+    return user_data_path("compress_gym")
+
+
+def has_archive(name: str) -> bool:
+    """Returns whether the data root holds the folder of an archive (its files are checked when read)."""
+    return (data_root() / ARCHIVES[name].folder).is_dir()
+
+
+def archive_folder(name: str) -> Path:
+    """Returns the folder of an archive after checking every file in it.
+
+    Raises:
+        FileNotFoundError: The archive is not in the data root; the message names the command that brings it.
+        ValueError: A file is missing, incomplete or altered.
+    """
+    archive = ARCHIVES[name]
+    folder = data_root() / archive.folder
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"data set {name!r} is not at {folder}; bring it with: compress-gym data fetch {name}, or take it from a "
+            f"folder with: compress-gym data fetch {name} --from DIR (the root is ${DATA_VARIABLE})"
+        )
+    check_archive(archive, folder)
+    return folder
+
+
+def check_archive(archive: Archive, folder: Path) -> None:
+    """Checks every file of an archive.
+
+    Raises:
+        ValueError: A file is missing, incomplete or altered; the message names it and the remedy.
+    """
+    for name, expected in archive.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path}: the file is missing, the archive is incomplete; fetch it again")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
+            if found is None:
+                found = hashlib.sha256(file.read()).hexdigest()
+        if found != expected:
+            raise ValueError(
+                f"{path}: incomplete or altered (sha256 {found[:16]}, expected {expected[:16]}, "
+                f"{path.stat().st_size:,} bytes); fetch it again"
+            )
+
+
+def fetch(name: str, source: Path | None = None) -> Path:
+    """Brings an archive into the data root: downloads it, or takes it from a folder.
+
+    Args:
+        name: Name in `ARCHIVES`.
+        source: A folder that holds the archive's files or its folder; `None` downloads.
+
+    Returns:
+        The folder of the archive, every file checked.
+
+    Raises:
+        KeyError: The name is not known.
+        ValueError: A file is missing, incomplete or altered.
+    """
+    if name not in ARCHIVES:
+        raise unknown_name("data set", name, ARCHIVES)
+    archive, root = ARCHIVES[name], data_root()
+    target = root / archive.folder
+    if source is None:
+        try:
+            import pooch
+        except ImportError as error:
+            raise missing_extra("pooch", "live", "downloading a data set") from error
+        pooch.retrieve(
+            archive.url,
+            known_hash=f"md5:{archive.md5}",
+            path=root,
+            fname=Path(archive.url).name,
+            processor=pooch.Untar(extract_dir="."),
+            progressbar=False,
+        )
+        check_archive(archive, target)
+        return target
+    folder = source / archive.folder if (source / archive.folder).is_dir() else source
+    check_archive(archive, folder)
+    if folder.resolve() == target.resolve():
+        return target
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file in archive.files:
+        shutil.copyfile(folder / file, partial / file)
+    check_archive(archive, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from compress_gym.cards import card_path
 from compress_gym.commands import run_command
+from compress_gym.data.archives import ARCHIVES
+from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import list_devices, load_device
 from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
@@ -151,16 +153,37 @@ def profile(
 @click.argument("task")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
-def collect(task: str, out: Path | None, workers: int) -> None:
-    """Scores every strategy of TASK live. Killed, it goes on where it was."""
+@click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Of a space too large for all.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample.")
+def collect(task: str, out: Path | None, workers: int, count: int, seed: int) -> None:
+    """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
     try:
         from compress_gym.accuracy.collect import collect as run
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live", "scoring strategies live") from error
     chosen, folder = get_task(task), out or Path(f"{task}-measured")
-    if (folder / "measured.npz").exists() and card_path(folder / "measured.npz").exists():
-        raise ValueError(f"{folder / 'measured.npz'} exists already; remove it or choose another --out")
-    click.echo(f"written to {run(chosen, folder, workers, _command())}")
+    for path in (folder / "measured.npz", folder / "strategies.npz"):
+        if path.exists() and card_path(path).exists():
+            raise ValueError(f"{path} exists already; remove it or choose another --out")
+    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command())}")
+
+
+@cli.group()
+def data() -> None:
+    """Data sets in their official archives."""
+
+
+@data.command()
+@click.argument("name", type=click.Choice(sorted(ARCHIVES)))
+@click.option(
+    "--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Take it from this folder."
+)
+def fetch(name: str, source: Path | None) -> None:
+    """Brings data set NAME into the data root: downloads its official archive, or takes it from a folder."""
+    archive = ARCHIVES[name]
+    with Console(stderr=True).status(f"{'copying' if source else 'downloading ' + archive.url}"):
+        folder = fetch_archive(name, source)
+    click.echo(f"{name} is at {folder}, every file checked\nterms: {archive.terms}")
 
 
 def _segments(segments: Sequence[Segment], fixed: str) -> str:

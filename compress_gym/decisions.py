@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,8 +148,16 @@ class DecisionSpace:
         return np.array(row, dtype=np.int64)
 
 
-def channel_values(channels: int, levels: int = 8, multiple: int = 4) -> tuple[int, ...]:
-    """Returns the channel counts one may keep: `levels` equal parts, rounded up to a multiple."""
+def channel_values(channels: int, levels: int = 8, multiple: int = 4, divisions: int = 1) -> tuple[int, ...]:
+    """Returns the channel counts one may keep: `levels` equal parts, rounded up to a multiple.
+
+    Args:
+        channels: Channels of the group.
+        levels: How many counts, at most.
+        multiple: Counts are multiples of this (and all channels, whatever their number).
+        divisions: Counts are multiples of this without exception: the group's divisions.
+    """
+    multiple = math.lcm(multiple, divisions)
     parts = {-(-channels * k // (levels * multiple)) * multiple for k in range(1, levels + 1)}
     return tuple(sorted(min(channels, part) for part in parts))
 
@@ -160,7 +169,7 @@ def channel_decisions(network: Network, levels: int = 8, multiple: int = 4) -> D
             Decision(
                 f"{group.name}.channels",
                 "channels",
-                channel_values(group.channels, levels, multiple),
+                channel_values(group.channels, levels, multiple, group.divisions),
                 group.name,
             )
             for group in network.groups

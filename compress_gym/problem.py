@@ -16,7 +16,7 @@ from compress_gym import budgets
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.costs import CostTerms, Term, pack
 from compress_gym.decisions import ENUMERABLE, DecisionSpace, from_lists
-from compress_gym.errors import unknown_name
+from compress_gym.errors import missing_extra, unknown_name
 from compress_gym.observations import DEVICE_NAMES, no_shape_features
 from compress_gym.rewards import Outcome, Reward, RewardFunction, get_reward
 
@@ -153,6 +153,32 @@ class Problem:
         terms = pack(space, tuple(costs), [term])
         model = MeasuredAccuracy(space, accuracy, baseline=accuracy[-1])
         return cls(space, terms, model, **{"cost": next(iter(costs)), **settings})
+
+    @classmethod
+    def from_model(
+        cls, module: Any, example_input: Any, *, calibration: Any, validation: Any, **settings: Any
+    ) -> Problem:
+        """Makes a problem of a torch model of one's own: pruned, recovered and scored live (needs the extra `live`).
+
+        Args:
+            module: A trained convolutional classifier that `torch.fx` can trace; it is copied, not changed.
+            example_input: One normalised image, `[1, channels, height, width]`.
+            calibration: Normalised training images for the recovery, float `[N, channels, height, width]`.
+            validation: Pair of normalised images `[N, channels, height, width]` and integer labels `[N]`.
+            **settings: `device` (a name or the path of a latency table; default: none, the cost is then `macs`),
+                `recovery` (`adaptive-bn`, or for networks without batch norm `reconstruct` or `none`), `levels` (how
+                many channel counts a group has, default 16), and `cost`, `budget`, `budget_rule`, `reward`.
+
+        Raises:
+            ValueError: An operation cannot be followed (it and its layer are named), or images or labels do not fit.
+        """
+        try:
+            from compress_gym.own_model import problem_from_model
+        except ModuleNotFoundError as error:
+            raise missing_extra(str(error.name), "live", "compressing a model of one's own") from error
+        return problem_from_model(
+            cls, module, example_input, calibration=calibration, validation=validation, **settings
+        )
 
     def replace(self, **changes: Any) -> Problem:
         """Returns the same problem with some fields changed, for instance `budget=0.3`."""

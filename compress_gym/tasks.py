@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from compress_gym.accuracy.live import LiveAccuracy
     from compress_gym.accuracy.measured import MeasuredAccuracy
+    from compress_gym.accuracy.strategies import MeasuredStrategies
+    from compress_gym.accuracy.surrogate import SurrogateAccuracy
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -102,6 +104,7 @@ class Task:
         recovery: str | None = None,
         split: str = "validation",
         images: int | None = None,
+        corruption: str = "",
         bf16: bool = False,
     ) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live` and the data set).
@@ -110,6 +113,7 @@ class Task:
             recovery: Default: the task's.
             split: `validation`, or `test` for reporting alone.
             images: Score the first so many images; default: the task's number for validation, all for test.
+            corruption: Name of a corruption of the scored images, or "" for none.
             bf16: Run in bfloat16.
         """
         from compress_gym.data import load_dataset
@@ -124,12 +128,17 @@ class Task:
         scored = getattr(data, split)
         if images is not None and not 1 <= images <= len(scored.labels):
             raise ValueError(f"images={images} must be 1 to {len(scored.labels)}, the number of {split} images")
+        scored = scored if images is None else scored.take(images)
+        if corruption:
+            from compress_gym.data.corruptions import corrupted
+
+            scored = corrupted(scored, corruption)
         return LiveAccuracy(
             self.network(),
             module,
             self.channel_decisions(),
             calibration=data.train.take(self.calibration_images),
-            scored=scored if images is None else scored.take(images),
+            scored=scored,
             recovery=recovery or self.recovery,
             training=data.train,
             bf16=bf16,
@@ -144,6 +153,38 @@ class Task:
         from compress_gym.accuracy.measured import MeasuredAccuracy
 
         path = self.folder / "measured.npz"
+        self._check_made_for(path)
+        return MeasuredAccuracy.load(path, self.channel_decisions())
+
+    def strategies(self) -> MeasuredStrategies:
+        """Reads the measured strategies of a space too large to enumerate.
+
+        Raises:
+            AssetError: The file is missing or damaged, or was measured with other weights or another recovery.
+        """
+        from compress_gym.accuracy.strategies import MeasuredStrategies
+
+        self._check_made_for(self.folder / "strategies.npz")
+        return MeasuredStrategies.load(self.folder / "strategies.npz", self.channel_decisions())
+
+    def surrogate(self) -> SurrogateAccuracy:
+        """Reads the surrogate.
+
+        Raises:
+            AssetError: The file is missing or damaged, or was fitted to other weights or another recovery.
+        """
+        from compress_gym.accuracy.surrogate import SurrogateAccuracy
+
+        self._check_made_for(self.folder / "surrogate.npz")
+        return SurrogateAccuracy.load(self.folder / "surrogate.npz", self.channel_decisions())
+
+    def best_signal(self) -> str:
+        """Returns the accuracy that `auto` means: a table of all strategies, else a surrogate, else `live`."""
+        names = ("measured", "surrogate")
+        return next((name for name in names if (self.folder / f"{name}.npz").exists()), "live")
+
+    def _check_made_for(self, path: Path) -> None:
+        """Checks that a file was made with this task's weights and recovery, by its card."""
         card = read_card(path)
         expected = {
             "task_version": self.version,
@@ -154,10 +195,9 @@ class Task:
         for key, value in expected.items():
             if card.get(key) != value:
                 raise AssetError(
-                    f"{path}: measured with {key}={card.get(key)!r}, the task has {value!r}; measure it again with: "
+                    f"{path}: made with {key}={card.get(key)!r}, the task has {value!r}; measure it again with: "
                     f"compress-gym collect {self.name}"
                 )
-        return MeasuredAccuracy.load(path, self.channel_decisions())
 
     def asset_hash(self) -> str:
         """Returns one hash over the network, the weights and what was measured, 16 hex digits."""

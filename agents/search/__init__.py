@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from agents.runs import Scored
+from agents.search.annealing import annealing
 from agents.search.evolution import evolution
 from agents.search.hill_climb import hill_climb
 from agents.search.method import SearchMethod
@@ -24,6 +25,7 @@ METHODS: dict[str, Callable[[Problem, np.random.Generator], SearchMethod]] = {
     "random": random_search,
     "hill-climb": hill_climb,
     "evolution": evolution,
+    "annealing": annealing,
 }
 
 

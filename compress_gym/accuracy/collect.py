@@ -1,118 +1,151 @@
-"""Scores every strategy of a task live, in parallel, in shards: killed at any moment, it goes on where it was."""
+"""Measures a task: every strategy of a small space, or a sample of a large one with other conditions beside."""
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import time
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+from numpy.typing import NDArray
 
-from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.measured import save
-from compress_gym.cards import provenance, sha256, write_card
+from compress_gym.accuracy.sampling import broad_sample
+from compress_gym.accuracy.scoring import Conditions, identity, score
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.cards import provenance, write_card
+from compress_gym.costs.build import channel_cost_terms
+from compress_gym.data.corruptions import CORRUPTIONS
 from compress_gym.decisions import ENUMERABLE
-from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
 from compress_gym.tasks import Task
 
-SHARD = 128
-_evaluator: LiveAccuracy | None = None
+# Each costs one forward pass an episode; one is the task's default, the others are probed.
+CHEAP_RECOVERIES = ("none", "adaptive-bn", "reconstruct", "reconstruct+adaptive-bn")
+PROBED = 300
+_STATISTIC = "correctly classified validation images; each strategy scored once (the score is deterministic)"
 
 
-def collect(task: Task, out: Path, workers: int, command: str) -> Path:
-    """Measures the task's whole strategy space and writes `measured.npz` with its card.
+def collect(task: Task, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
+    """Measures a task's strategies and writes them with their card.
 
     Args:
         task: The task.
         out: Folder for the result; finished shards wait in `out/shards` until all are there.
         workers: Processes, one thread each.
+        count: How many strategies of a space that is too large to enumerate.
+        seed: Of the sample.
         command: The command line, for the card.
 
     Returns:
-        Path of the table.
+        Path of `measured.npz` (all strategies) or `strategies.npz` (a sample).
 
     Raises:
-        ValueError: The space is too large to enumerate, or the shards there belong to another measurement.
+        ValueError: The shards there belong to another measurement, or are being written by another process.
     """
-    decisions = task.channel_decisions()
-    if decisions.count > ENUMERABLE:
-        raise ValueError(f"task={task.name!r} has {decisions.count} strategies; at most {ENUMERABLE} are enumerated")
-    evaluator = task.live()
-    shards = out / "shards"
-    claim(shards, {**_identity(task, evaluator), **_environment()})
-    starts = range(0, decisions.count, SHARD)
-    pieces = [(start, min(start + SHARD, decisions.count)) for start in starts]
-    missing = [piece for piece in pieces if not _shard(shards, piece[0]).exists()]
-    done = decisions.count - sum(stop - start for start, stop in missing)
-    started = time.perf_counter()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress("strategies", *columns) as progress:
-        bar = progress.add_task("", total=decisions.count, completed=done)
-        # Spawned, not forked: torch's thread pools do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool:
-            for start, correct in pool.map(_score_shard, missing):
-                save_array(_shard(shards, start), correct)
-                progress.advance(bar, len(correct))
-    seconds = time.perf_counter() - started
-    correct = load_arrays([_shard(shards, s) for s in starts], axis=0)
+    if task.channel_decisions().count <= ENUMERABLE:
+        path = _collect_all(task, out, workers, command)
+    else:
+        path = _sample(task, out, workers, count, seed, command)
+    shutil.rmtree(out / "shards")
+    return path
+
+
+def _collect_all(task: Task, out: Path, workers: int, command: str) -> Path:
+    decisions, evaluator = task.channel_decisions(), task.live()
+    scores = score(task, decisions.enumerate(), Conditions(task.recovery), out / "shards" / "all", workers)
     table = out / "measured.npz"
-    save(table, decisions, correct, evaluator.images, round(evaluator.baseline * evaluator.images))
+    save(table, decisions, scores.correct.sum(1), evaluator.images, round(evaluator.baseline * evaluator.images))
     card = {
         "what": f"live validation accuracy of every strategy of task {task.name}",
         "strategies": decisions.count,
-        **_identity(task, evaluator),
+        **identity(task, evaluator),
         "precision": "fp32, one thread",
-        "statistic": "correctly classified validation images; each strategy scored once (the score is deterministic)",
-        "stated_error": {
-            "same_machine": "0 images",
-            "other_machine": "2 images are allowed by the test",
-            "sampling": "standard error of an accuracy a is sqrt(a(1-a)/images)",
-        },
-        "seconds_of_last_run": round(seconds, 1),
+        "statistic": _STATISTIC,
+        "stated_error": _stated_error(),
+        "scored_on": scores.hardware,
         **provenance(command, ["torch", "numpy"]),
     }
     write_card(table, card)
-    shutil.rmtree(shards)
     return table
 
 
-def _identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
-    """What a score depends on: shards of another identity are never mixed in."""
-    return {
-        "task": task.name,
-        "task_version": task.version,
-        "weights_sha256": sha256(task.folder / "weights.safetensors"),
-        "recovery": evaluator.recovery,
-        "calibration_images": task.calibration_images,
-        "calibration_digest": evaluator.calibration_digest,
-        "validation_images": evaluator.images,
+def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
+    decisions, evaluator = task.channel_decisions(), task.live()
+    rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
+    shards = out / "shards"
+    scores = score(task, rows, Conditions(task.recovery), shards / "sample", workers)
+    probed = np.random.default_rng([seed, 1]).permutation(count)[:PROBED]
+    conditions = other_conditions(task)
+    probes = [score(task, rows[probed], c, shards / f"probe-{n}", workers) for n, c in enumerate(conditions)]
+    measured = MeasuredStrategies(
+        rows,
+        np.zeros(count, dtype=np.int64),
+        scores.correct,
+        evaluator.images,
+        round(evaluator.baseline * evaluator.images),
+        tuple(c.name for c in conditions),
+        probed,
+        np.stack([p.correct for p in probes], axis=1),
+    )
+    write_strategies(task, measured, out / "strategies.npz", scores.hardware, [command])
+    return out / "strategies.npz"
+
+
+def other_conditions(task: Task) -> list[Conditions]:
+    """Returns the other cheap recoveries, and the default one on corrupted images."""
+    others = [Conditions(name) for name in CHEAP_RECOVERIES if name != task.recovery]
+    return others + [Conditions(task.recovery, corruption) for corruption in sorted(CORRUPTIONS)]
+
+
+def add_round(
+    task: Task, measured: MeasuredStrategies, rows: NDArray[np.int64], folder: Path, workers: int
+) -> tuple[MeasuredStrategies, tuple[str, ...]]:
+    """Scores strategies that a search found and adds them as a new round; those measured already are left out.
+
+    Returns:
+        The longer table, and the processors that scored the new rows.
+    """
+    known = set(map(tuple, measured.strategies.tolist()))
+    new = np.array([row for row in dict.fromkeys(map(tuple, rows.tolist())) if row not in known], dtype=np.int64)
+    if not len(new):
+        return measured, ()
+    scores = score(task, new, Conditions(task.recovery), folder, workers)
+    number = np.full(len(new), measured.rounds.max() + 1)
+    longer = replace(
+        measured,
+        strategies=np.concatenate([measured.strategies, new]),
+        rounds=np.concatenate([measured.rounds, number]),
+        correct=np.concatenate([measured.correct, scores.correct]),
+    )
+    return longer, scores.hardware
+
+
+def write_strategies(
+    task: Task, measured: MeasuredStrategies, path: Path, hardware: tuple[str, ...], commands: list[str]
+) -> None:
+    """Writes measured strategies with their card."""
+    measured.save(path, task.channel_decisions())
+    rounds = np.bincount(measured.rounds)
+    card = {
+        "what": f"live validation accuracy of {len(measured.strategies):,} strategies of task {task.name}",
+        "strategies": len(measured.strategies),
+        "rounds": {"broad sample": int(rounds[0]), **{f"round {n}": int(rounds[n]) for n in range(1, len(rounds))}},
+        **identity(task, task.live()),
+        "halves": "images of even and of odd number are counted apart",
+        "probes": {"strategies": len(measured.probe_rows), "conditions": list(measured.probes)},
+        "precision": "fp32, one thread",
+        "statistic": _STATISTIC,
+        "stated_error": _stated_error(),
+        "scored_on": hardware,
+        "commands": commands,
+        **provenance(commands[-1], ["torch", "numpy"]),
     }
+    write_card(path, card)
 
 
-def _environment() -> dict[str, Any]:
-    """What scores may depend on besides: shards of two machines or versions make no table."""
-    made = provenance("", ["torch", "numpy"])
-    return {"hardware": made["hardware"], "versions": made["versions"]}
-
-
-def _shard(shards: Path, start: int) -> Path:
-    return shards / f"{start:06d}.npy"
-
-
-def _start_worker(task: Task) -> None:
-    global _evaluator
-    end_with_parent()
-    import torch
-
-    torch.set_num_threads(1)
-    _evaluator = task.live()
-
-
-def _score_shard(piece: tuple[int, int]) -> tuple[int, np.ndarray]:
-    assert _evaluator is not None
-    return piece[0], _evaluator.count_correct(_evaluator.decisions.enumerate(*piece))
+def _stated_error() -> dict[str, str]:
+    return {
+        "same_machine": "0 images",
+        "other_machine": "a test allows 2 images of 400",
+        "sampling": "standard error of an accuracy a is sqrt(a(1-a)/images)",
+    }

@@ -90,7 +90,7 @@ class LiveAccuracy:
     def baseline(self) -> float:
         """Accuracy of the uncompressed network, as trained, without any recovery."""
         with one_thread():
-            return self._correct(copy.deepcopy(self._module)) / self.images
+            return float(self._hits(copy.deepcopy(self._module)).mean())
 
     def compress(self, strategy: ArrayLike) -> nn.Module:
         """Returns the compressed, recovered model in evaluation mode, float32, batch norms not folded."""
@@ -110,11 +110,16 @@ class LiveAccuracy:
                 self._train(small)
         return small.eval()
 
-    def count_correct(self, strategies: ArrayLike) -> NDArray[np.int64]:
-        """Returns how many images each compressed network classifies correctly, int64 `[N]`."""
+    def hits(self, strategies: ArrayLike) -> NDArray[np.bool_]:
+        """Returns which images each compressed network classifies correctly, bool `[N, images]`."""
         rows = self.decisions.check(strategies)
         with one_thread():
-            return np.array([self._correct(self.compress(row)) for row in rows], dtype=np.int64)
+            hits = [self._hits(self.compress(row)) for row in rows]
+        return np.array(hits, dtype=np.bool_).reshape(len(rows), self.images)
+
+    def count_correct(self, strategies: ArrayLike) -> NDArray[np.int64]:
+        """Returns how many images each compressed network classifies correctly, int64 `[N]`."""
+        return self.hits(strategies).sum(1)
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
@@ -133,14 +138,15 @@ class LiveAccuracy:
         recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
         train_module(small, self._training, recipe, seed=0, bf16=self.bf16)
 
-    def _correct(self, module: nn.Module) -> int:
+    def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""
         folded: Any = fold_batch_norms(module, self._network)
         if self.bf16:
             folded = folded.to(torch.bfloat16)
         with torch.no_grad():
             predicted = torch.cat([folded(batch).argmax(1) for batch in self._scored])
-        return int((predicted == self._labels).sum())
+        hits: NDArray[np.bool_] = (predicted == self._labels).numpy()
+        return hits
 
 
 def _channels_last(images: NDArray[np.float32]) -> torch.Tensor:

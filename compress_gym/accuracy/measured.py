@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compress_gym.cards import read_card, write_atomically
+from compress_gym.cards import read_card, write_arrays
 from compress_gym.decisions import DecisionSpace
 from compress_gym.errors import AssetError
 
@@ -72,19 +72,14 @@ def save(
     baseline_correct: int,
 ) -> None:
     """Writes a table of correctly classified images out of `images`, one entry a strategy."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                decisions=np.array(decisions.names),
-                values=_values_matrix(decisions),
-                correct=correct.astype(np.uint16),
-                images=np.int64(images),
-                baseline_correct=np.int64(baseline_correct),
-            )
-
-    write_atomically(path, write)
+    write_arrays(
+        path,
+        decisions=np.array(decisions.names),
+        values=_values_matrix(decisions),
+        correct=correct.astype(np.uint16),
+        images=np.int64(images),
+        baseline_correct=np.int64(baseline_correct),
+    )
 
 
 def _values_matrix(decisions: DecisionSpace) -> NDArray[np.int64]:

@@ -25,7 +25,8 @@ def layer_costs(
         operations, macs x weight bits x activation bits. Pooling counts as free.
     """
     weights = layer.weights(in_channels, out_channels)
-    others = out_channels * (layer.bias + 2 * (layer.batch_norm is not None))
+    norms = layer.batch_norm is not None or layer.kind == "batch-norm"
+    others = out_channels * (layer.bias + 2 * norms)
     macs = weights * layer.out_height * layer.out_width
     size_bytes = weights * weight_bits / 8 + others * 4
     return (

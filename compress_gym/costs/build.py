@@ -15,23 +15,25 @@ from compress_gym.networks import Network
 MAX_DECISIONS = 6
 
 
-def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Device) -> CostTerms:
+def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Device | None = None) -> CostTerms:
     """Builds the cost terms of channel pruning.
 
     Args:
         network: The network.
         decisions: `channels` decisions whose subjects are the network's channel groups.
-        device: Where latencies come from.
+        device: Where latencies come from; `None` leaves them out.
 
     Returns:
-        Terms with the metrics macs, params, size_bytes, bops and latency_ms.
+        Terms with the metrics macs, params, size_bytes, bops and, on a device, latency_ms.
 
     Raises:
         ValueError: The device has no measurement of an operation; the message names it.
     """
-    metrics = (*METRICS, "latency_ms")
+    metrics = METRICS if device is None else (*METRICS, "latency_ms")
     index = {d.subject: t for t, d in enumerate(decisions.decisions)}
-    terms = [Term("call", (), np.array([0.0, 0.0, 0.0, 0.0, device.network_us / 1000]))]
+    terms = []
+    if device is not None:
+        terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000])))
     for layer in network.layers:
         subjects = tuple(index[group] for group in layer.touched if group in index)
         if len(subjects) > MAX_DECISIONS:
@@ -44,7 +46,9 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
                 for t, c in zip(subjects, choices, strict=True)
             }
             inputs, outputs = layer.kept(kept)
-            latency_ms = device.latency_us(operation_of(layer, inputs, outputs)) / 1000
-            table[choices] = (*layer_costs(layer, inputs, outputs), latency_ms)
+            costs = [*layer_costs(layer, inputs, outputs)]
+            if device is not None:
+                costs.append(device.latency_us(operation_of(layer, inputs, outputs)) / 1000)
+            table[choices] = costs
         terms.append(Term(layer.name, subjects, table))
     return pack(decisions, metrics, terms)

@@ -12,7 +12,7 @@ from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
 from compress_gym.tasks import Task, get_task
 
-ACCURACIES = ("auto", "measured", "live")
+ACCURACIES = ("auto", "measured", "surrogate", "live")
 
 
 class ChannelPruneEnv(CompressionEnv):
@@ -115,7 +115,7 @@ class ChannelPruneEnv(CompressionEnv):
     | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
     | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
     | `reward`      | `"mnasnet"`       | see above                                                                  |
-    | `accuracy`    | `"auto"`          | `measured`, `live`, or `auto`: the task's best signal without data       |
+    | `accuracy`    | `"auto"`          | `measured`, `surrogate`, `live`, or `auto`: the first that the task has  |
     | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                 |
     | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                              |
 
@@ -196,6 +196,8 @@ def channel_prune_problem(
 def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:
     if accuracy not in ACCURACIES:
         raise unknown_name("accuracy", accuracy, ACCURACIES)
+    if accuracy == "auto":
+        accuracy = task.best_signal()
     if accuracy == "live":
         return task.live()
-    return task.measured()
+    return task.measured() if accuracy == "measured" else task.surrogate()

@@ -242,12 +242,11 @@ class _Tracer:
         return replace(source, layer=None)
 
     def pool(self, node: fx.Node, source: _Tensor, kind: str) -> _Tensor:
-        (height, width), after = _pixels(source), _Tensor(source.segments, _shape(node))
-        out_height, out_width = _pixels(after)
-        if kind == "avg-pool" and (out_height, out_width) == (1, 1):
+        after = _pixels(_Tensor(source.segments, _shape(node)))
+        if kind == "avg-pool" and after == (1, 1):
             kind = "pool"
         # Kernel and stride only matter to a device; both are read off the shapes.
-        side = 1 if kind == "pool" else max(1, round(height / out_height))
+        side = 1 if kind == "pool" else max(1, round(_pixels(source)[0] / after[0]))
         return self.add(node, source, source.segments, kind=kind, kernel=side, stride=side)
 
     def flatten(self, node: fx.Node, source: _Tensor) -> _Tensor:

@@ -1,0 +1,164 @@
+"""Scores strategies live, in parallel, in shards on disk: killed at any moment, it goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from compress_gym.accuracy.live import LiveAccuracy
+from compress_gym.cards import sha256, write_arrays
+from compress_gym.processor import processor_name
+from compress_gym.resume import claim, end_with_parent
+from compress_gym.tasks import Task
+
+SHARD = 64
+_evaluator: LiveAccuracy | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How strategies are scored.
+
+    Attributes:
+        recovery: Name of the recovery.
+        corruption: Name of a corruption of the scored images, or "" for none.
+        bf16: Whether networks run in bfloat16.
+    """
+
+    recovery: str
+    corruption: str = ""
+    bf16: bool = False
+
+    @property
+    def name(self) -> str:
+        """A short name: the recovery, and what was done to the images."""
+        return f"{self.recovery}, {self.corruption}" if self.corruption else self.recovery
+
+    def evaluator(self, task: Task) -> LiveAccuracy:
+        """Builds the evaluator."""
+        return task.live(recovery=self.recovery, corruption=self.corruption, bf16=self.bf16)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Live scores.
+
+    Attributes:
+        correct: Correctly classified images of the two halves (images of even and of odd number), int64 `[N, 2]`.
+        hardware: The processors that scored them, each once.
+    """
+
+    correct: NDArray[np.int64]
+    hardware: tuple[str, ...]
+
+
+def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
+    """Returns what a score depends on: scores of another identity are never mixed in."""
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "weights_sha256": sha256(task.folder / "weights.safetensors"),
+        "recovery": evaluator.recovery,
+        "calibration_images": evaluator.calibration_images,
+        "calibration_digest": evaluator.calibration_digest,
+        "validation_images": evaluator.images,
+    }
+
+
+def score(task: Task, rows: NDArray[np.int64], conditions: Conditions, folder: Path, workers: int) -> Scores:
+    """Scores strategies and keeps every finished shard in a folder.
+
+    Args:
+        task: The task.
+        rows: Strategies, int64 `[N, T]`.
+        conditions: How they are scored.
+        folder: Holds the shards; those that are there already are not scored again.
+        workers: Processes, one thread each.
+
+    Returns:
+        The scores of all rows, in order.
+
+    Raises:
+        ValueError: The shards there belong to another measurement, or another process is collecting into the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        mark = {
+            **identity(task, conditions.evaluator(task)),
+            **asdict(conditions),
+            "strategies": hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16],
+            "shard": SHARD,
+        }
+        claim(folder, mark)
+        starts = range(0, len(rows), SHARD)
+        missing = [start for start in starts if not _shard(folder, start).exists()]
+        if missing:
+            _score_missing(task, rows, conditions, folder, workers, missing)
+        shards = [_read(_shard(folder, start), min(SHARD, len(rows) - start)) for start in starts]
+    correct = np.concatenate([s[0] for s in shards])
+    return Scores(correct, tuple(sorted({s[1] for s in shards})))
+
+
+def _score_missing(
+    task: Task, rows: NDArray[np.int64], conditions: Conditions, folder: Path, workers: int, missing: list[int]
+) -> None:
+    pieces = [(start, rows[start : start + SHARD]) for start in missing]
+    left = sum(len(piece) for _, piece in pieces)
+    columns = (TextColumn(conditions.name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        bar = progress.add_task("", total=len(rows), completed=len(rows) - left)
+        # Spawned, not forked: torch's thread pools do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, _start_worker, (task, conditions)) as pool:
+            for start, correct in pool.map(_score_piece, pieces):
+                _write(_shard(folder, start), correct)
+                progress.advance(bar, len(correct))
+
+
+def _locked(folder: Path) -> Any:
+    """Locks a folder against a second collector."""
+    lock = FileLock(folder / ".lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process is collecting into {folder}; wait for it, or choose another --out") from None
+
+
+def _shard(folder: Path, start: int) -> Path:
+    return folder / f"{start:06d}.npz"
+
+
+def _write(path: Path, correct: NDArray[np.int64]) -> None:
+    write_arrays(path, correct=correct.astype(np.uint16), hardware=np.array(processor_name()))
+
+
+def _read(path: Path, expected: int) -> tuple[NDArray[np.int64], str]:
+    with np.load(path, allow_pickle=False) as file:
+        correct, hardware = file["correct"].astype(np.int64), str(file["hardware"])
+    if correct.shape != (expected, 2):
+        raise ValueError(f"{path}: holds scores of shape {correct.shape}, expected ({expected}, 2); remove the file")
+    return correct, hardware
+
+
+def _start_worker(task: Task, conditions: Conditions) -> None:
+    global _evaluator
+    end_with_parent()
+    import torch
+
+    torch.set_num_threads(1)
+    _evaluator = conditions.evaluator(task)
+
+
+def _score_piece(piece: tuple[int, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
+    assert _evaluator is not None
+    hits = _evaluator.hits(piece[1])
+    return piece[0], np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)

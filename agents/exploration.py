@@ -1,4 +1,4 @@
-"""AMC's exploration: truncated-normal actions around the policy's, narrower with every episode."""
+"""AMC's exploration: truncated-normal actions around the policy's, narrower with every episode; and its replay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, cast
 import numpy as np
 from scipy.special import ndtr, ndtri
 from stable_baselines3 import DDPG, TD3
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 
@@ -26,6 +29,7 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         replay_action: str = "raw",
         actor_learning_rate: float | None = None,
         initial_weight: float | None = None,
+        final_reward: bool = False,
         **kwargs: Any,
     ) -> None:
         """Builds the agent.
@@ -40,12 +44,17 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
             actor_learning_rate: The actor's, where it differs from `learning_rate` (AMC: 1e-4 against 1e-3).
             initial_weight: Bound of the actor's last layer at the start (AMC: 0.003), so that it starts in the middle
                 of the range and not at a bound.
+            final_reward: AMC's replay: the transitions of an episode are stored when it ends, every one of them with
+                the episode's final reward, from which a moving average is taken off when they are sampled.
             **kwargs: As the agent's.
         """
         if replay_action not in ("raw", "executed"):
             raise ValueError(f"replay_action={replay_action!r} must be 'raw' or 'executed'")
         self._sigma, self._sigma_decay, self._warmup_episodes = sigma, sigma_decay, warmup_episodes
         self._replay_action, self._actor_learning_rate = replay_action, actor_learning_rate
+        self._final_reward, self._episode_transitions = final_reward, list[tuple[Any, ...]]()
+        if final_reward:
+            kwargs["replay_buffer_class"] = FinalRewardReplayBuffer
         super().__init__(*args, **kwargs)
         if initial_weight is not None:
             last = [m for m in self._actor.mu if isinstance(m, nn.Linear)][-1]
@@ -80,7 +89,34 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         if self._replay_action == "executed":
             executed = np.stack([info["executed_action"] for info in infos])
             buffer_action = self.policy.scale_action(executed)
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if not self._final_reward:
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            return
+        after = np.stack([infos[0]["terminal_observation"]]) if dones[0] else new_obs
+        self._episode_transitions.append((self._last_obs, after, buffer_action, dones, infos))
+        self._last_obs = new_obs
+        if dones[0]:
+            for last, following, action, done, info in self._episode_transitions:
+                replay_buffer.add(last, following, action, reward, done, info)
+            self._episode_transitions.clear()
+
+
+class FinalRewardReplayBuffer(ReplayBuffer):
+    """Takes a moving average of the sampled rewards off them, as AMC's release does in each update."""
+
+    moving_alpha = 0.5
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Starts without an average; the arguments are the replay buffer's."""
+        super().__init__(*args, **kwargs)
+        self._moving_average: float | None = None
+
+    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        samples = super()._get_samples(batch_inds, env)
+        mean = float(samples.rewards.mean())
+        before = mean if self._moving_average is None else self._moving_average
+        self._moving_average = before + self.moving_alpha * (mean - before)
+        return samples._replace(rewards=samples.rewards - self._moving_average)
 
 
 class TruncatedNormalDDPG(TruncatedNormalExploration, DDPG):

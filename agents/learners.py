@@ -21,6 +21,7 @@ from compress_gym.processor import one_thread
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ddpg": TruncatedNormalDDPG,
+    "ddpg-amc": TruncatedNormalDDPG,
     "td3": TruncatedNormalTD3,
     "sac": SAC,
     "ppo": PPO,
@@ -35,7 +36,8 @@ def build(
     Args:
         algorithm: A name of `ALGORITHMS`.
         env: A compression environment with continuous actions.
-        settings: From `agents.hyperparams`; `warmup_episodes` becomes `learning_starts`.
+        settings: From `agents.hyperparams`; `warmup_episodes` becomes `learning_starts`, `replay_episodes` the
+            size of the replay.
         seed: Of everything random.
         logs: Folder for TensorBoard.
 
@@ -54,6 +56,8 @@ def build(
         arguments["learning_starts"] = episodes * len(problem.steps)
         if algorithm == "sac":
             del arguments["warmup_episodes"]
+        if replayed := arguments.pop("replay_episodes", None):
+            arguments["buffer_size"] = int(replayed) * len(problem.steps)
     tensorboard = str(logs) if logs else None
     try:
         return ALGORITHMS[algorithm](

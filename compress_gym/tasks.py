@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compress_gym.accuracy.measured import MeasuredAccuracy
     from compress_gym.accuracy.strategies import MeasuredStrategies
     from compress_gym.accuracy.surrogate import SurrogateAccuracy
+    from compress_gym.data import Dataset
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -99,6 +100,12 @@ class Task:
         load_weights(module, self.folder / "weights.safetensors")
         return module.eval()
 
+    def dataset_splits(self) -> Dataset:
+        """Reads the data set."""
+        from compress_gym.data import load_dataset
+
+        return load_dataset(self.dataset)
+
     def live(
         self,
         recovery: str | None = None,
@@ -116,11 +123,9 @@ class Task:
             corruption: Name of a corruption of the scored images, or "" for none.
             bf16: Run in bfloat16.
         """
-        from compress_gym.data import load_dataset
-
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
-        data, module = load_dataset(self.dataset), self.trained_module()
+        data, module = self.dataset_splits(), self.trained_module()
         from compress_gym.accuracy.live import LiveAccuracy
 
         if images is None and split == "validation":

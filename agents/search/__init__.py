@@ -13,6 +13,7 @@ import numpy as np
 from agents.runs import Scored
 from agents.search.annealing import annealing
 from agents.search.evolution import evolution
+from agents.search.hand_made import deep_heavy, shallow_heavy
 from agents.search.hill_climb import hill_climb
 from agents.search.method import SearchMethod
 from agents.search.random_search import random_search
@@ -22,6 +23,8 @@ from compress_gym.problem import Problem
 
 METHODS: dict[str, Callable[[Problem, np.random.Generator], SearchMethod]] = {
     "uniform": uniform,
+    "shallow-heavy": shallow_heavy,
+    "deep-heavy": deep_heavy,
     "random": random_search,
     "hill-climb": hill_climb,
     "evolution": evolution,

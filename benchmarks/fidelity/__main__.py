@@ -1,0 +1,132 @@
+"""`python -m benchmarks.fidelity TASK`: fits the task's surrogate and states how true it is, on its card."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.fidelity.exploitation import found_by_search, gap
+from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
+from benchmarks.fidelity.front import front_order
+from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problem
+from benchmarks.fidelity.report import write_report
+from compress_gym.accuracy.collect import write_strategies
+from compress_gym.accuracy.fit import FitSettings, fit_surrogate
+from compress_gym.accuracy.scoring import Conditions, score
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.cards import provenance, read_card, read_json, sha256, write_atomically, write_card
+from compress_gym.commands import run_command
+from compress_gym.costs.build import channel_cost_terms
+from compress_gym.tasks import Task, get_task
+
+# No refit has seen any of these.
+UNSEEN_METHOD, UNSEEN_BUDGET, UNSEEN_SEEDS = "annealing", 0.4, range(100, 120)
+RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
+
+
+@click.command()
+@click.argument("name", metavar="TASK")
+@click.option("--rounds", type=click.IntRange(0), default=0, show_default=True, help="Refit so often first.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished scores [default: TASK-fidelity].")
+@click.option("--check/--no-check", default=True, help="Search the final surrogate and score what is found live.")
+def main(name: str, rounds: int, workers: int, work: Path | None, check: bool) -> None:
+    """Fits TASK's surrogate to its measured strategies, checks it, and writes surrogate, card and report."""
+    task, work = get_task(name), work or Path(f"{name}-fidelity")
+    command = shlex.join(["python -m benchmarks.fidelity", *sys.argv[1:]]).replace("'", "")
+    history: list[dict[str, Any]] = []
+    for _ in range(rounds):
+        measured = task.strategies()
+        history.append(_refit(task, measured, work, workers, command))
+    measured = task.strategies()
+    decisions, baseline = task.channel_decisions(), measured.baseline_correct / measured.images
+    predicted, uncertain = held_out_predictions(decisions, measured, baseline)
+    spread = float(np.sqrt(((predicted - measured.accuracy) ** 2).mean() / (uncertain**2).mean()))
+    final = replace(fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline), spread=spread)
+    terms = channel_cost_terms(task.network(), decisions)
+    macs = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column("macs")]
+    broad = measured.rounds == 0
+    facts: dict[str, Any] = {
+        "task": name,
+        "rows": len(measured.strategies),
+        "broad_rows": int(broad.sum()),
+        "held_out": {
+            "how": "5-fold cross-validation; every row predicted by a fit that did not see it",
+            "broad_sample": errors(predicted[broad], measured.accuracy[broad]),
+            "all_rows": errors(predicted, measured.accuracy),
+        },
+        "learning_curve": learning_curve(decisions, measured, baseline),
+        "front": front_order(predicted, measured.accuracy, measured.halves, macs[:-1] / macs[-1]),
+        "refits": {
+            "methods": METHODS,
+            "budgets": BUDGETS,
+            "seeds": f"{SEEDS.start}-{SEEDS.stop - 1}",
+            "rounds": [*_earlier_rounds(task), *history],
+        },
+    }
+    if check:
+        facts["exploitation"] = _exploitation(task, final, work, workers)
+    path = task.folder / "surrogate.npz"
+    final.save(path)
+    write_card(path, _card(task, measured, facts, spread, command))
+    write_atomically(RESULTS / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
+    write_report(facts, predicted, measured, RESULTS)
+    click.echo((RESULTS / f"{name}.md").read_text())
+
+
+def _refit(task: Task, measured: MeasuredStrategies, work: Path, workers: int, command: str) -> dict[str, Any]:
+    number = int(measured.rounds.max()) + 1
+    longer, facts, hardware = refit_round(task, measured, work / f"round-{number}", workers)
+    path = task.folder / "strategies.npz"
+    card = read_card(path)
+    scored_on = tuple(sorted({*card["scored_on"], *hardware}))
+    write_strategies(task, longer, path, scored_on, [*card["commands"], command])
+    click.echo(json.dumps(facts))
+    return facts
+
+
+def _earlier_rounds(task: Task) -> list[dict[str, Any]]:
+    path = RESULTS / f"{task.name}.json"
+    return list(read_json(path)["refits"]["rounds"]) if path.exists() else []
+
+
+def _exploitation(task: Task, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
+    problem = surrogate_problem(task, surrogate, UNSEEN_BUDGET)
+    rows = found_by_search(problem, UNSEEN_METHOD, UNSEEN_SEEDS)
+    identity = sha256(task.folder / "strategies.npz")[:8]
+    scores = score(task, rows, Conditions(task.recovery), work / f"check-{identity}", workers)
+    live = scores.correct.sum(1) / task.live().images
+    return {
+        "method": UNSEEN_METHOD,
+        "budget": UNSEEN_BUDGET,
+        "seeds": f"{UNSEEN_SEEDS.start}-{UNSEEN_SEEDS.stop - 1}",
+        **gap(surrogate(rows), live),
+    }
+
+
+def _card(
+    task: Task, measured: MeasuredStrategies, facts: dict[str, Any], spread: float, command: str
+) -> dict[str, Any]:
+    strategies = read_card(task.folder / "strategies.npz")
+    kept = ("task", "task_version", "weights_sha256", "recovery", "calibration_images", "calibration_digest")
+    return {
+        "what": f"surrogate of live validation accuracy of task {task.name}",
+        **{key: strategies[key] for key in kept},
+        "validation_images": measured.images,
+        "fitted_to": {"file": "strategies.npz", "sha256": strategies["sha256"], "rows": len(measured.strategies)},
+        "settings": asdict(FitSettings()),
+        "spread": round(spread, 3),
+        "stated_error": {key: facts[key] for key in ("held_out", "front", "exploitation") if key in facts},
+        **provenance(command, ["torch", "numpy"]),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main, "benchmarks.fidelity")

@@ -1,0 +1,59 @@
+"""Predictions for every measured strategy by a surrogate that did not see it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.stats import kendalltau
+
+from compress_gym.accuracy.fit import fit_surrogate
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.decisions import DecisionSpace
+
+FOLDS = 5
+
+
+def held_out_predictions(
+    decisions: DecisionSpace, measured: MeasuredStrategies, baseline: float, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cross-validates: fits on four fifths of the rows, predicts the other fifth, five times.
+
+    Returns:
+        Predictions and uncertainties (spread 1), float64 `[N]` each.
+    """
+    count = len(measured.strategies)
+    fold = np.random.default_rng(seed).permutation(count) % FOLDS
+    predicted, uncertain = np.empty(count), np.empty(count)
+    for number in track(range(FOLDS), description="cross-validation"):
+        seen, unseen = fold != number, fold == number
+        surrogate = fit_surrogate(
+            decisions, measured.strategies[seen], measured.accuracy[seen], baseline, seed=seed + number
+        )
+        predicted[unseen] = surrogate(measured.strategies[unseen])
+        uncertain[unseen] = surrogate.uncertainty(measured.strategies[unseen])
+    return predicted, uncertain
+
+
+def learning_curve(
+    decisions: DecisionSpace, measured: MeasuredStrategies, baseline: float, seed: int = 0
+) -> list[dict[str, float]]:
+    """States the error on a fixed fifth of the broad sample against the number of rows fitted on."""
+    broad = np.random.default_rng(seed).permutation(np.flatnonzero(measured.rounds == 0))
+    unseen, seen = broad[: len(broad) // FOLDS], broad[len(broad) // FOLDS :]
+    sizes = [n for n in (250, 500, 1000, 2000, 4000, 8000) if n < len(seen)] + [len(seen)]
+    curve = []
+    for rows in track(sizes, description="learning curve"):
+        surrogate = fit_surrogate(
+            decisions, measured.strategies[seen[:rows]], measured.accuracy[seen[:rows]], baseline, seed=seed
+        )
+        curve.append({"rows": rows, **errors(surrogate(measured.strategies[unseen]), measured.accuracy[unseen])})
+    return curve
+
+
+def errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[str, float]:
+    """States mean absolute error (fraction of 1) and Kendall's tau of predictions, float64 `[N]` each."""
+    return {
+        "mae": round(float(np.abs(predicted - live).mean()), 5),
+        "kendall_tau": round(float(kendalltau(predicted, live).statistic), 4),
+    }

@@ -1,0 +1,54 @@
+"""Order among the best strategies of each part of the budget range, beside what the labels' own noise allows."""
+
+from __future__ import annotations
+
+from math import asin, pi, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, pearsonr
+
+PARTS = 10
+BEST = 0.2
+
+
+def front_order(
+    predicted: NDArray[np.float64],
+    live: NDArray[np.float64],
+    halves: NDArray[np.float64],
+    cost_ratio: NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    """Compares predicted and live order among the best fifth of each tenth of the budget range.
+
+    The ceiling is what a perfect predictor of the true accuracy would reach against these labels. The labels'
+    reliability follows from their two halves (Spearman and Brown): r = 2 r_halves / (1 + r_halves). A perfect
+    predictor correlates with them by sqrt(r), which for normal errors is a Kendall's tau of 2 / pi asin(sqrt(r)).
+
+    Args:
+        predicted: Held-out predictions, float64 `[N]`.
+        live: Labels, float64 `[N]`.
+        halves: Labels on each half of the images, float64 `[N, 2]`.
+        cost_ratio: Cost of each strategy as a fraction of the uncompressed one, float64 `[N]`.
+
+    Returns:
+        One entry a tenth: its range, the number of strategies, tau, the halves' tau, the ceiling and their ratio.
+    """
+    edges = np.linspace(cost_ratio.min(), 1.0, PARTS + 1)
+    parts = []
+    for lower, upper in zip(edges[:-1], edges[1:], strict=True):
+        within = np.flatnonzero((cost_ratio >= lower) & (cost_ratio <= upper))
+        best = within[np.argsort(-live[within], kind="stable")[: int(len(within) * BEST)]]
+        part: dict[str, Any] = {"from": round(float(lower), 3), "to": round(float(upper), 3), "strategies": len(best)}
+        if len(best) >= 10:
+            tau = float(kendalltau(predicted[best], live[best]).statistic)
+            between = max(0.0, float(pearsonr(halves[best, 0], halves[best, 1]).statistic))
+            ceiling = 2 / pi * asin(sqrt(2 * between / (1 + between)))
+            part |= {
+                "kendall_tau": round(tau, 3),
+                "tau_of_halves": round(float(kendalltau(halves[best, 0], halves[best, 1]).statistic), 3),
+                "ceiling": round(ceiling, 3),
+                "share_of_ceiling": round(tau / ceiling, 3) if ceiling > 0 else None,
+            }
+        parts.append(part)
+    return parts

@@ -1,0 +1,64 @@
+"""Rounds of refitting: what searches find by maximising the surrogate is scored live and added to its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.fidelity.exploitation import found_by_search, gap
+from compress_gym.accuracy.collect import add_round
+from compress_gym.accuracy.fit import fit_surrogate
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.costs.build import channel_cost_terms
+from compress_gym.problem import Problem
+from compress_gym.tasks import Task
+
+# The refits see these; the held-out check uses others (see __main__).
+METHODS = ("random", "hill-climb", "evolution")
+BUDGETS = (0.3, 0.5, 0.7)
+SEEDS = range(10)
+BEST = 2
+
+
+def surrogate_problem(task: Task, surrogate: SurrogateAccuracy, budget: float) -> Problem:
+    """Builds the problem of the highest predicted accuracy within a budget of MACs."""
+    decisions = task.channel_decisions()
+    terms = channel_cost_terms(task.network(), decisions)
+    return Problem(decisions, terms, surrogate, cost="macs", budget=budget, reward="accuracy")
+
+
+def refit_round(
+    task: Task, measured: MeasuredStrategies, folder: Path, workers: int
+) -> tuple[MeasuredStrategies, dict[str, Any], tuple[str, ...]]:
+    """Fits, searches, scores what was found, and adds it.
+
+    Args:
+        task: The task.
+        measured: The rows so far.
+        folder: Holds the round's shards.
+        workers: Processes, one thread each.
+
+    Returns:
+        The longer table, what the round found out, and the processors that scored it.
+    """
+    decisions = task.channel_decisions()
+    baseline = measured.baseline_correct / measured.images
+    surrogate = fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline)
+    found: list[NDArray[np.int64]] = [
+        found_by_search(surrogate_problem(task, surrogate, budget), method, SEEDS, BEST)
+        for method in METHODS
+        for budget in BUDGETS
+    ]
+    rows = np.unique(np.concatenate(found), axis=0)
+    longer, hardware = add_round(task, measured, rows, folder, workers)
+    new = longer.rounds > measured.rounds.max()
+    facts = {
+        "round": int(longer.rounds.max()),
+        "strategies_added": int(new.sum()),
+        **gap(surrogate(longer.strategies[new]), longer.accuracy[new]),
+    }
+    return longer, facts, hardware

@@ -1,0 +1,97 @@
+"""The report of a surrogate: tables as Markdown, a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.cards import write_atomically
+
+
+def write_report(
+    facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, folder: Path
+) -> None:
+    """Writes `<task>.md` and `<task>.png`.
+
+    Args:
+        facts: What was found, as in `<task>.json`.
+        predicted: Held-out predictions, float64 `[N]`.
+        measured: The rows.
+        folder: Where to write.
+    """
+    name = facts["task"]
+    write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(facts)))
+    write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
+
+
+def _markdown(facts: dict[str, Any]) -> str:
+    broad, all_rows = facts["held_out"]["broad_sample"], facts["held_out"]["all_rows"]
+    lines = [
+        f"# Surrogate of {facts['task']}",
+        "",
+        f"Fitted to {facts['rows']:,} live scores ({facts['broad_rows']:,} of them a broad sample, the others found by "
+        "searches). Accuracies in points (percent).",
+        "",
+        "| held out (5 folds) | mean absolute error | Kendall tau |",
+        "|---|---|---|",
+        f"| broad sample | {100 * broad['mae']:.2f} | {broad['kendall_tau']:.3f} |",
+        f"| all rows | {100 * all_rows['mae']:.2f} | {all_rows['kendall_tau']:.3f} |",
+        "",
+        "| rows fitted on | mean absolute error | Kendall tau |",
+        "|---|---|---|",
+        *(f"| {p['rows']:,} | {100 * p['mae']:.2f} | {p['kendall_tau']:.3f} |" for p in facts["learning_curve"]),
+        "",
+        "Among the best fifth of each tenth of the budget range (MACs):",
+        "",
+        "| MACs | strategies | Kendall tau | tau of the labels' halves | ceiling | share of it |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {p['from']:.2f}-{p['to']:.2f} | {p['strategies']} | "
+            + " | ".join(str(p.get(k, "")) for k in ("kendall_tau", "tau_of_halves", "ceiling", "share_of_ceiling"))
+            + " |"
+            for p in facts["front"]
+        ),
+        "",
+    ]
+    rounds = [(f"refit, round {r['round']}", r) for r in facts["refits"]["rounds"]]
+    if "exploitation" in facts:
+        e = facts["exploitation"]
+        rounds.append((f"**unseen: {e['method']} at {e['budget']}, seeds {e['seeds']}**", e))
+    if rounds:
+        lines += [
+            "What searches found by maximising the surrogate, scored live (surrogate - live):",
+            "",
+            "| | strategies | signed mean | 90th percentile of the absolute | loss from trusting |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {label} | {r['strategies']} | {100 * r['signed_mean']:+.2f} | {100 * r['p90_absolute']:.2f} | "
+                f"{100 * r['loss_from_trusting']:.2f} |"
+                for label, r in rounds
+            ),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _draw(facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    found = measured.rounds > 0
+    for chosen, label in ((~found, "broad sample"), (found, "found by search")):
+        left.plot(measured.accuracy[chosen], predicted[chosen], ".", ms=3, alpha=0.5, label=label)
+    left.plot([0, 1], [0, 1], color="black", lw=0.8)
+    left.set(xlabel="live accuracy", ylabel="predicted, held out", title=facts["task"])
+    left.legend()
+    rows, tau = zip(*((p["rows"], p["kendall_tau"]) for p in facts["learning_curve"]), strict=True)
+    right.semilogx(rows, tau, "o-")
+    right.set(xlabel="rows fitted on", ylabel="Kendall tau, held out", title="learning curve")
+    figure.savefig(path, dpi=110, format="png")
+    plt.close(figure)

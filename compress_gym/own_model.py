@@ -9,22 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.accuracy.live import LiveAccuracy
+from compress_gym.channel_problem import channel_problem
 from compress_gym.compression.recovery import parse_recovery
-from compress_gym.costs.build import channel_cost_terms
 from compress_gym.data import Split
 from compress_gym.decisions import channel_decisions
-from compress_gym.devices import load_device
 from compress_gym.networks.trace import trace
-from compress_gym.observations import device_features, shape_features
+from compress_gym.problem import Problem
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress_gym.problem import Problem
-
 
 def problem_from_model(
-    problem: type[Problem],
     module: nn.Module,
     example_input: Any,
     *,
@@ -45,8 +41,6 @@ def problem_from_model(
     seen = _images("calibration", calibration, shape[1:])
     network = trace(module, shape[1:], type(module).__name__)
     decisions = channel_decisions(network, levels)
-    hardware = load_device(device) if device is not None else None
-    terms = channel_cost_terms(network, decisions, hardware)
     model = LiveAccuracy(
         network,
         module,
@@ -55,24 +49,8 @@ def problem_from_model(
         scored=scored,
         recovery=recovery,
     )
-    uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
-    described = (
-        {"device_features": device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"])}
-        if hardware is not None
-        else {}
-    )
-    return problem(
-        decisions,
-        terms,
-        model,
-        **{
-            "cost": "macs" if hardware is None else "latency_ms",
-            "shapes": shape_features(network, decisions),
-            "origin": {"model": network.name, "device": hardware.name if hardware else None},
-            **described,
-            **settings,
-        },
-    )
+    cost = "macs" if device is None else "latency_ms"
+    return channel_problem(network, decisions, model, device, {"model": network.name}, **{"cost": cost, **settings})
 
 
 def _labelled(argument: str, given: Any, shape: tuple[int, ...]) -> Split:

@@ -176,9 +176,7 @@ class Problem:
             from compress_gym.own_model import problem_from_model
         except ModuleNotFoundError as error:
             raise missing_extra(str(error.name), "live", "compressing a model of one's own") from error
-        return problem_from_model(
-            cls, module, example_input, calibration=calibration, validation=validation, **settings
-        )
+        return problem_from_model(module, example_input, calibration=calibration, validation=validation, **settings)
 
     def replace(self, **changes: Any) -> Problem:
         """Returns the same problem with some fields changed, for instance `budget=0.3`."""

@@ -113,6 +113,7 @@ class Task:
         images: int | None = None,
         corruption: str = "",
         bf16: bool = False,
+        threads: int = 1,
     ) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live` and the data set).
 
@@ -122,6 +123,7 @@ class Task:
             images: Score the first so many images; default: the task's number for validation, all for test.
             corruption: Name of a corruption of the scored images, or "" for none.
             bf16: Run in bfloat16.
+            threads: Threads that share the images.
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
@@ -147,6 +149,7 @@ class Task:
             recovery=recovery or self.recovery,
             training=data.train,
             bf16=bf16,
+            threads=threads,
         )
 
     def measured(self) -> MeasuredAccuracy:

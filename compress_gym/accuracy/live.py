@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class LiveAccuracy:
         training: Split | None = None,
         finetune: Recipe = FINETUNE,
         bf16: bool = False,
+        threads: int = 1,
     ) -> None:
         """Prepares the evaluator.
 
@@ -61,6 +63,7 @@ class LiveAccuracy:
             training: Training images for `finetune-N`.
             finetune: Recipe of `finetune-N`; its epochs are replaced by N.
             bf16: Run in bfloat16. Faster where the processor has it, a little less exact.
+            threads: Threads that share the scored images; each batch is computed by one, so scores do not change.
 
         Raises:
             KeyError: Unknown recovery.
@@ -73,7 +76,7 @@ class LiveAccuracy:
             raise ValueError(f"recovery={recovery!r} needs training images; give training=")
         if bf16 and not bf16_supported():
             raise ValueError("bf16=True, but this processor does not multiply bfloat16; use bf16=False")
-        self.recovery, self.bf16 = recovery, bf16
+        self.recovery, self.bf16, self._threads = recovery, bf16, threads
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranking = channel_ranking(module, network)
@@ -143,8 +146,16 @@ class LiveAccuracy:
         folded: Any = fold_batch_norms(module, self._network)
         if self.bf16:
             folded = folded.to(torch.bfloat16)
-        with torch.no_grad():
-            predicted = torch.cat([folded(batch).argmax(1) for batch in self._scored])
+
+        def classify(batch: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return folded(batch).argmax(1)
+
+        if self._threads == 1:
+            predicted = torch.cat([classify(batch) for batch in self._scored])
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                predicted = torch.cat(list(pool.map(classify, self._scored)))
         hits: NDArray[np.bool_] = (predicted == self._labels).numpy()
         return hits
 

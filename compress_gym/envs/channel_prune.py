@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from compress_gym.accuracy import AccuracyModel
-from compress_gym.costs.build import channel_cost_terms
-from compress_gym.devices import load_device
+from compress_gym.channel_problem import channel_problem
 from compress_gym.envs.compression import CompressionEnv
 from compress_gym.errors import unknown_name
-from compress_gym.observations import device_features, shape_features
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
 from compress_gym.tasks import Task, get_task
@@ -110,7 +108,7 @@ class ChannelPruneEnv(CompressionEnv):
     | Argument      | Default           | Meaning                                                                    |
     |---------------|-------------------|----------------------------------------------------------------------------|
     | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`                                      |
-    | `device`      | `"xeon-ort-fp32"` | a name of `compress_gym.list_devices()`, or the path of a table of one's own |
+    | `device`      | `"xeon-ort-fp32"` | a name of `compress_gym.list_devices()`, a path of a table, or `None`      |
     | `cost`        | `"latency_ms"`    | which cost is bounded                                                      |
     | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
     | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
@@ -136,7 +134,7 @@ class ChannelPruneEnv(CompressionEnv):
     def __init__(
         self,
         task: str = "digits-cnn",
-        device: str = "xeon-ort-fp32",
+        device: str | None = "xeon-ort-fp32",
         cost: str = "latency_ms",
         budget: float = 0.5,
         budget_rule: str = "clip",
@@ -154,7 +152,7 @@ class ChannelPruneEnv(CompressionEnv):
 
 def channel_prune_problem(
     task: str = "digits-cnn",
-    device: str = "xeon-ort-fp32",
+    device: str | None = "xeon-ort-fp32",
     accuracy: str = "auto",
     *,
     cost: str = "latency_ms",
@@ -169,27 +167,17 @@ def channel_prune_problem(
         ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, or
             a device that was not profiled for the task.
     """
-    chosen, hardware = get_task(task), load_device(device)
-    network, decisions = chosen.network(), chosen.channel_decisions()
-    terms = channel_cost_terms(network, decisions, hardware)
-    uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
-    return Problem(
-        decisions,
-        terms,
+    chosen = get_task(task)
+    return channel_problem(
+        chosen.network(),
+        chosen.channel_decisions(),
         _accuracy_model(chosen, accuracy),
+        device,
+        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
         cost=cost,
         budget=budget,
         budget_rule=budget_rule,
         reward=reward,
-        shapes=shape_features(network, decisions),
-        device_features=device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"]),
-        origin={
-            "task": task,
-            "task_version": chosen.version,
-            "asset_hash": chosen.asset_hash(),
-            "device": hardware.name,
-            "device_hash": hardware.digest,
-        },
     )
 
 
@@ -199,5 +187,7 @@ def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:
     if accuracy == "auto":
         accuracy = task.best_signal()
     if accuracy == "live":
-        return task.live()
+        import torch
+
+        return task.live(threads=torch.get_num_threads())
     return task.measured() if accuracy == "measured" else task.surrogate()

@@ -1,0 +1,55 @@
+"""`python -m benchmarks.papers amc`: a paper's table, measured here, beside the published one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from benchmarks.papers import amc
+from compress_gym.cards import provenance, write_atomically
+from compress_gym.commands import run_command
+
+RESULTS = Path(__file__).parents[1] / "results" / "papers"
+
+
+@click.group()
+def main() -> None:
+    """Papers' tables."""
+
+
+@main.command("amc")
+@click.option("--task", "tasks", multiple=True, default=tuple(amc.RECALLED), show_default=True)
+@click.option("--finetune/--no-finetune", default=True, help="Fine-tune what was found (20 epochs each).")
+@click.option("--only-best", type=click.IntRange(1), help="Fine-tune only so many, the best on validation images.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("papers-amc"), show_default=True)
+def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, work: Path) -> None:
+    """AMC's CIFAR-10 table. Killed, it goes on with the row it was at."""
+    for task in tasks:
+        settings = [amc.Setting(task, method) for method in (*amc.SEARCHES, *amc.LEARNERS)]
+        folders = {s: work / task / s.method for s in settings}
+        found = {}
+        for setting in settings:
+            found[setting] = amc.find(setting, folders[setting])
+            click.echo(f"{task} {setting.method}: {json.dumps(found[setting])}")
+        ranked = sorted(settings, key=lambda s: -found[s]["validation_accuracy"])
+        rows = []
+        for setting in settings:
+            wanted = finetune and setting in ranked[: only_best or len(ranked)]
+            scores = amc.score(setting, found[setting], folders[setting], wanted)
+            rows.append({"method": setting.method, **found[setting], **scores})
+            click.echo(f"{task} {setting.method}: {json.dumps(scores)}")
+        command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
+        facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3"])}
+        text = amc.table(rows, task)
+        for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
+            write_atomically(RESULTS / f"amc-{task}{ending}", partial(Path.write_text, data=content))
+        click.echo(text)
+
+
+if __name__ == "__main__":
+    run_command(main, "benchmarks.papers")

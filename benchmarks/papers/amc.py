@@ -1,0 +1,131 @@
+"""AMC's CIFAR table: hand-made policies, random search and DDPG at half the MACs, before and after fine-tuning."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.hyperparams import read_hyperparameters
+from agents.learners import build, train
+from agents.runs import Run, run_config
+from agents.search import METHODS, search
+from compress_gym.cards import read_json, write_atomically
+from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.tasks import get_task
+
+EPISODES = 400
+BUDGET = 0.5
+FINETUNE_EPOCHS = 20
+SEARCHES = ("uniform", "shallow-heavy", "deep-heavy", "random")
+LEARNERS = ("ddpg-amc", "ddpg")
+# He et al. 2018, table 2, quoted from memory: validation and test accuracy before, test accuracy after fine-tuning.
+RECALLED: dict[str, dict[str, tuple[float, float, float]]] = {
+    "cifar10-plain20": {
+        "deep-heavy": (79.6, 79.2, 88.3),
+        "shallow-heavy": (83.2, 82.9, 89.2),
+        "uniform": (84.0, 83.9, 89.7),
+        "ddpg-amc": (86.4, 86.0, 90.2),
+    },
+    "cifar10-resnet56": {
+        "uniform": (87.5, 87.4, 89.8),
+        "deep-heavy": (88.4, 88.4, 91.5),
+        "ddpg-amc": (90.2, 90.1, 91.9),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        task: Name of the task.
+        method: A name of `SEARCHES` or `LEARNERS`.
+        seed: Of everything random.
+    """
+
+    task: str
+    method: str
+    seed: int = 0
+
+
+def find(setting: Setting, folder: Path) -> dict[str, Any]:
+    """Searches live for the best strategy at half the MACs; a finished search is read from its folder.
+
+    Returns:
+        The strategy, its validation accuracy, the number of evaluations and the seconds they took.
+    """
+    path = folder / "found.json"
+    if path.exists():
+        return read_json(path)
+    problem = channel_prune_problem(
+        setting.task, device=None, accuracy="live", cost="macs", budget=BUDGET, reward="accuracy"
+    )
+    started = time.perf_counter()
+    if setting.method in METHODS:
+        scored = list(search(problem, setting.method, EPISODES, setting.seed))
+    else:
+        scored = _learn(setting, CompressionEnv(problem), folder)
+    best = max(scored, key=lambda s: s.reward)
+    found = {
+        "strategy": dict(best.strategy),
+        "validation_accuracy": best.accuracy,
+        "macs": best.cost_ratio,
+        "evaluations": len(scored),
+        "seconds": round(time.perf_counter() - started, 1),
+        "threads": torch.get_num_threads(),
+    }
+    write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
+    return found
+
+
+def _learn(setting: Setting, env: CompressionEnv, folder: Path) -> Any:
+    settings = read_hyperparameters(setting.method, "ChannelPrune-v0")
+    config = run_config("learner", setting.method, "ChannelPrune-v0", {}, env, setting.seed, EPISODES)
+    model = build(setting.method, env, settings, setting.seed)
+    with Run(folder / f"run-{int(time.time())}", config) as run:
+        train(model, run, EPISODES)
+    return run.scored
+
+
+def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool) -> dict[str, float | None]:
+    """Scores a found strategy on test images, before and after fine-tuning; finished scores are read.
+
+    Returns:
+        `test_accuracy` and `finetuned_test_accuracy` (`None` if it is not asked for).
+    """
+    path, task = folder / "scores.json", get_task(setting.task)
+    scores = read_json(path) if path.exists() else {}
+    row = task.channel_decisions().encode(found["strategy"])
+    if "test_accuracy" not in scores:
+        scores["test_accuracy"] = float(task.live(split="test", threads=torch.get_num_threads())(row)[0])
+    if finetune and "finetuned_test_accuracy" not in scores:
+        recovery = f"{task.recovery}+finetune-{FINETUNE_EPOCHS}"
+        scores["finetuned_test_accuracy"] = float(task.live(recovery=recovery, split="test")(row)[0])
+    write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
+    return {key: scores.get(key) for key in ("test_accuracy", "finetuned_test_accuracy")}
+
+
+def table(rows: list[dict[str, Any]], task: str) -> str:
+    """Writes the Markdown table of a task: measured beside recalled."""
+    recalled = RECALLED[task]
+    lines = [
+        f"## {task} at {BUDGET:.0%} of the MACs",
+        "",
+        "The last column is the paper's, recalled: validation / test / fine-tuned.",
+        "",
+        "| policy | validation | test | fine-tuned | seconds | paper |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        published = " / ".join(f"{x:.1f}" for x in recalled[row["method"]]) if row["method"] in recalled else ""
+        shown = [row["validation_accuracy"], row["test_accuracy"], row["finetuned_test_accuracy"]]
+        numbers = " | ".join("" if x is None else f"{100 * x:.1f}" for x in shown)
+        lines.append(f"| {row['method']} | {numbers} | {row['seconds']:.0f} | {published} |")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,53 @@
+"""The problem of channel pruning, of a task's network or of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress_gym.accuracy import AccuracyModel
+from compress_gym.costs.build import channel_cost_terms
+from compress_gym.decisions import DecisionSpace
+from compress_gym.devices import load_device
+from compress_gym.networks import Network
+from compress_gym.observations import device_features, shape_features
+from compress_gym.problem import Problem
+
+
+def channel_problem(
+    network: Network,
+    decisions: DecisionSpace,
+    accuracy_model: AccuracyModel,
+    device: str | Path | None,
+    origin: Mapping[str, Any],
+    **settings: Any,
+) -> Problem:
+    """Builds a problem of one `channels` decision a channel group.
+
+    Args:
+        network: What is compressed.
+        decisions: From `channel_decisions`.
+        accuracy_model: How accurate strategies are.
+        device: Where latencies come from; `None` leaves them out.
+        origin: Where the problem comes from; the device is added.
+        **settings: `cost`, `budget`, `budget_rule`, `reward`.
+
+    Raises:
+        KeyError: An unknown device, cost, budget rule or reward.
+        ValueError: A budget out of range, or a device that was not profiled for the network.
+    """
+    hardware = load_device(device) if device is not None else None
+    terms = channel_cost_terms(network, decisions, hardware)
+    if hardware is not None:
+        uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
+        settings["device_features"] = device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"])
+    described = {"device": hardware.name, "device_hash": hardware.digest} if hardware else {"device": None}
+    return Problem(
+        decisions,
+        terms,
+        accuracy_model,
+        shapes=shape_features(network, decisions),
+        origin={**origin, **described},
+        **settings,
+    )

@@ -18,7 +18,7 @@ def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--env", default="ChannelPrune-v0", show_default=True, help="Environment id."),
         click.option("--task", default="digits-cnn", show_default=True, help="compress-gym tasks lists them."),
-        click.option("--device", default="xeon-ort-fp32", show_default=True, help="Name, or path of a table."),
+        click.option("--device", default="auto", show_default=True, help="Name, or path of a table."),
         click.option("--cost", default="latency_ms", show_default=True, help="Which cost is bounded."),
         click.option("--budget", default=0.5, show_default=True, help="Fraction of the uncompressed cost."),
         click.option("--budget-rule", default="clip", show_default=True, help="clip, repair or none."),

@@ -38,6 +38,7 @@ class Task:
         calibration_images: Training images the recovery sees.
         levels: Channel counts a group can be pruned to.
         summary: One line for people.
+        device: Name of the shipped device that was profiled for it.
         validation_images: Validation images a strategy is scored on; `None`: all.
         half_weights: Whether weights are stored in half precision.
         shipped: Whether its assets are part of the package; otherwise they can be made by its commands.
@@ -52,6 +53,7 @@ class Task:
     calibration_images: int
     levels: int
     summary: str
+    device: str | None = None
     validation_images: int | None = None
     half_weights: bool = False
     shipped: bool = True
@@ -224,6 +226,7 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
         version=1,
         dataset="cifar10",
         module=f"compress_gym.networks.{builder}",
+        device="epyc-ort-fp32",
         recovery="adaptive-bn",
         calibration_images=512,
         levels=16,
@@ -240,6 +243,7 @@ _TASKS = (
         version=1,
         dataset="digits",
         module="compress_gym.networks.digits_cnn:DigitsCNN",
+        device="xeon-ort-fp32",
         recovery="adaptive-bn",
         calibration_images=256,
         levels=8,

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.commands import run_command
 from compress_gym.costs import Term, pack
+from compress_gym.data.archives import ARCHIVES, DATA_VARIABLE, data_root, has_archive
 from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.problem import Problem
-from compress_gym.tasks import Task
+from compress_gym.tasks import Task, get_task
 
 TINY = "tests.tiny_net:TinyNet"
 
@@ -49,6 +50,13 @@ def run_here(command, arguments, monkeypatch, capsys) -> tuple[int, str, str]:
         run_command(command, "command")
     captured = capsys.readouterr()
     return int(ended.value.code or 0), captured.out, captured.err
+
+
+def needs_data(task_name: str) -> None:
+    """Skips a test, saying why, where the data set of a task is an archive that the data root does not hold."""
+    name = get_task(task_name).dataset
+    if name in ARCHIVES and not has_archive(name):
+        pytest.skip(f"task {task_name!r} needs data set {name!r}, which is not in {data_root()} (${DATA_VARIABLE})")
 
 
 seeds = st.integers(0, 2**32 - 1)

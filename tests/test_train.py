@@ -5,9 +5,15 @@ import json
 import pytest
 
 from compress_gym import train
-from compress_gym.processor import bf16_supported
-from compress_gym.tasks import get_task
+from compress_gym.processor import bf16_supported, one_thread
+from compress_gym.tasks import TASKS, get_task
 from tests.helpers import run_here
+
+
+@pytest.fixture(autouse=True)
+def single_thread():
+    with one_thread():
+        yield
 
 
 def test_one_epoch_without_bf16_repeats_bit_for_bit(tmp_path, monkeypatch, capsys):
@@ -24,11 +30,27 @@ def test_one_epoch_without_bf16_repeats_bit_for_bit(tmp_path, monkeypatch, capsy
 
 def test_bf16_follows_the_processor_unless_told(tmp_path, monkeypatch, capsys):
     used = []
-    monkeypatch.setattr(train, "train", lambda module, data, recipe, seed, bf16: used.append(bf16))
+    monkeypatch.setattr(train, "train_module", lambda module, data, recipe, seed, bf16, *_, **__: used.append(bf16))
     for flag in ([], ["--bf16"], ["--no-bf16"]):
         arguments = ["digits-cnn", "--out", tmp_path / str(len(used)), *flag]
         assert run_here(train.main, arguments, monkeypatch, capsys)[0] == 0
     assert used == [bf16_supported(), True, False]
+
+
+def test_a_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
+    checkpoint, hashes = tmp_path / "checkpoint.safetensors", []
+    for name in ("a", "b"):  # the second finds every epoch done
+        arguments = ["digits-cnn", "--epochs", 1, "--no-bf16", "--out", tmp_path / name, "--checkpoint", checkpoint]
+        assert run_here(train.main, arguments, monkeypatch, capsys)[0] == 0
+        hashes.append(json.loads((tmp_path / name / "weights.json").read_text())["sha256"])
+    assert hashes[0] == hashes[1]
+    arguments = ["digits-cnn", "--epochs", 2, "--no-bf16", "--out", tmp_path / "c", "--checkpoint", checkpoint]
+    code, _, errors = run_here(train.main, arguments, monkeypatch, capsys)
+    assert code == 2 and "written by another training" in errors and not (tmp_path / "c").exists()
+
+
+def test_every_task_has_a_recipe():
+    assert set(train.RECIPES) == set(TASKS)
 
 
 def test_unknown_tasks_are_told(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Networks for tests of tracing, pruning, folding and refitting: three that a user might bring, and the bundled ones."""
+"""Networks for tests of tracing, pruning, folding and refitting: three a user might bring, and the bundled ones."""
 
 from __future__ import annotations
 

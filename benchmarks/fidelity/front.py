@@ -21,6 +21,9 @@ def front_order(
 ) -> list[dict[str, Any]]:
     """Compares predicted and live order among the best fifth of each tenth of the budget range.
 
+    Best are those that are predicted best, where agents go. Choosing by the labels would choose by their noise as well,
+    which breaks the reliability (a perfect predictor would stand far above the "ceiling"); that tau is reported beside.
+
     The ceiling is what a perfect predictor of the true accuracy would reach against these labels. The labels'
     reliability follows from their two halves (Spearman and Brown): r = 2 r_halves / (1 + r_halves). A perfect
     predictor correlates with them by sqrt(r), which for normal errors is a Kendall's tau of 2 / pi asin(sqrt(r)).
@@ -32,13 +35,16 @@ def front_order(
         cost_ratio: Cost of each strategy as a fraction of the uncompressed one, float64 `[N]`.
 
     Returns:
-        One entry a tenth: its range, the number of strategies, tau, the halves' tau, the ceiling and their ratio.
+        One entry a tenth: its range, the number of strategies, tau, tau among those of the best labels, the halves'
+        tau, the ceiling and tau's share of it.
     """
     edges = np.linspace(cost_ratio.min(), 1.0, PARTS + 1)
     parts = []
     for lower, upper in zip(edges[:-1], edges[1:], strict=True):
         within = np.flatnonzero((cost_ratio >= lower) & (cost_ratio <= upper))
-        best = within[np.argsort(-live[within], kind="stable")[: int(len(within) * BEST)]]
+        count = int(len(within) * BEST)
+        best = within[np.argsort(-predicted[within], kind="stable")[:count]]
+        best_live = within[np.argsort(-live[within], kind="stable")[:count]]
         part: dict[str, Any] = {"from": round(float(lower), 3), "to": round(float(upper), 3), "strategies": len(best)}
         if len(best) >= 10:
             tau = float(kendalltau(predicted[best], live[best]).statistic)
@@ -46,6 +52,7 @@ def front_order(
             ceiling = 2 / pi * asin(sqrt(2 * between / (1 + between)))
             part |= {
                 "kendall_tau": round(tau, 3),
+                "tau_of_the_best_live": round(float(kendalltau(predicted[best_live], live[best_live]).statistic), 3),
                 "tau_of_halves": round(float(kendalltau(halves[best, 0], halves[best, 1]).statistic), 3),
                 "ceiling": round(ceiling, 3),
                 "share_of_ceiling": round(tau / ceiling, 3) if ceiling > 0 else None,

@@ -113,8 +113,8 @@ def set_weight(target: nn.Module, weight: torch.Tensor) -> None:
     """Gives a convolution or linear layer another weight, of whatever width."""
     target.weight = nn.Parameter(weight.detach().clone(), requires_grad=True)
     if isinstance(target, nn.Conv2d):
-        if target.groups > 1 and weight.shape[1] == 1 and target.groups == target.in_channels:
-            target.groups = weight.shape[0]
+        if target.groups == target.in_channels == target.out_channels:
+            target.groups = weight.shape[0]  # depth-wise
         target.out_channels, target.in_channels = weight.shape[0], weight.shape[1] * target.groups
     elif isinstance(target, nn.Linear):
         target.out_features, target.in_features = weight.shape

@@ -142,17 +142,16 @@ def samples(
         x, y = x.double(), y.double()
     else:
         assert isinstance(target, nn.Conv2d)
-        (kernel, _), (stride, _), (dilation, _) = target.kernel_size, target.stride, target.dilation
-        assert not isinstance(target.padding, str)
-        pad_y, pad_x = target.padding
-        padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y))
+        (kernel, _), (stride, _) = target.kernel_size, target.stride
+        mode = "constant" if target.padding_mode == "zeros" else target.padding_mode
+        padded = F.pad(x, target._reversed_padding_repeated_twice, mode=mode)
         count, _, height, width = y.shape
         rows = torch.from_numpy(rng.integers(0, height, size=(count, positions, 1, 1)))
         columns = torch.from_numpy(rng.integers(0, width, size=(count, positions, 1, 1)))
         image = torch.arange(count)[:, None, None, None]
-        within = torch.arange(kernel) * dilation
+        down, right = (torch.arange(kernel) * dilation for dilation in target.dilation)
         # [count, positions, kernel, kernel, in], then in x kernel x kernel as in a weight.
-        patches = padded[image, :, rows * stride + within[:, None], columns * stride + within]
+        patches = padded[image, :, rows * stride + down[:, None], columns * stride + right]
         x = patches.permute(0, 1, 4, 2, 3).reshape(count * positions, -1).double()
         y = y[image[..., 0, 0], :, rows[..., 0, 0], columns[..., 0, 0]].reshape(count * positions, -1).double()
     if bias is not None:

@@ -27,7 +27,7 @@ class Recovery:
     Attributes:
         reconstruct: Refit the weights of layers whose inputs were pruned.
         adaptive_bn: Re-estimate batch-norm statistics.
-        finetune_epochs: Train, after re-estimating batch-norm statistics where there are any.
+        finetune_epochs: Train.
     """
 
     reconstruct: bool = False
@@ -76,13 +76,13 @@ def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Modu
     return module.eval()
 
 
-def require_batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+def require_batch_norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
     """Returns the batch norms of a module in definition order.
 
     Raises:
         ValueError: There are none.
     """
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in module.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     if not norms:
         raise ValueError(
             "recovery='adaptive-bn' needs a network with batch norm; this one has none (use recovery='none')"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -85,8 +85,10 @@ def train_module(
         module.parameters(), lr=recipe.peak_lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
     )
     batches = _AUGMENTATIONS[recipe.augmentation](data, recipe, seed)
+    if not updates:
+        raise ValueError(f"batch_size={recipe.batch_size} is more than the {len(data.labels)} training images")
     run = {"recipe": asdict(recipe), "seed": seed, "bf16": bf16, "images": data.digest()}
-    done = _resume(checkpoint, module, optimizer, run) if checkpoint and checkpoint.exists() else 0
+    done, state = _resume(checkpoint, module, optimizer, run) if checkpoint and checkpoint.exists() else (0, None)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=recipe.epochs * updates)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -94,6 +96,8 @@ def train_module(
             schedule.step()
     epochs = range(recipe.epochs)
     for epoch in track(epochs, description=progress) if progress else epochs:
+        if epoch == done and state is not None:
+            torch.set_rng_state(state)  # drop-out draws from the same generator
         order = torch.randperm(len(data.labels))[: updates * recipe.batch_size]
         prepare = batches(epoch, order)
         if epoch < done:
@@ -119,10 +123,15 @@ def _shift(data: Split, recipe: Recipe, seed: int) -> Batches:
     """Each batch is rolled by up to a pixel in each direction."""
     images, rng = torch.from_numpy(data.images), np.random.default_rng(seed)
 
-    def epoch(_: int, order: torch.Tensor) -> Callable[[int], torch.Tensor]:
+    def epoch(number: int, order: torch.Tensor) -> Callable[[int], torch.Tensor]:
         batches = order.split(recipe.batch_size)
         shifts = rng.integers(-1, 2, size=(len(batches), 2))
-        return lambda n: torch.roll(images[batches[n]], (int(shifts[n, 0]), int(shifts[n, 1])), dims=(2, 3))
+
+        def batch(n: int) -> torch.Tensor:
+            shifted = torch.roll(images[batches[n]], (int(shifts[n, 0]), int(shifts[n, 1])), dims=(2, 3))
+            return _resized(shifted, recipe.size(number))
+
+        return batch
 
     return epoch
 
@@ -139,19 +148,22 @@ def _crop_flip(data: Split, recipe: Recipe, seed: int) -> Batches:
         rng = np.random.default_rng([seed, number])
         corners = rng.integers(0, corner_range, size=(len(order), 2))
         mirrored = rng.random(len(order)) < 0.5
-        size = recipe.size(number)
 
         def batch(n: int) -> torch.Tensor:
             part = slice(n * recipe.batch_size, (n + 1) * recipe.batch_size)
             pixels = _crops(windows, order[part].numpy(), corners[part], mirrored[part])
-            images = torch.from_numpy(data.normalised(pixels))
-            if size is not None and size != side:
-                images = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+            images = _resized(torch.from_numpy(data.normalised(pixels)), recipe.size(number))
             return images.contiguous(memory_format=torch.channels_last)
 
         return batch
 
     return epoch
+
+
+def _resized(images: torch.Tensor, side: int | None) -> torch.Tensor:
+    if side is None or side == images.shape[-1]:
+        return images
+    return nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _crops(
@@ -172,14 +184,20 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[s
     tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
     for number, parameter in enumerate(module.parameters()):
         tensors[f"momentum.{number}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
+    tensors["generator"] = torch.get_rng_state()
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"run": json.dumps(run)}))
 
 
-def _resume(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]) -> int:
-    """Loads a checkpoint and returns how many epochs it holds."""
-    with safe_open(path, "pt") as file:
-        stored = json.loads(file.metadata()["run"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+def _resume(
+    path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]
+) -> tuple[int, torch.Tensor | None]:
+    """Loads a checkpoint and returns how many epochs it holds, and the generator's state after them."""
+    try:
+        with safe_open(path, "pt") as file:
+            stored = json.loads(file.metadata()["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise AssetError(f"{path}: not readable as a checkpoint ({error}); remove it to start anew") from error
     done = int(stored.pop("epochs_done"))
     if stored != json.loads(json.dumps(run)):
         raise AssetError(f"{path}: written by another training (another recipe, seed or data); remove it to start anew")
@@ -187,4 +205,4 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict
     for number, parameter in enumerate(module.parameters()):
         buffer = tensors[f"momentum.{number}"]
         optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=torch.preserve_format)
-    return done
+    return done, tensors.get("generator")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress_gym.cards import sha256
 from compress_gym.errors import missing_extra, unknown_name
 
 DATA_VARIABLE = "COMPRESS_GYM_DATA"
@@ -94,10 +95,7 @@ def check_archive(archive: Archive, folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path}: the file is missing, the archive is incomplete; fetch it again")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
-            if found is None:
-                found = hashlib.sha256(file.read()).hexdigest()
+        found = sha256(path)
         if found != expected:
             raise ValueError(
                 f"{path}: incomplete or altered (sha256 {found[:16]}, expected {expected[:16]}, "
@@ -133,15 +131,23 @@ def fetch(name: str, source: Path | None = None) -> Path:
             known_hash=f"md5:{archive.md5}",
             path=root,
             fname=Path(archive.url).name,
-            processor=pooch.Untar(extract_dir="."),
             progressbar=False,
         )
-        check_archive(archive, target)
+        with tempfile.TemporaryDirectory(dir=root) as unpacked:
+            shutil.unpack_archive(root / Path(archive.url).name, unpacked, filter="data")
+            _install(archive, Path(unpacked) / archive.folder, target)
         return target
     folder = source / archive.folder if (source / archive.folder).is_dir() else source
-    check_archive(archive, folder)
     if folder.resolve() == target.resolve():
-        return target
+        check_archive(archive, folder)
+    else:
+        _install(archive, folder, target)
+    return target
+
+
+def _install(archive: Archive, folder: Path, target: Path) -> None:
+    """Copies an archive's files, checked before and after; the old folder stays until then."""
+    check_archive(archive, folder)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -150,4 +156,3 @@ def fetch(name: str, source: Path | None = None) -> Path:
     check_archive(archive, partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    return target

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -154,14 +155,19 @@ def _round(work: Path, number: int) -> Path:
 
 
 def _network_sessions(task: Task, strategies: NDArray[np.int64], folder: Path, threads: int) -> list[Any]:
+    # Latency does not depend on the weights' values, so nothing is recovered and no data set is needed.
     from compress_gym.compression.export import export_onnx
+    from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 
-    live, shape = task.live(), task.network().input_shape
+    module, network, decisions = task.trained_module(), task.network(), task.channel_decisions()
+    ranking, shape = channel_ranking(module, network), network.input_shape
     sessions = []
     for n, strategy in enumerate(track(strategies, description="exporting whole networks")):
         path = folder / f"{n:03d}.onnx"
         if not path.exists():
-            write_atomically(path, lambda p, s=strategy: export_onnx(live.compress(s), shape, p))  # type: ignore[misc]
+            counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
+            small = remove_channels(module, network, kept_channels(ranking, counts))
+            write_atomically(path, partial(export_onnx, small, shape))
         sessions.append(open_session(path.read_bytes(), threads))
     return sessions
 

@@ -108,7 +108,7 @@ class ChannelPruneEnv(CompressionEnv):
     | Argument      | Default           | Meaning                                                                    |
     |---------------|-------------------|----------------------------------------------------------------------------|
     | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`                                      |
-    | `device`      | `"xeon-ort-fp32"` | a name of `compress_gym.list_devices()`, a path of a table, or `None`      |
+    | `device`      | `"auto"`          | a name of `list_devices()`, a path of a table, `None`, or `auto`: the task's |
     | `cost`        | `"latency_ms"`    | which cost is bounded                                                      |
     | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
     | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
@@ -134,7 +134,7 @@ class ChannelPruneEnv(CompressionEnv):
     def __init__(
         self,
         task: str = "digits-cnn",
-        device: str | None = "xeon-ort-fp32",
+        device: str | None = "auto",
         cost: str = "latency_ms",
         budget: float = 0.5,
         budget_rule: str = "clip",
@@ -152,7 +152,7 @@ class ChannelPruneEnv(CompressionEnv):
 
 def channel_prune_problem(
     task: str = "digits-cnn",
-    device: str | None = "xeon-ort-fp32",
+    device: str | None = "auto",
     accuracy: str = "auto",
     *,
     cost: str = "latency_ms",
@@ -172,7 +172,7 @@ def channel_prune_problem(
         chosen.network(),
         chosen.channel_decisions(),
         _accuracy_model(chosen, accuracy),
-        device,
+        chosen.device if device == "auto" else device,
         {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
         cost=cost,
         budget=budget,

@@ -50,7 +50,6 @@ _COMBINE: dict[Any, str] = {
 }
 _FLATTEN = (torch.flatten, "flatten", "view", "reshape", torch.reshape)
 _MEAN = (torch.mean, "mean")
-_SHAPE = (getattr, operator.getitem, "size")
 
 
 @dataclass(eq=False)
@@ -115,14 +114,21 @@ class _Tracer:
             self.graph = fx.symbolic_trace(module)
         except Exception as error:  # fx raises many kinds: what it says is what the user needs
             raise ValueError(f"network {name!r} cannot be traced by torch.fx: {error}") from error
-        training = module.training
+        inputs = [node for node in self.graph.graph.nodes if node.op == "placeholder"]
+        if len(inputs) != 1:
+            raise self.refuse(inputs[-1], "the network has more than one input")
+        modes = {part: part.training for part in module.modules()}
         module.eval()
         try:
             with torch.no_grad():
                 ShapeProp(self.graph).propagate(torch.zeros(1, *input_shape))
+        except RuntimeError as error:
+            raise ValueError(f"network {name!r} does not accept inputs of shape {self.input_shape}: {error}") from error
         finally:
-            module.train(training)
+            for part, training in modes.items():
+                part.training = training
         self.found: dict[str, _Found] = {}
+        self.used: set[str] = set()
         self.tensors: dict[fx.Node, _Tensor] = {}
 
     def network(self) -> Network:
@@ -140,8 +146,6 @@ class _Tracer:
     def follow(self, node: fx.Node) -> _Tensor | None:
         """Returns what a node yields; `None` for shapes and other numbers."""
         if node.op == "placeholder":
-            if self.tensors:
-                raise self.refuse(node, "the network has more than one input")
             return _Tensor((_Channels(self.input_shape[0], fixed=True),), _shape(node))
         if node.op == "output":
             self.end(node)
@@ -150,16 +154,17 @@ class _Tracer:
             raise self.refuse(node, "a parameter is used outside a layer")
         sources = [self.tensors[n] for n in node.all_input_nodes if n in self.tensors]
         target = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else node.target
-        if not sources or target in _SHAPE:
-            return None
+        if not sources or not _is_tensor(node):
+            return None  # shapes and other numbers
         if node.op == "call_module":
             return self.follow_module(node, target, sources[0])
         return self.follow_function(node, target, sources)
 
     def follow_module(self, node: fx.Node, module: Any, source: _Tensor) -> _Tensor:
-        name = str(node.target)
-        if name in self.found:
-            raise self.refuse(node, "the layer is used more than once")
+        if any(True for _ in module.parameters()):
+            if node.target in self.used:
+                raise self.refuse(node, "the layer is used more than once")
+            self.used.add(str(node.target))
         if isinstance(module, nn.Conv2d):
             return self.convolution(node, module, source)
         if isinstance(module, nn.Linear):
@@ -226,13 +231,12 @@ class _Tracer:
         return self.add(node, source, leaving, kind="linear", bias=module.bias is not None)
 
     def batch_norm(self, node: fx.Node, source: _Tensor) -> _Tensor:
+        self.refuse_pixels(node, source)
         if source.layer is not None and len(node.all_input_nodes[0].users) == 1:
             found = self.found[source.layer]
             if found.layer.kind in WEIGHTED and found.layer.batch_norm is None:
                 self.found[source.layer] = replace(found, layer=replace(found.layer, batch_norm=str(node.target)))
                 return source
-        if source.flat and _pixels(source) != (1, 1):
-            raise self.refuse(node, "a batch norm of flattened pixels is not understood")
         return self.add(node, source, source.segments, kind="batch-norm")
 
     def elementwise(self, node: fx.Node, source: _Tensor, relu: bool) -> _Tensor:
@@ -256,7 +260,9 @@ class _Tracer:
         height, width = _pixels(source)
         if len(shape) != 2 or shape[1] != source.shape[1] * height * width:
             raise self.refuse(node, f"it turns shape {source.shape} into {shape}; only flattening is understood")
-        return replace(source, flat=True)
+        if node.target in ("view", "reshape", torch.reshape) and shape[1] in node.args:
+            raise self.refuse(node, f"the width {shape[1]} is fixed in the code; use flatten(1), or -1")
+        return replace(source, flat=True, layer=None)
 
     def combine(self, node: fx.Node, left: _Tensor, right: _Tensor, kind: str) -> _Tensor:
         if [s.count for s in left.segments] != [s.count for s in right.segments]:
@@ -265,14 +271,19 @@ class _Tracer:
                 f"it combines channels {[s.count for s in left.segments]} with "
                 f"{[s.count for s in right.segments]}, which do not line up",
             )
+        self.refuse_pixels(node, left, right)
         for a, b in zip(left.segments, right.segments, strict=True):
             _unify(a, b)
         larger = left if _pixels(left) >= _pixels(right) else right
         return self.add(node, larger, larger.segments, kind=kind)
 
     def concat(self, node: fx.Node) -> _Tensor:
-        joined = [self.tensors[n] for n in node.all_input_nodes]
-        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        parts: Any = node.args[0] if node.args else node.kwargs["tensors"]
+        if any(part not in self.tensors for part in parts):
+            raise self.refuse(node, "it concatenates something that is not a tensor of channels")
+        joined = [self.tensors[part] for part in parts]
+        self.refuse_pixels(node, *joined)
+        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
         if given not in (1, 1 - len(_shape(node))):
             raise self.refuse(node, f"it concatenates along dim={given}; only channels (dim=1) are understood")
         segments = tuple(s for tensor in joined for s in tensor.segments)
@@ -280,7 +291,9 @@ class _Tracer:
 
     def add(self, node: fx.Node, source: _Tensor, leaving: tuple[_Channels, ...], **fields: Any) -> _Tensor:
         """Records a layer and returns what it yields."""
+        # A module without weights may be used again; then the operation's own name tells the uses apart.
         name = str(node.target) if node.op == "call_module" else node.name
+        name = node.name if name in self.found else name
         after = _Tensor(leaving, _shape(node), name)
         (in_height, in_width), (out_height, out_width) = _pixels(source), _pixels(after)
         layer = Layer(
@@ -322,6 +335,11 @@ class _Tracer:
             consumers = tuple(x.name for x in weighted if any(s.group == name for s in x.inputs))
             yield ChannelGroup(name, root.count, producers, consumers, root.divisions)
 
+    def refuse_pixels(self, node: fx.Node, *tensors: _Tensor) -> None:
+        """Refuses flattened tensors that have more than one feature a channel."""
+        if any(tensor.flat and _pixels(tensor) != (1, 1) for tensor in tensors):
+            raise self.refuse(node, "it is applied to flattened pixels, several features a channel")
+
     def refuse(self, node: fx.Node, why: str) -> ValueError:
         layer = f" (layer {node.target!r})" if node.op == "call_module" else ""
         return ValueError(f"cannot trace operation {node.name!r}{layer} of network {self.name!r}: {why}")
@@ -339,6 +357,10 @@ def _segments(channels: tuple[_Channels, ...], names: dict[_Channels, str]) -> t
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape)
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return "tensor_meta" in node.meta
 
 
 def _pixels(tensor: _Tensor) -> tuple[int, int]:

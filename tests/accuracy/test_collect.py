@@ -10,22 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from compress_gym.accuracy import collect as collect_module
-from compress_gym.accuracy.collect import collect
+from compress_gym.accuracy import scoring
+from compress_gym.accuracy.collect import add_round, collect
 from compress_gym.accuracy.measured import MeasuredAccuracy
+from compress_gym.accuracy.scoring import Conditions, score
+from compress_gym.accuracy.strategies import MeasuredStrategies
 from tests.helpers import write_tiny_task
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from compress_gym.accuracy import collect as module
+from compress_gym.accuracy import scoring
+from compress_gym.accuracy.collect import collect
 from tests.helpers import TINY
 from compress_gym.tasks import Task
-module.SHARD = 2
+scoring.SHARD = 2
 if __name__ == "__main__":
     task = Task("tiny", 1, "digits", TINY, "adaptive-bn", 64, 3, "", assets=Path(sys.argv[1]))
-    module.collect(task, Path(sys.argv[2]), 1, "test")
+    collect(task, Path(sys.argv[2]), 1, 4000, 0, "test")
 """
 
 
@@ -37,19 +42,19 @@ def start(folder: Path, out: Path) -> subprocess.Popen:
 
 
 def test_a_killed_collection_ends_with_the_same_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(collect_module, "SHARD", 2)
+    monkeypatch.setattr(scoring, "SHARD", 2)
     task = write_tiny_task(tmp_path)
-    whole = collect(task, tmp_path / "whole", 1, "test")
+    whole = collect(task, tmp_path / "whole", 1, 4000, 0, "test")
     process = start(tmp_path, tmp_path / "killed")
-    shards = tmp_path / "killed" / "shards"
-    deadline = time.monotonic() + 60
-    while not list(shards.glob("0*.npy")) and time.monotonic() < deadline:
+    shards = tmp_path / "killed" / "shards" / "all"
+    deadline = time.monotonic() + 180
+    while not list(shards.glob("0*.npz")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(shards.glob("0*.npy")), "nothing was written before the deadline"
+    assert list(shards.glob("0*.npz")), "nothing was written before the deadline"
     assert not (tmp_path / "killed" / "measured.npz").exists()
-    first = min(shards.glob("0*.npy"))
+    first = min(shards.glob("0*.npz"))
     stamp = first.stat().st_mtime_ns
     resumed = start(tmp_path, tmp_path / "killed")
     while resumed.poll() is None:
@@ -58,16 +63,56 @@ def test_a_killed_collection_ends_with_the_same_file(tmp_path, monkeypatch):
         time.sleep(0.05)
     assert resumed.wait() == 0
     assert (tmp_path / "killed" / "measured.npz").read_bytes() == whole.read_bytes()
-    assert not shards.exists()
     table = MeasuredAccuracy.load(whole, task.channel_decisions())
     rows = task.channel_decisions().enumerate()
     assert np.array_equal(table(rows), task.live()(rows))
 
 
-def test_shards_of_another_measurement_are_not_mixed_in(tmp_path):
+def test_a_second_collector_is_refused(tmp_path):
     task = write_tiny_task(tmp_path)
-    shards = tmp_path / "out" / "shards"
-    shards.mkdir(parents=True)
-    (shards / "identity.json").write_text('{"task": "another"}')
-    with pytest.raises(ValueError, match="another measurement"):
-        collect(task, tmp_path / "out", 1, "test")
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    with FileLock(folder / ".lock"), pytest.raises(ValueError, match="another process is collecting into"):
+        score(task, task.channel_decisions().enumerate(), Conditions("none"), folder, 1)
+
+
+def test_scores_of_other_strategies_or_conditions_are_never_mixed_in(tmp_path):
+    task = write_tiny_task(tmp_path)
+    rows = task.channel_decisions().enumerate()
+    score(task, rows[:2], Conditions("none"), tmp_path / "shards", 1)
+    for others, conditions in ((rows[:3], Conditions("none")), (rows[:2], Conditions("adaptive-bn"))):
+        with pytest.raises(ValueError, match="another measurement"):
+            score(task, others, conditions, tmp_path / "shards", 1)
+
+
+def test_a_shard_of_another_length_is_refused(tmp_path):
+    task = write_tiny_task(tmp_path)
+    rows = task.channel_decisions().enumerate()[:2]
+    score(task, rows, Conditions("none"), tmp_path / "shards", 1)
+    scoring._write(tmp_path / "shards" / "000000.npz", np.zeros((5, 2)))
+    with pytest.raises(ValueError, match=r"000000.npz: holds scores of shape \(5, 2\), expected \(2, 2\)"):
+        score(task, rows, Conditions("none"), tmp_path / "shards", 1)
+
+
+def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path, monkeypatch):
+    task = write_tiny_task(tmp_path)
+    monkeypatch.setattr(collect_module, "ENUMERABLE", 1)
+    monkeypatch.setattr(collect_module, "PROBED", 2)
+    # The digits are stored as floats; corruptions are for bytes (CIFAR-10) and tested there.
+    monkeypatch.setattr(collect_module, "CORRUPTIONS", {})
+    path = collect(task, tmp_path / "out", 1, 4, 0, "test")
+    decisions = task.channel_decisions()
+    measured = MeasuredStrategies.load(path, decisions)
+    assert len(measured.strategies) == 4 and measured.rounds.tolist() == [0] * 4
+    assert np.array_equal(measured.accuracy, task.live()(measured.strategies))
+    assert measured.probes == ("none", "reconstruct", "reconstruct+adaptive-bn")
+    for number, name in enumerate(measured.probes):
+        live = task.live(recovery=name).count_correct(measured.strategies[measured.probe_rows])
+        assert np.array_equal(measured.probe_correct[:, number].sum(1), live)
+    unseen = [row for row in decisions.enumerate() if tuple(row) not in set(map(tuple, measured.strategies.tolist()))]
+    offered = np.concatenate([measured.strategies[:1], unseen[:2], unseen[:1]])
+    longer, hardware = add_round(task, measured, offered, tmp_path / "round", 1)
+    assert longer.rounds.tolist() == [0, 0, 0, 0, 1, 1] and len(hardware) == 1
+    assert np.array_equal(longer.strategies[4:], unseen[:2])
+    again, _ = add_round(task, longer, offered, tmp_path / "round", 1)
+    assert again is longer

@@ -1,0 +1,1 @@
+"""How fast things are, always as ratios inside one run."""

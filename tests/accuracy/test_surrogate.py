@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from compress_gym.accuracy.fit import FitSettings, fit_surrogate
+from compress_gym.accuracy.surrogate import SurrogateAccuracy, input_features
+from compress_gym.cards import write_card
+from compress_gym.decisions import from_lists
+from compress_gym.errors import AssetError
+
+SPACE = from_lists({"a": (4, 8, 12, 16), "b": (8, 16), "c": (4, 8, 16)})
+QUICK = FitSettings(members=3, hidden=8, epochs=300, batch_size=16)
+
+
+def accuracies(rows):
+    return 0.2 + 0.6 * (rows / (SPACE.sizes - 1)).mean(axis=1)
+
+
+@pytest.fixture(scope="module")
+def surrogate():
+    rows = SPACE.enumerate()
+    return fit_surrogate(SPACE, rows, accuracies(rows), baseline=0.8, settings=QUICK)
+
+
+def test_it_learns(surrogate):
+    rows = SPACE.enumerate()
+    assert np.abs(surrogate(rows) - accuracies(rows)).max() < 0.05
+    assert surrogate.source == "surrogate" and surrogate.baseline == 0.8
+
+
+def test_the_kernel_computes_what_torch_does(surrogate):
+    rows = SPACE.enumerate()
+    x = torch.from_numpy(input_features(SPACE)[np.arange(3), rows]).double()
+    first, second, last = (torch.from_numpy(v).double() for v in (surrogate.first, surrogate.second, surrogate.last))
+    members = []
+    for m in range(len(last)):
+        h = torch.relu(x @ first[m, :-1] + first[m, -1])
+        h = torch.relu(h @ second[m, :-1] + second[m, -1])
+        members.append(torch.sigmoid(h @ last[m, :-1] + last[m, -1]).numpy())
+    assert np.allclose(surrogate(rows), np.mean(members, axis=0), atol=1e-6)
+    assert np.allclose(surrogate.uncertainty(rows), np.std(members, axis=0), atol=1e-6)
+
+
+def test_rows_do_not_depend_on_each_other(surrogate):
+    rows = SPACE.enumerate()
+    assert np.array_equal(np.concatenate([surrogate(row) for row in rows]), surrogate(rows))
+
+
+def test_the_same_seed_gives_the_same_surrogate(surrogate):
+    rows = SPACE.enumerate()
+    again = fit_surrogate(SPACE, rows, accuracies(rows), baseline=0.8, settings=QUICK)
+    assert np.array_equal(again.first, surrogate.first) and np.array_equal(again.last, surrogate.last)
+
+
+def test_it_reloads_to_equal_predictions(surrogate, tmp_path):
+    path = tmp_path / "surrogate.npz"
+    surrogate.save(path)
+    write_card(path, {})
+    loaded = SurrogateAccuracy.load(path, SPACE)
+    rows = SPACE.enumerate()
+    assert np.array_equal(loaded(rows), surrogate(rows))
+    assert np.array_equal(loaded.uncertainty(rows), surrogate.uncertainty(rows))
+
+
+def test_damaged_or_foreign_files_are_told(surrogate, tmp_path):
+    path = tmp_path / "surrogate.npz"
+    surrogate.save(path)
+    write_card(path, {})
+    with pytest.raises(AssetError, match="fitted for decisions"):
+        SurrogateAccuracy.load(path, from_lists({"a": (1, 2)}))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(AssetError, match="checksum differs"):
+        SurrogateAccuracy.load(path, SPACE)
+    write_card(path, {})
+    with pytest.raises(AssetError, match="not readable as a surrogate"):
+        SurrogateAccuracy.load(path, SPACE)
+
+
+def test_layers_that_do_not_fit_are_told(surrogate):
+    with pytest.raises(ValueError, match="layers have shapes"):
+        SurrogateAccuracy(SPACE, surrogate.first[:, 1:], surrogate.second, surrogate.last, 1.0, 0.8)
+    broken = surrogate.first.copy()
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        SurrogateAccuracy(SPACE, broken, surrogate.second, surrogate.last, 1.0, 0.8)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.fidelity.exploitation import found_by_search, gap
+from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
+from benchmarks.fidelity.front import front_order
+from benchmarks.finetuned.correlation import correlations
+from benchmarks.finetuned.measure import Plan, random_strategies
+from compress_gym import Problem
+from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.tasks import TASKS, get_task
+
+
+def labels(truth, images, rng):
+    """Correct images of two halves for strategies of these true accuracies."""
+    return rng.binomial(images // 2, np.stack([truth, truth], axis=1))
+
+
+def test_the_ceiling_is_what_a_perfect_predictor_reaches():
+    rng, images = np.random.default_rng(0), 2000
+    truth = rng.uniform(0.6, 0.75, size=20_000)
+    correct = labels(truth, images, rng)
+    halves, live = correct / (images // 2), correct.sum(1) / images
+    part = front_order(truth, live, halves, np.linspace(0.05, 1.0, len(truth)))[4]
+    assert part["strategies"] == 400
+    assert part["share_of_ceiling"] == pytest.approx(1.0, abs=0.15)
+    assert part["tau_of_halves"] < part["kendall_tau"] < 1
+
+
+def test_small_parts_have_no_numbers():
+    part = front_order(np.arange(20.0), np.arange(20.0), np.zeros((20, 2)), np.linspace(0, 1, 20))[0]
+    assert "kendall_tau" not in part and part["strategies"] < 10
+
+
+def test_the_gap_by_hand():
+    facts = gap(np.array([0.9, 0.8, 0.7]), np.array([0.8, 0.85, 0.7]))
+    assert facts["signed_mean"] == pytest.approx(0.05 / 3, abs=1e-5)
+    assert facts["loss_from_trusting"] == pytest.approx(0.05)
+    assert facts["best_live"] == 0.85 and facts["live_of_the_surrogates_choice"] == 0.8
+    assert facts["p90_absolute"] == pytest.approx(np.quantile([0.1, 0.05, 0.0], 0.9), abs=1e-5)
+
+
+def test_search_returns_distinct_best_strategies():
+    values = np.linspace(0, 1, 16).reshape(4, 4)
+    problem = Problem.from_table(
+        {"a": (1, 2, 3, 4), "b": (1, 2, 3, 4)},
+        np.indices((4, 4)).reshape(2, -1).T,
+        values.ravel(),
+        {"macs": values.ravel() + 1},
+        budget=1.0,
+        reward="accuracy",
+    )
+    found = found_by_search(problem, "random", range(2), best=2, evaluations=300)
+    assert found.tolist() == [[3, 3], [3, 2], [3, 3], [3, 2]]
+
+
+def test_cross_validation_and_curve_on_a_real_table():
+    task = get_task("digits-cnn")
+    table, decisions = task.measured(), task.channel_decisions()
+    rows = decisions.enumerate()[np.random.default_rng(0).permutation(decisions.count)[:600]]
+    correct = np.rint(table(rows) * 400).astype(np.int64)
+    halves = np.stack([correct // 2, correct - correct // 2], axis=1)
+    nothing = np.zeros(0, dtype=np.int64)
+    measured = MeasuredStrategies(
+        rows, np.zeros(600, dtype=np.int64), halves, 400, 395, (), nothing, np.zeros((0, 0, 2), dtype=np.int64)
+    )
+    predicted, uncertain = held_out_predictions(decisions, measured, table.baseline)
+    assert errors(predicted, measured.accuracy)["kendall_tau"] > 0.8
+    assert (uncertain >= 0).all() and uncertain.max() > 0
+    curve = learning_curve(decisions, measured, table.baseline)
+    assert [p["rows"] for p in curve] == [250, 480]
+    assert curve[-1]["mae"] < curve[0]["mae"] * 1.1
+
+
+def test_correlations_find_what_is_planted():
+    rng, images = np.random.default_rng(0), 2000
+    truth = rng.uniform(0.6, 0.9, size=60)
+    unrelated = labels(rng.uniform(0.1, 0.9, size=60), images, rng)
+    correct = np.stack([unrelated, labels(truth - 0.2, images, rng), labels(truth, images, rng)], axis=1)
+    noise, signal, ceiling = correlations(correct, images, ("noise", "signal", "fine-tuned"), resamples=200)
+    assert noise["interval"][0] < 0 < noise["interval"][1]
+    assert signal["kendall_tau"] > 0.8 and signal["interval"][0] > 0.7 and ceiling["kendall_tau"] > 0.8
+
+
+def test_random_strategies_are_at_the_budget(monkeypatch):
+    task = TASKS["digits-cnn"]
+    plan = Plan(strategies=20)
+    rows = random_strategies(task, plan)
+    assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(task, plan))
+    from compress_gym.costs.build import channel_cost_terms
+
+    terms = channel_cost_terms(task.network(), task.channel_decisions())
+    macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]
+    assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05

@@ -9,6 +9,7 @@ from agents.search.hill_climb import neighbours
 from compress_gym.envs.channel_prune import channel_prune_problem
 from tests.helpers import random_problem, seeds
 
+HAND_MADE = ("uniform", "shallow-heavy", "deep-heavy")  # one strategy, whatever the allowance
 every_method = pytest.mark.parametrize("method", sorted(METHODS))
 
 
@@ -32,7 +33,7 @@ def test_the_allowance_is_kept_exactly(method, allowance):
     problem = channel_prune_problem(reward="accuracy")
     counting = Counting(problem.accuracy_model)
     scored = list(search(problem.replace(accuracy_model=counting), method, allowance, seed=0))
-    assert counting.asked == len(scored) == (1 if method == "uniform" else allowance)
+    assert counting.asked == len(scored) == (1 if method in HAND_MADE else allowance)
 
 
 @every_method
@@ -48,7 +49,7 @@ def test_same_seed_same_search(method):
     problem = channel_prune_problem(reward="accuracy")
     first, second, other = (list(search(problem, method, 40, seed)) for seed in (1, 1, 2))
     assert first == second
-    assert method == "uniform" or first != other
+    assert method in HAND_MADE or first != other
 
 
 @pytest.mark.parametrize("method", ["hill-climb", "evolution"])
@@ -85,3 +86,20 @@ def test_neighbours_are_distinct_and_within_budget(seed):
 def test_unknown_methods_are_told():
     with pytest.raises(KeyError, match="Did you mean 'hill-climb'"):
         list(search(channel_prune_problem(), "hillclimb", 1, 0))
+
+
+@pytest.mark.parametrize("method", ["shallow-heavy", "deep-heavy"])
+@pytest.mark.parametrize("budget", [0.2, 0.5, 0.9])
+def test_hand_made_strategies_lean_as_their_names_say_and_fit(method, budget):
+    problem = channel_prune_problem("digits-cnn", device=None, cost="macs", budget=budget, reward="accuracy")
+    (scored,) = search(problem, method, 10, seed=0)
+    choices = problem.decisions.encode(scored.strategy)
+    ordered = choices if method == "shallow-heavy" else choices[::-1]
+    assert scored.feasible and (np.diff(ordered) >= 0).all()
+    assert ordered[0] < ordered[-1] == problem.decisions.sizes[-1] - 1
+
+
+def test_a_budget_that_no_slope_reaches_gets_the_cheapest():
+    problem = channel_prune_problem("digits-cnn", budget=0.301)
+    (scored,) = search(problem, "deep-heavy", 10, seed=0)
+    assert np.array_equal(problem.decisions.encode(scored.strategy), problem.reference)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from compress_gym.cards import card_path
 from compress_gym.commands import run_command
@@ -102,19 +102,13 @@ def describe(task: str, as_json: bool) -> None:
         }
         for x in network.layers
     ]
-    groups = [
-        {
-            "decision": d.name,
-            "shrinks the outputs of": ", ".join(g.producers),
-            "and the inputs of": ", ".join(g.consumers),
-            "keeps": ", ".join(map(str, d.values)),
-        }
-        for g, d in zip(network.groups, decisions.decisions, strict=True)
-    ]
     click.echo(f"{task}: {chosen.summary}")
     _show(layers, as_json=False)
-    click.echo(f"{len(groups)} channel groups, {decisions.count:,} strategies:")
-    _show(groups, as_json=False)
+    click.echo(f"{len(network.groups)} channel groups, {decisions.count:,} strategies:")
+    for group, decision in zip(network.groups, decisions.decisions, strict=True):
+        click.echo(f"\n{decision.name}: keeps {', '.join(map(str, decision.values))}")
+        for label, names in (("shrinks the outputs of", group.producers), ("and the inputs of", group.consumers)):
+            click.echo(click.wrap_text(f"{label} {', '.join(names)}", 100, "    ", "        "))
 
 
 @cli.command()
@@ -204,7 +198,7 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table(*rows[0])
+    table = Table(*(Column(name, overflow="fold") for name in rows[0]))
     for row in rows:
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
     Console().print(table)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from compress_gym import train
+from compress_gym.data import Dataset, Split
 from compress_gym.processor import bf16_supported, one_thread
 from compress_gym.tasks import TASKS, get_task
 from tests.helpers import run_here
@@ -51,6 +54,24 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
 
 def test_every_task_has_a_recipe():
     assert set(train.RECIPES) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TASKS if name.startswith("cifar10-")))
+def test_every_cifar_network_is_trained_by_one_command(name, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    moments = np.full(3, 125, dtype=np.float32), np.full(3, 60, dtype=np.float32)
+    split = Split(rng.integers(0, 256, size=(8, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, size=8), *moments)
+    monkeypatch.setattr(train, "load_dataset", lambda _: Dataset("cifar10", split, split, split))
+    monkeypatch.setitem(train.RECIPES, name, replace(train.RECIPES[name], batch_size=8))
+    arguments = [name, "--epochs", 1, "--no-bf16", "--out", tmp_path / name]
+    code, shown, errors = run_here(train.main, arguments, monkeypatch, capsys)
+    assert code == 0 and "validation" in shown, errors
+    card = json.loads((tmp_path / name / "weights.json").read_text())
+    assert card["stored_as"] == "float16"
+    task = replace(get_task(name), assets=tmp_path)
+    assert task.network() == replace(get_task(name), assets=tmp_path / "none", shipped=False).network()
+    hits = train.accuracy(task.trained_module(), split)
+    assert hits == card["validation_accuracy"]
 
 
 def test_unknown_tasks_are_told(monkeypatch, capsys):

@@ -31,7 +31,7 @@ from compress_gym.commands import run_command
 from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
 from compress_gym.data import load_dataset
 from compress_gym.devices import CALL, load_device
-from compress_gym.devices.runtime import open_session, operation_model, sample_us
+from compress_gym.devices.runtime import open_session, operation_model, sample_us, timed
 from compress_gym.problem import Problem
 from compress_gym.processor import processor_name
 from compress_gym.tasks import Task, get_task
@@ -107,8 +107,8 @@ def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path)
     live, shape, sessions = task.live(), task.network().input_shape, {}
     for name, scored in track(rows.items(), description="exporting networks"):
         module = live.compress(problem.decisions.encode(scored.strategy))
-        sessions[name] = open_session(export_onnx(module, shape, folder / f"{name}.onnx").read_bytes())
-    sessions[EMPTY_CALL] = open_session(operation_model(CALL))
+        sessions[name] = timed(open_session(export_onnx(module, shape, folder / f"{name}.onnx").read_bytes()))
+    sessions[EMPTY_CALL] = timed(open_session(operation_model(CALL)))
     samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
     for r in range(ROUNDS):
         for i in np.random.default_rng(r).permutation(len(sessions)):

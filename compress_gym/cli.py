@@ -113,14 +113,30 @@ def describe(task: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--runtime", type=click.Choice(["onnxruntime"]), default="onnxruntime", show_default=True)
-@click.option("--precision", type=click.Choice(["fp32"]), default="fp32", show_default=True)
+@click.option("--runtime", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="int8 under onnxruntime, bf16 and fp16 under torch.",
+)
+@click.option("--cuda", is_flag=True, help="Measure the first CUDA device (torch).")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a call.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=8, show_default=True, help="Visits of everything.")
 @click.option("--repetitions", type=click.IntRange(1), default=12, show_default=True, help="Timed calls of each visit.")
 @click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
 def profile(
-    task: str, runtime: str, precision: str, threads: int, rounds: int, repetitions: int, out: Path | None
+    task: str,
+    runtime: str,
+    precision: str,
+    cuda: bool,
+    batch: int,
+    threads: int,
+    rounds: int,
+    repetitions: int,
+    out: Path | None,
 ) -> None:
     """Measures this machine for TASK: a latency table that `device=PATH` reads. Killed, it goes on where it was."""
     from compress_gym.devices.profiler import Plan
@@ -131,7 +147,7 @@ def profile(
         raise ValueError(f"--out {path} must end in .csv")
     if path.exists() and card_path(path).exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
-    plan = Plan(task, runtime, precision, threads, rounds, repetitions)
+    plan = Plan(task, runtime, precision, threads, cuda, batch, rounds, repetitions)
     device = run(get_task(task), plan, path, _command())
     error = device.card["stated_error"]
     click.echo(

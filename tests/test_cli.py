@@ -40,7 +40,7 @@ def test_a_devices_card(run, name):
     [
         (["describe", "digits-cn"], "Did you mean 'digits-cnn'"),
         (["devices", "xeon"], "device='xeon' is not known"),
-        (["profile", "digits-cnn", "--runtime", "tvm"], "'tvm' is not 'onnxruntime'"),
+        (["profile", "digits-cnn", "--runtime", "tvm"], "'tvm' is not one of 'onnxruntime'"),
         (["profile", "digits-cnn", "--out", "table.txt"], "must end in .csv"),
         (["collect", "digits-cnn", "--workers", "0"], "--workers"),
         (["taskss"], "No such command 'taskss'"),

@@ -17,13 +17,14 @@ from compress_gym.errors import missing_extra
 MAX_DIFFERENCE = 1e-4
 
 
-def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path) -> Path:
-    """Writes a model for inputs of batch size 1 as ONNX (batch norms folded by the exporter).
+def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path, batch: int = 1) -> Path:
+    """Writes a model for inputs of a fixed batch size as ONNX (batch norms folded by the exporter).
 
     Args:
         module: A model in evaluation mode.
         input_shape: Shape of one input, without the batch.
         path: Where to write; one file, weights included.
+        batch: Inputs a call.
 
     Returns:
         `path`.
@@ -36,7 +37,7 @@ def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path) -> 
     with _quiet():
         torch.onnx.export(
             module.eval(),
-            (torch.zeros(1, *input_shape),),
+            (torch.zeros(batch, *input_shape),),
             path,
             input_names=["images"],
             output_names=["logits"],

@@ -48,7 +48,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
             inputs, outputs = layer.kept(kept)
             costs = [*layer_costs(layer, inputs, outputs)]
             if device is not None:
-                costs.append(device.latency_us(operation_of(layer, inputs, outputs)) / 1000)
+                costs.append(device.latency_us(operation_of(layer, inputs, outputs, *device.bits, device.batch)) / 1000)
             table[choices] = costs
         terms.append(Term(layer.name, subjects, table))
     return pack(decisions, metrics, terms)

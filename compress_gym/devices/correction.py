@@ -1,46 +1,93 @@
-"""From isolated operations to whole networks: the correction, fitted on some networks and checked on others."""
+"""From isolated operations to whole networks: the correction, fitted on some networks and checked on others.
+
+An isolated operation pays for more than its arithmetic: for the call, and for bringing its input into the runtime's own
+memory layout and its output out of it again (ONNX Runtime inserts such nodes around a lone convolution and leaves
+them out between neighbours). A network pays the first once, and the second at its ends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.costs.build import channel_cost_terms
-from compress_gym.decisions import DecisionSpace
-from compress_gym.devices.device import Device
-from compress_gym.devices.operations import Measurement, Operation
-from compress_gym.networks import Network
+from compress_gym.devices.operations import CALL, Measurement, Operation, layout_of
+from compress_gym.networks.network import WEIGHTED
 
 
-def isolated_sums(
-    network: Network,
-    decisions: DecisionSpace,
-    strategies: NDArray[np.int64],
-    table: dict[Operation, Measurement],
+@dataclass(frozen=True)
+class Correction:
+    """What measured operations become inside a network.
+
+    Attributes:
+        network_us: Microseconds a network costs beyond its operations.
+        weighted: What a microsecond of a convolution or linear layer, less the empty call, becomes.
+        other: The same of every other operation.
+        layout: How much of the layout changes around a weighted operation is taken off; 0 where none were measured.
+    """
+
+    network_us: float
+    weighted: float
+    other: float
+    layout: float = 0.0
+
+    def operation_us(self, operation: Operation, lookup: Mapping[Operation, float]) -> float:
+        """Returns an operation's share of a network's latency in microseconds, never negative.
+
+        Args:
+            operation: The operation.
+            lookup: Measured medians in microseconds; must hold the operation, the empty call, and, where `layout` is
+                not 0, the layout changes of its input and output.
+        """
+        weighted, other, layout = shares(operation, lookup, self.layout != 0)
+        return max(0.0, self.weighted * weighted + self.other * other - self.layout * layout)
+
+    def to_json(self) -> dict[str, float]:
+        """Returns the coefficients as plain data."""
+        return asdict(self)
+
+
+def shares(operation: Operation, lookup: Mapping[Operation, float], with_layout: bool) -> tuple[float, float, float]:
+    """Splits an operation's time: microseconds of a weighted operation, of another one, and of layout changes."""
+    call = lookup[CALL]
+    net = max(0.0, lookup[operation] - call)
+    if operation.kind not in WEIGHTED:
+        return 0.0, net, 0.0
+    layout = 0.0
+    if with_layout and operation.kind != "linear":
+        layout = sum(max(0.0, lookup[change] - call) / 2 for change in layout_of(operation))
+    return net, 0.0, layout
+
+
+def features(
+    networks: Iterable[Iterable[Operation]], lookup: Mapping[Operation, float], with_layout: bool
 ) -> NDArray[np.float64]:
-    """Returns each strategy's sum of isolated operations, each less one call's overhead, in us, float64 `[N]`."""
-    terms = channel_cost_terms(network, decisions, Device("uncorrected", "cpu", table, scale=1.0, network_us=0.0))
-    return terms.evaluate(strategies)[:, terms.column("latency_ms")] * 1000
+    """Sums the shares of each network's operations: float64 `[N, 3]`."""
+    return np.array([np.sum([shares(o, lookup, with_layout) for o in operations], axis=0) for operations in networks])
 
 
-def fit(isolated: NDArray[np.float64], measured: NDArray[np.float64]) -> tuple[float, float]:
-    """Fits `measured = scale * isolated + network_us` by least squares of the relative error.
+def fit(parts: NDArray[np.float64], measured: NDArray[np.float64]) -> Correction:
+    """Fits the coefficients by least squares of the relative error.
 
     Args:
-        isolated: From `isolated_sums`, float64 `[N]`.
-        measured: Latencies of the same whole networks in us, float64 `[N]`.
+        parts: From `features`, float64 `[N, 3]`.
+        measured: Latencies of the same whole networks in microseconds, float64 `[N]`.
 
     Returns:
-        `scale` and `network_us`, neither negative.
+        The correction; no coefficient is negative, and not more than the layout changes is taken off.
     """
-    design = np.stack([isolated, np.ones_like(isolated)], axis=1) / measured[:, None]
-    (scale, network_us), *_ = np.linalg.lstsq(design, np.ones(len(measured)), rcond=None)
-    if network_us < 0:
-        ratio = isolated / measured
-        scale, network_us = ratio.sum() / (ratio**2).sum(), 0.0
-    return round(float(scale), 4), round(float(network_us), 3)
+    from scipy.optimize import lsq_linear
+
+    design = np.column_stack([np.ones(len(parts)), parts[:, 0], parts[:, 1], -parts[:, 2]]) / measured[:, None]
+    used = np.abs(design).sum(axis=0) > 0
+    upper = np.array([np.inf, np.inf, np.inf, 1.0])
+    solution = lsq_linear(design[:, used], np.ones(len(measured)), bounds=(0, upper[used]))
+    coefficients = np.zeros(4)
+    coefficients[used] = solution.x
+    return Correction(*(round(float(c), 4) for c in coefficients))
 
 
 def errors(
@@ -63,3 +110,8 @@ def errors(
         "uncorrected_sum_over_measured": round(float(np.median(uncorrected / measured)), 4),
         "measured_us": {"lowest": round(float(measured.min()), 1), "highest": round(float(measured.max()), 1)},
     }
+
+
+def medians(table: Mapping[Operation, Measurement]) -> dict[Operation, float]:
+    """Returns the medians of a table in microseconds."""
+    return {operation: measurement.median_us for operation, measurement in table.items()}

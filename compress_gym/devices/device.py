@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from compress_gym.cards import card_path, read_card, read_json
-from compress_gym.devices.operations import CALL, Measurement, Operation, read_operations
+from compress_gym.devices.correction import Correction, medians
+from compress_gym.devices.interpolate import ChannelGrid
+from compress_gym.devices.operations import CALL, PRECISION_BITS, Measurement, Operation, layout_of, read_operations
 from compress_gym.errors import AssetError, unknown_name
+from compress_gym.networks.network import WEIGHTED
 
 TABLES = Path(__file__).parent / "tables"
 KINDS = ("cpu", "gpu", "accelerator")
@@ -19,16 +24,15 @@ KINDS = ("cpu", "gpu", "accelerator")
 class Device:
     """A measured latency table with its correction.
 
-    The latency of a whole network is `network_us` plus the sum of its operations' `latency_us`: an isolated
-    operation's time holds one call's overhead, which a network pays once, and `scale` is what one measured
-    microsecond of an isolated operation becomes inside a network.
+    The latency of a whole network is the correction's `network_us` plus the sum of its operations' `latency_us`.
 
     Attributes:
         name: Name of the device.
         kind: One of `KINDS`.
         table: Measured times.
-        scale: Fitted on whole networks; see the card.
-        network_us: Microseconds a whole network costs beyond its operations; fitted on whole networks.
+        correction: What measured operations become inside a network; fitted on whole networks.
+        bits: Bits of weights and activations of its operations.
+        batch: Inputs a call.
         card: The provenance, as read.
         digest: First 16 hex digits of the table's SHA-256; "" for a device made in memory.
     """
@@ -36,24 +40,61 @@ class Device:
     name: str
     kind: str
     table: dict[Operation, Measurement]
-    scale: float
-    network_us: float
+    correction: Correction
+    bits: tuple[int, int] = (32, 32)
+    batch: int = 1
     card: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+
+    @property
+    def network_us(self) -> float:
+        """Microseconds a whole network costs beyond its operations."""
+        return self.correction.network_us
 
     def latency_us(self, operation: Operation) -> float:
         """Returns an operation's share of a network's latency, in microseconds.
 
+        Channel counts between measured ones are interpolated.
+
         Raises:
-            ValueError: The operation was not measured.
+            ValueError: The operation is outside of what was measured.
         """
-        if operation not in self.table:
+        return self.correction.operation_us(operation, self._times)
+
+    def is_interpolated(self, operation: Operation) -> bool:
+        """Returns whether an operation, or a layout change that its correction needs, was not measured itself."""
+        needed = [operation]
+        if self.correction.layout and operation.kind in WEIGHTED and operation.kind != "linear":
+            needed += layout_of(operation)
+        return any(o not in self.table for o in needed)
+
+    @cached_property
+    def _times(self) -> Mapping[Operation, float]:
+        return _Times(self.name, medians(self.table))
+
+
+class _Times(Mapping[Operation, float]):
+    """Measured medians, interpolated between channel counts."""
+
+    def __init__(self, device: str, times: dict[Operation, float]) -> None:
+        self._device, self._times, self._grid = device, times, ChannelGrid(times)
+
+    def __getitem__(self, operation: Operation) -> float:
+        found = self._times.get(operation)
+        if found is None:
+            found = self._grid.time(operation)
+        if found is None:
             raise ValueError(
-                f"device={self.name!r} has no measurement of {operation}; "
+                f"device={self._device!r} has no measurement of {operation}, nor of channel counts around it; "
                 "measure the task on it with: compress-gym profile TASK"
             )
-        call_us = self.table[CALL].median_us
-        return self.scale * max(0.0, self.table[operation].median_us - call_us)
+        return found
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self._times)
+
+    def __len__(self) -> int:
+        return len(self._times)
 
 
 def list_devices() -> list[str]:
@@ -88,15 +129,28 @@ def _read(path: Path) -> Device:
     own = path.parent != TABLES and "sha256" not in read_json(card_path(path))
     card = read_json(card_path(path)) if own else read_card(path)
     try:
-        kind, correction = card["kind"], card["correction"]
-        scale, network_us = float(correction["scale"]), float(correction["network_us"])
+        kind, correction = card["kind"], _correction(card["correction"])
+        precision, batch = card.get("precision", "fp32"), int(card.get("batch", 1))
     except (KeyError, TypeError, ValueError) as error:
         raise AssetError(f"{card_path(path)}: the card lacks 'kind' or 'correction' ({error!r})") from error
     if kind not in KINDS:
         raise AssetError(f"{card_path(path)}: kind={kind!r} is not one of {KINDS}")
-    if not (math.isfinite(scale) and scale > 0 and math.isfinite(network_us) and network_us >= 0):
-        raise AssetError(f"{card_path(path)}: correction={correction} must be finite and not negative")
+    if precision not in PRECISION_BITS or batch < 1:
+        raise AssetError(
+            f"{card_path(path)}: precision={precision!r}, batch={batch}; precision must be one of "
+            f"{tuple(PRECISION_BITS)}, batch at least 1"
+        )
+    if not all(math.isfinite(c) and c >= 0 for c in correction.to_json().values()) or not correction.weighted:
+        raise AssetError(f"{card_path(path)}: correction={card['correction']} must be finite and not negative")
     table = read_operations(path)
     if CALL not in table:
         raise AssetError(f"{path}: the empty call ({CALL}) is missing")
-    return Device(path.stem, kind, table, scale, network_us, card, str(card.get("sha256", ""))[:16])
+    digest = str(card.get("sha256", ""))[:16]
+    return Device(path.stem, kind, table, correction, PRECISION_BITS[precision], batch, card, digest)
+
+
+def _correction(entry: Mapping[str, Any]) -> Correction:
+    """Reads a card's correction; one `scale` serves weighted and other operations alike."""
+    weighted = float(entry["scale"] if "scale" in entry else entry["weighted"])
+    other = float(entry["scale"] if "scale" in entry else entry["other"])
+    return Correction(float(entry["network_us"]), weighted, other, float(entry.get("layout", 0.0)))

@@ -20,7 +20,7 @@ class Operation:
     A convolution runs as it does in a deployed network: batch norm folded, ReLU fused.
 
     Attributes:
-        kind: A layer's kind, or `call`: the empty call, which does nothing but enter and leave the runtime.
+        kind: A layer's kind, or one of `OTHER_KINDS`. `call` does nothing but enter and leave the runtime.
         in_channels: Channels that enter.
         out_channels: Channels that leave.
         kernel: Side of the kernel.
@@ -69,11 +69,36 @@ class Measurement:
 
 
 CALL = Operation("call", 1, 1)
+# What a tensor costs that passes between a float and an 8-bit part of a network.
+BOUNDARIES = ("quantize", "dequantize")
+# Beside layers: the empty call, boundaries, and what it costs a tensor to enter and leave the runtime's own layout,
+# which an isolated operation pays and an operation inside a network does not.
+OTHER_KINDS = ("call", "layout", *BOUNDARIES)
+# Bits of weights and of activations.
+PRECISION_BITS = {"fp32": (32, 32), "bf16": (16, 16), "fp16": (16, 16), "int8": (8, 8)}
 COLUMNS = (*(f.name for f in fields(Operation)), "median_us", "p10_us", "repetitions")
 
 
-def operation_of(layer: Layer, in_channels: int, out_channels: int) -> Operation:
-    """Returns the operation that a layer becomes with these channel counts."""
+def layout_of(operation: Operation) -> tuple[Operation, Operation]:
+    """Returns the layout changes of an operation's input and output."""
+    o = operation
+    height, width = -(-o.in_height // o.stride), -(-o.in_width // o.stride)
+    bits = {"weight_bits": o.weight_bits, "activation_bits": o.activation_bits, "batch": o.batch}
+    return (
+        Operation("layout", o.in_channels, o.in_channels, in_height=o.in_height, in_width=o.in_width, **bits),
+        Operation("layout", o.out_channels, o.out_channels, in_height=height, in_width=width, **bits),
+    )
+
+
+def operation_of(
+    layer: Layer,
+    in_channels: int,
+    out_channels: int,
+    weight_bits: int = 32,
+    activation_bits: int = 32,
+    batch: int = 1,
+) -> Operation:
+    """Returns the operation that a layer becomes with these channel counts, bits and batch."""
     return Operation(
         layer.kind,
         in_channels,
@@ -83,6 +108,9 @@ def operation_of(layer: Layer, in_channels: int, out_channels: int) -> Operation
         out_channels if layer.kind == "depthwise" else layer.groups,
         layer.in_height,
         layer.in_width,
+        weight_bits,
+        activation_bits,
+        batch,
     )
 
 
@@ -129,8 +157,8 @@ def _parse(row: list[str]) -> tuple[Operation, Measurement]:
     if len(row) != len(COLUMNS):
         raise ValueError(f"expected {len(COLUMNS)} values, found {len(row)}")
     kind, counts = row[0], row[1 : len(fields(Operation))]
-    if kind not in (*LAYER_KINDS, "call"):
-        raise ValueError(f"kind={kind!r} is not one of {(*LAYER_KINDS, 'call')}")
+    if kind not in (*LAYER_KINDS, *OTHER_KINDS):
+        raise ValueError(f"kind={kind!r} is not one of {(*LAYER_KINDS, *OTHER_KINDS)}")
     numbers = [_number(name, text) for name, text in zip(COLUMNS[1:], row[1:], strict=True)]
     if any(n != int(n) for n in (*numbers[: len(counts)], numbers[-1])):
         raise ValueError("shapes, bits, batch and repetitions must be whole numbers")

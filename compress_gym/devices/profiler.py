@@ -7,8 +7,8 @@ A round that is finished is on disk: killed at any moment, the profile goes on w
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,27 @@ from rich.progress import Progress, track
 
 from compress_gym.cards import provenance, sha256, write_atomically, write_card
 from compress_gym.decisions import DecisionSpace
-from compress_gym.devices.correction import errors, fit, isolated_sums
+from compress_gym.devices.benches import Bench, open_bench
+from compress_gym.devices.correction import errors, features, fit, medians
 from compress_gym.devices.device import Device
-from compress_gym.devices.operations import CALL, Measurement, Operation, operation_of, write_operations
-from compress_gym.devices.runtime import open_session, operation_model, sample_us
+from compress_gym.devices.operations import (
+    CALL,
+    PRECISION_BITS,
+    Measurement,
+    Operation,
+    layout_of,
+    operation_of,
+    write_operations,
+)
+from compress_gym.devices.runtime import Timed, sample_us
 from compress_gym.networks import Network
+from compress_gym.networks.network import WEIGHTED
 from compress_gym.resume import claim, load_arrays, save_array
 from compress_gym.tasks import Task
 
 MIN_REPETITIONS = 30
+# Operations timed once to say how long the profile will take.
+PILOT = 40
 
 
 @dataclass(frozen=True)
@@ -36,13 +48,16 @@ class Plan:
 
     Attributes:
         task: Name of the task.
-        runtime: `onnxruntime`.
-        precision: `fp32`.
+        runtime: `onnxruntime` or `torch`.
+        precision: `fp32`, `int8` (onnxruntime), `bf16` or `fp16` (torch).
         threads: Threads of the runtime.
+        cuda: Whether torch runs on the first CUDA device.
+        batch: Inputs a call.
         rounds: How often everything is visited.
         repetitions: Timed calls a visit.
         seed: Of the strategies whose networks are measured, and of the order of visits.
-        fit_networks: Whole networks the correction is fitted on.
+        fit_networks: Whole networks of random strategies that the correction is fitted on; the uncompressed network and
+            the smallest one are added to them.
         check_networks: Whole networks the error is stated on.
     """
 
@@ -50,11 +65,13 @@ class Plan:
     runtime: str = "onnxruntime"
     precision: str = "fp32"
     threads: int = 1
+    cuda: bool = False
+    batch: int = 1
     rounds: int = 8
     repetitions: int = 12
     seed: int = 0
-    fit_networks: int = 20
-    check_networks: int = 30
+    fit_networks: int = 30
+    check_networks: int = 50
 
     def __post_init__(self) -> None:
         """Checks that there are enough repetitions for a median and a 10th percentile."""
@@ -64,17 +81,43 @@ class Plan:
                 "raise one of them"
             )
 
+    @property
+    def bits(self) -> tuple[int, int]:
+        """Bits of weights and activations."""
+        return PRECISION_BITS[self.precision]
 
-def reachable_operations(network: Network, decisions: DecisionSpace) -> list[Operation]:
-    """Returns every distinct operation that some strategy makes, the empty call first."""
+
+def reachable_operations(
+    network: Network, decisions: DecisionSpace, plan: Plan | None = None, with_layout: bool = False
+) -> list[Operation]:
+    """Returns every distinct operation that some strategy makes, the empty call first.
+
+    Args:
+        network: The network.
+        decisions: Its channel decisions.
+        plan: Gives bits and batch; default: 32 bits, batch 1.
+        with_layout: Whether to add the layout changes around weighted operations.
+    """
+    bits, batch = (plan.bits, plan.batch) if plan else ((32, 32), 1)
     values = {d.subject: d.values for d in decisions.decisions}
     found = {CALL: None}
     for layer in network.layers:
         touched = [group for group in layer.touched if group in values]
         for counts in product(*(values[group] for group in touched)):
             kept = layer.kept(dict(zip(touched, counts, strict=True)))
-            found[operation_of(layer, *kept)] = None
+            operation = operation_of(layer, *kept, *bits, batch)
+            found[operation] = None
+            if with_layout and operation.kind in WEIGHTED and operation.kind != "linear":
+                found.update(dict.fromkeys(layout_of(operation)))
     return list(found)
+
+
+def operations_of(
+    network: Network, decisions: DecisionSpace, strategy: NDArray[np.int64], plan: Plan
+) -> list[Operation]:
+    """Returns the operations of one compressed network, in order."""
+    counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
+    return [operation_of(layer, *layer.kept(counts), *plan.bits, plan.batch) for layer in network.layers]
 
 
 def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
@@ -90,61 +133,96 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
         The device, as written.
 
     Raises:
-        ValueError: The unfinished rounds beside `out` belong to another plan.
+        ValueError: The unfinished rounds beside `out` belong to another plan, or the runtime lacks the precision.
     """
     work = out.with_suffix(".partial")
-    open_session(operation_model(CALL), plan.threads)  # a missing library is told before anything is written
-    claim(work, _identity(task, plan))
+    # A missing library is told before anything is written.
+    bench = open_bench(plan.runtime, plan.precision, plan.threads, plan.cuda, plan.batch)
+    claim(work, _identity(task, plan, bench))
     network, decisions = task.network(), task.channel_decisions()
-    operations = reachable_operations(network, decisions)
-    count = plan.fit_networks + plan.check_networks
-    strategies = np.random.default_rng(plan.seed).integers(decisions.sizes, size=(count, len(decisions)))
+    operations = reachable_operations(network, decisions, plan, bench.measures_layout)
+    strategies = chosen_strategies(decisions, plan)
     if any(not _round(work, r).exists() for r in range(plan.rounds)):
-        sessions = [open_session(operation_model(o), plan.threads) for o in operations]
-        sessions += _network_sessions(task, strategies, work / "networks", plan.threads)
-        _measure(sessions, plan, work)
+        timed = [bench.operation(o) for o in track(operations, description="opening operations")]
+        timed += _networks(task, strategies, work / "networks", bench)
+        _measure(timed, plan, work)
     samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
-    medians, p10 = np.median(samples, axis=1), np.quantile(samples, 0.1, axis=1)
-    repetitions = samples.shape[1]
-    table = {
-        operation: Measurement(round(medians[i], 3), round(p10[i], 3), repetitions)
-        for i, operation in enumerate(operations)
-    }
-    isolated = isolated_sums(network, decisions, strategies, table)
-    measured = medians[len(operations) :]
-    fitted, checked = slice(plan.fit_networks), slice(plan.fit_networks, None)
-    scale, network_us = fit(isolated[fitted], measured[fitted])
-    plain = isolated + len(network.layers) * table[CALL].median_us
+    networks = [operations_of(network, decisions, strategy, plan) for strategy in strategies]
+    table, correction, error = evaluate(operations, networks, samples, plan, bench.measures_layout)
     card = {
-        "what": f"latency of operations under {plan.runtime} {plan.precision}, batch 1, {plan.threads} thread(s)",
-        "kind": "cpu",
+        "what": f"latency of operations under {plan.runtime} {plan.precision}, batch {plan.batch}, "
+        f"{plan.threads} thread(s)",
+        "kind": "gpu" if plan.cuda else "cpu",
         "runtime": plan.runtime,
         "precision": plan.precision,
         "threads": plan.threads,
+        "batch": plan.batch,
         "tasks": [plan.task],
         "operations": len(table),
-        "statistic": f"median and 10th percentile of {repetitions} calls in {plan.rounds} rounds of random order",
+        "statistic": f"median and 10th percentile of {samples.shape[1]} calls in {plan.rounds} rounds of random order",
         "correction": {
-            "model": "network_us + scale * (sum over operations of median_us - median_us of the empty call)",
-            "scale": scale,
-            "network_us": network_us,
-            "fitted_on": f"{plan.fit_networks} whole networks of random strategies",
+            "model": "network_us + sum over operations of weighted or other * (median_us - that of the empty call), "
+            "less layout * half the layout changes around each convolution",
+            **correction.to_json(),
+            "fitted_on": f"{plan.fit_networks} whole networks of random strategies, the uncompressed and the smallest",
         },
-        "stated_error": errors(scale * isolated[checked] + network_us, measured[checked], plain[checked]),
-        **provenance(command, ["onnxruntime", "onnx", "numpy", "torch"]),
+        "stated_error": error,
+        **provenance(command, bench.packages),
     }
     write_atomically(out, lambda p: write_operations(p, table))
     write_card(out, card)
     shutil.rmtree(work)
-    return Device(out.stem, "cpu", table, scale, network_us, card)
+    kind = "gpu" if plan.cuda else "cpu"
+    return Device(out.stem, kind, table, correction, plan.bits, plan.batch, card)
 
 
-def _identity(task: Task, plan: Plan) -> dict[str, Any]:
+def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]:
+    """Returns the strategies whose networks are measured: uncompressed, smallest, then random ones, int64 `[N, T]`."""
+    count = plan.fit_networks + plan.check_networks
+    drawn = np.random.default_rng(plan.seed).integers(decisions.sizes, size=(count, len(decisions)))
+    return np.concatenate([decisions.sizes[None] - 1, np.zeros_like(drawn[:1]), drawn])
+
+
+def evaluate(
+    operations: Sequence[Operation],
+    networks: Sequence[Sequence[Operation]],
+    samples: NDArray[np.float64],
+    plan: Plan,
+    with_layout: bool,
+) -> tuple[dict[Operation, Measurement], Any, dict[str, Any]]:
+    """Makes the table, fits the correction and states its error.
+
+    Args:
+        operations: What was measured first.
+        networks: Operations of each network that was measured after them, those to fit on first.
+        samples: Microseconds, float64 `[operations + networks, calls]`.
+        plan: Says how many networks are fitted on.
+        with_layout: Whether layout changes were measured.
+
+    Returns:
+        The table, the correction, and the error on the networks that were not fitted on.
+    """
+    middle, p10 = np.median(samples, axis=1), np.quantile(samples, 0.1, axis=1)
+    table = {
+        operation: Measurement(round(middle[i], 3), round(p10[i], 3), samples.shape[1])
+        for i, operation in enumerate(operations)
+    }
+    lookup, measured = medians(table), middle[len(operations) :]
+    fitted = len(networks) - plan.check_networks
+    correction = fit(features(networks[:fitted], lookup, with_layout), measured[:fitted])
+    predicted = [correction.network_us + sum(correction.operation_us(o, lookup) for o in n) for n in networks]
+    plain = [sum(lookup[o] for o in n) for n in networks]
+    error = errors(np.array(predicted[fitted:]), measured[fitted:], np.array(plain[fitted:]))
+    error["uncompressed_predicted_over_measured"] = round(float(predicted[0] / measured[0]), 4)
+    return table, correction, error
+
+
+def _identity(task: Task, plan: Plan, bench: Bench) -> dict[str, Any]:
     """What the rounds belong to: those of another plan, network, machine or runtime are never mixed in."""
-    made = provenance("", ["onnxruntime", "onnx"])
+    made = provenance("", bench.packages)
     return {
         **asdict(plan),
-        "weights": sha256(task.folder / "weights.safetensors"),
+        "network": sha256(task.folder / "network.json"),
         "hardware": made["hardware"],
         "versions": made["versions"],
     }
@@ -154,34 +232,33 @@ def _round(work: Path, number: int) -> Path:
     return work / f"round-{number:02d}.npy"
 
 
-def _network_sessions(task: Task, strategies: NDArray[np.int64], folder: Path, threads: int) -> list[Any]:
+def _networks(task: Task, strategies: NDArray[np.int64], folder: Path, bench: Bench) -> list[Timed]:
     # Latency does not depend on the weights' values, so nothing is recovered and no data set is needed.
-    from compress_gym.compression.export import export_onnx
     from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 
     module, network, decisions = task.trained_module(), task.network(), task.channel_decisions()
-    ranking, shape = channel_ranking(module, network), network.input_shape
-    sessions = []
-    for n, strategy in enumerate(track(strategies, description="exporting whole networks")):
-        path = folder / f"{n:03d}.onnx"
-        if not path.exists():
-            counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
-            small = remove_channels(module, network, kept_channels(ranking, counts))
-            write_atomically(path, partial(export_onnx, small, shape))
-        sessions.append(open_session(path.read_bytes(), threads))
-    return sessions
+    ranking, timed = channel_ranking(module, network), []
+    for n, strategy in enumerate(track(strategies, description="building whole networks")):
+        counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
+        small = remove_channels(module, network, kept_channels(ranking, counts))
+        timed.append(bench.network(small, network, folder / f"{n:03d}"))
+    return timed
 
 
-def _measure(sessions: list[Any], plan: Plan, work: Path) -> None:
-    """Visits all sessions once a round, in random order, and writes the round's samples."""
+def _measure(timed: list[Timed], plan: Plan, work: Path) -> None:
+    """Visits everything once a round, in random order, and writes the round's samples."""
+    pilot = np.random.default_rng(plan.seed).permutation(len(timed))[:PILOT]
+    calls = plan.repetitions + 3
+    seconds = sum(float(np.median(sample_us(timed[i], 3))) for i in pilot) / len(pilot) * len(timed) * calls / 1e6
+    minutes = seconds * plan.rounds / 60
     with Progress() as progress:
-        bar = progress.add_task("measuring", total=plan.rounds * len(sessions))
+        bar = progress.add_task(f"measuring (about {minutes:.1f} minutes)", total=plan.rounds * len(timed))
         for r in range(plan.rounds):
             if _round(work, r).exists():
-                progress.advance(bar, len(sessions))
+                progress.advance(bar, len(timed))
                 continue
-            samples = np.empty((len(sessions), plan.repetitions))
-            for i in np.random.default_rng([plan.seed, r]).permutation(len(sessions)):
-                samples[i] = sample_us(sessions[i], plan.repetitions)
+            samples = np.empty((len(timed), plan.repetitions))
+            for i in np.random.default_rng([plan.seed, r]).permutation(len(timed)):
+                samples[i] = sample_us(timed[i], plan.repetitions)
                 progress.advance(bar)
             save_array(_round(work, r), samples)

@@ -56,9 +56,10 @@ def test_a_killed_profile_goes_on(tmp_path):
     assert resumed.wait() == 0 and not rounds.exists()
 
     device = load_device(out)
-    assert set(device.table) == set(reachable_operations(task.network(), task.channel_decisions()))
+    expected = reachable_operations(task.network(), task.channel_decisions(), with_layout=True)
+    assert set(device.table) == set(expected)
     assert all(m.repetitions == 1800 and 0 < m.p10_us <= m.median_us for m in device.table.values())
-    assert {"scale", "network_us"} <= set(device.card["correction"])
+    assert {"network_us", "weighted", "other", "layout"} <= set(device.card["correction"])
     assert device.card["stated_error"]["checked_on"].startswith("2 whole networks")
 
 

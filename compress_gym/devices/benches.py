@@ -1,0 +1,113 @@
+"""What is timed under each runtime: one operation, or a whole compressed network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from compress_gym.devices.operations import PRECISION_BITS, Operation
+from compress_gym.devices.runtime import Timed, open_session, operation_model, quantize_network, timed
+from compress_gym.networks import Network
+
+RUNTIMES = {"onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
+
+
+class Bench(Protocol):
+    """A runtime, at one precision, with one number of threads."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages whose versions are part of the provenance."""
+        ...
+
+    @property
+    def measures_layout(self) -> bool:
+        """Whether lone operations pay for layout changes that networks do not."""
+        ...
+
+    def operation(self, operation: Operation) -> Timed:
+        """Returns a function that runs an operation once."""
+        ...
+
+    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
+        """Returns a function that runs a compressed network once; `file` may keep what takes long to build."""
+        ...
+
+
+def open_bench(runtime: str, precision: str, threads: int, cuda: bool, batch: int) -> Bench:
+    """Opens a runtime.
+
+    Raises:
+        ValueError: The runtime, or this machine, does not know the precision.
+    """
+    if precision not in RUNTIMES[runtime]:
+        raise ValueError(f"precision={precision!r} is not one of {RUNTIMES[runtime]} of runtime={runtime!r}")
+    if runtime == "torch":
+        return TorchBench(precision, threads, cuda, batch)
+    if cuda:
+        raise ValueError("--cuda needs --runtime torch; ONNX Runtime is measured on the processor")
+    return OnnxBench(precision, threads, batch)
+
+
+class OnnxBench:
+    """ONNX Runtime on the processor."""
+
+    packages = ("onnxruntime", "onnx", "numpy", "torch")
+    measures_layout = True
+
+    def __init__(self, precision: str, threads: int, batch: int) -> None:
+        """Opens the runtime; a missing library is told here."""
+        self.bits, self.threads, self.batch = PRECISION_BITS[precision], threads, batch
+        open_session(operation_model(Operation("call", 1, 1)), threads)
+
+    def operation(self, operation: Operation) -> Timed:
+        """Returns a function that runs an operation once."""
+        return timed(open_session(operation_model(operation), self.threads))
+
+    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
+        """Returns a function that runs an exported network once; with 8 bits, quantised on random inputs."""
+        from compress_gym.cards import write_atomically
+        from compress_gym.compression.export import export_onnx
+
+        path = file.with_suffix(".onnx")
+        if not path.exists():
+
+            def write(temporary: Path) -> None:
+                export_onnx(module, network.input_shape, temporary, batch=self.batch)
+                if self.bits == (8, 8):
+                    temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch))
+
+            write_atomically(path, write)
+        return timed(open_session(path.read_bytes(), self.threads))
+
+
+class TorchBench:
+    """torch, on the processor or on a CUDA device."""
+
+    packages = ("torch", "numpy")
+    measures_layout = False
+
+    def __init__(self, precision: str, threads: int, cuda: bool, batch: int) -> None:
+        """Opens the runtime; a precision that is not to be had is told here."""
+        import torch
+
+        from compress_gym.devices.torch_runtime import check_precision
+
+        check_precision(precision, cuda)
+        torch.set_num_threads(threads)
+        self.precision, self.cuda, self.batch = precision, cuda, batch
+
+    def operation(self, operation: Operation) -> Timed:
+        """Returns a function that runs an operation once."""
+        from compress_gym.devices.torch_runtime import operation_module, timed_module
+
+        return timed_module(*operation_module(operation), self.precision, self.cuda)
+
+    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
+        """Returns a function that runs a network once, batch norms folded."""
+        from compress_gym.devices.torch_runtime import network_module, timed_module
+
+        shape = (self.batch, *network.input_shape)
+        return timed_module(network_module(module, network), (shape,), self.precision, self.cuda)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from compress_gym.cards import card_path
 from compress_gym.commands import run_command
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
-from compress_gym.devices import list_devices, load_device
+from compress_gym.devices import Device, list_devices, load_device, user_tables
 from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
 from compress_gym.tasks import get_task, list_tasks
@@ -112,7 +113,7 @@ def describe(task: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("task")
+@click.argument("task", required=False)
 @click.option("--runtime", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
 @click.option(
     "--precision",
@@ -127,8 +128,15 @@ def describe(task: str, as_json: bool) -> None:
 @click.option("--rounds", type=click.IntRange(1), default=8, show_default=True, help="Visits of everything.")
 @click.option("--repetitions", type=click.IntRange(1), default=12, show_default=True, help="Timed calls of each visit.")
 @click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
+@click.option(
+    "--export", type=click.Path(path_type=Path), help="Write a bundle (zip) for a device without this package."
+)
+@click.option(
+    "--import", "results", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle's results.csv."
+)
+@click.option("--name", help="With --import: the name under which the device is installed.")
 def profile(
-    task: str,
+    task: str | None,
     runtime: str,
     precision: str,
     cuda: bool,
@@ -137,25 +145,60 @@ def profile(
     rounds: int,
     repetitions: int,
     out: Path | None,
+    export: Path | None,
+    results: Path | None,
+    name: str | None,
 ) -> None:
-    """Measures this machine for TASK: a latency table that `device=PATH` reads. Killed, it goes on where it was."""
+    """Measures this machine for TASK: a latency table that `device=PATH` reads. Killed, it goes on where it was.
+
+    For a device that cannot run this package: --export writes a bundle, --import installs what it brings back.
+    """
+    if (results is None) != (name is None) or (results is None) == (task is None) or (results and (out or export)):
+        raise click.UsageError("give a TASK to measure or to --export, or --import RESULTS together with --name NAME")
+    if results is not None and name is not None:
+        _install(results, name)
+        return
+    assert task is not None
     from compress_gym.devices.profiler import Plan
     from compress_gym.devices.profiler import profile as run
 
+    plan = Plan(task, runtime, precision, threads, cuda, batch, rounds, repetitions)
+    if export is not None:
+        from compress_gym.devices.bundle import export_bundle
+
+        click.echo(f"written to {export_bundle(get_task(task), plan, export)}; there: unzip it, python run.py")
+        return
     path = out or Path(f"{task}-{runtime}-{precision}.csv")
     if path.suffix != ".csv":
         raise ValueError(f"--out {path} must end in .csv")
     if path.exists() and card_path(path).exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
-    plan = Plan(task, runtime, precision, threads, cuda, batch, rounds, repetitions)
     device = run(get_task(task), plan, path, _command())
+    _report(device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{task}", device="{path}")')
+
+
+def _install(results: Path, name: str) -> None:
+    """Makes a device of a bundle's results."""
+    from compress_gym.devices.bundle import import_results
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError(f"--name {name!r} must be letters, digits, dots, dashes and underscores, 64 at most")
+    if name in list_devices():
+        raise ValueError(f"--name {name!r}: there is a device of that name already; choose another")
+    path = user_tables() / f"{name}.csv"
+    device = import_results(results, path, _command())
+    _report(
+        device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{device.card["tasks"][0]}", device="{name}")'
+    )
+
+
+def _report(device: Device, path: Path, use: str) -> None:
     error = device.card["stated_error"]
     click.echo(
         f"{len(device.table)} operations measured, written to {path}\n"
         f"whole networks: median error {error['median_absolute_error']:.1%}, "
         f"95th percentile {error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}\n"
-        f"{_warning(error['median_absolute_error'])}"
-        f'use it: gym.make("compress_gym/ChannelPrune-v0", task="{task}", device="{path}")'
+        f"{_warning(error['median_absolute_error'])}use it: {use}"
     )
 
 

@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_data_path
+
 from compress_gym.cards import sha256
 from compress_gym.errors import missing_extra, unknown_name
 
@@ -55,10 +57,6 @@ def data_root() -> Path:
     """Returns the folder that holds the archives: `$COMPRESS_GYM_DATA`, else the user's data folder."""
     if given := os.environ.get(DATA_VARIABLE):
         return Path(given).expanduser()
-    try:
-        from platformdirs import user_data_path
-    except ImportError as error:
-        raise missing_extra("platformdirs", "live", f"finding data sets without ${DATA_VARIABLE}") from error
     return user_data_path("compress_gym")
 
 

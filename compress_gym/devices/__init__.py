@@ -1,14 +1,19 @@
 """Devices: measured latency tables, and the profiler that makes them."""
 
-from compress_gym.devices.device import Device, list_devices, load_device
+from compress_gym.devices.device import Device, list_devices, load_device, shipped_devices, user_tables
 from compress_gym.devices.operations import CALL, Measurement, Operation, operation_of
+from compress_gym.devices.published import PublishedTable, read_published
 
 __all__ = [
     "CALL",
     "Device",
     "Measurement",
     "Operation",
+    "PublishedTable",
     "list_devices",
     "load_device",
     "operation_of",
+    "read_published",
+    "shipped_devices",
+    "user_tables",
 ]

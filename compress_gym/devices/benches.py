@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import nn
 
+from compress_gym.cards import write_atomically
 from compress_gym.devices.operations import PRECISION_BITS, Operation
 from compress_gym.devices.runtime import Timed, open_session, operation_model, quantize_network, timed
 from compress_gym.networks import Network
@@ -67,20 +68,24 @@ class OnnxBench:
         return timed(open_session(operation_model(operation), self.threads))
 
     def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
-        """Returns a function that runs an exported network once; with 8 bits, quantised on random inputs."""
-        from compress_gym.cards import write_atomically
+        """Returns a function that runs an exported network once."""
+        return timed(open_session(self.export(module, network, file).read_bytes(), self.threads))
+
+    def export(self, module: nn.Module, network: Network, file: Path) -> Path:
+        """Exports a network unless the file is there already; with 8 bits it is quantised on random inputs."""
         from compress_gym.compression.export import export_onnx
 
         path = file.with_suffix(".onnx")
-        if not path.exists():
+        if path.exists():
+            return path
 
-            def write(temporary: Path) -> None:
-                export_onnx(module, network.input_shape, temporary, batch=self.batch)
-                if self.bits == (8, 8):
-                    temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch))
+        def write(temporary: Path) -> None:
+            export_onnx(module, network.input_shape, temporary, batch=self.batch)
+            if self.bits == (8, 8):
+                temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch))
 
-            write_atomically(path, write)
-        return timed(open_session(path.read_bytes(), self.threads))
+        write_atomically(path, write)
+        return path
 
 
 class TorchBench:

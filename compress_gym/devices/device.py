@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from platformdirs import user_data_path
 
 from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.devices.correction import Correction, medians
@@ -97,9 +100,21 @@ class _Times(Mapping[Operation, float]):
         return len(self._times)
 
 
-def list_devices() -> list[str]:
+def user_tables() -> Path:
+    """Returns the folder of the devices that a user installed: `$COMPRESS_GYM_DEVICES`, else the user's data folder."""
+    if given := os.environ.get("COMPRESS_GYM_DEVICES"):
+        return Path(given).expanduser()
+    return user_data_path("compress_gym") / "devices"
+
+
+def shipped_devices() -> list[str]:
     """Returns the names of the shipped devices."""
     return sorted(path.stem for path in TABLES.glob("*.csv"))
+
+
+def list_devices() -> list[str]:
+    """Returns the names of the devices: the shipped ones, and those that the user installed."""
+    return sorted({*shipped_devices(), *(path.stem for path in user_tables().glob("*.csv"))})
 
 
 def load_device(name_or_path: str | Path) -> Device:
@@ -118,7 +133,8 @@ def load_device(name_or_path: str | Path) -> Device:
         if not path.exists():
             raise unknown_name("device", str(name_or_path), [*list_devices(), "a path of a CSV that exists"])
     elif str(name_or_path) in list_devices():
-        path = TABLES / f"{name_or_path}.csv"
+        shipped = str(name_or_path) in shipped_devices()
+        path = (TABLES if shipped else user_tables()) / f"{name_or_path}.csv"
     else:
         raise unknown_name("device", str(name_or_path), [*list_devices(), "a path ending in .csv"])
     return _read(path)

@@ -7,11 +7,11 @@ A round that is finished is on disk: killed at any moment, the profile goes on w
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from rich.progress import Progress, track
 
 from compress_gym.cards import provenance, sha256, write_atomically, write_card
 from compress_gym.decisions import DecisionSpace
-from compress_gym.devices.benches import Bench, open_bench
-from compress_gym.devices.correction import errors, features, fit, medians
+from compress_gym.devices.benches import Bench, OnnxBench, open_bench
+from compress_gym.devices.correction import Correction, errors, features, fit, medians
 from compress_gym.devices.device import Device
 from compress_gym.devices.operations import (
     CALL,
@@ -36,6 +36,9 @@ from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.resume import claim, load_arrays, save_array
 from compress_gym.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MIN_REPETITIONS = 30
 # Operations timed once to say how long the profile will take.
@@ -147,9 +150,26 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
         timed += _networks(task, strategies, work / "networks", bench)
         _measure(timed, plan, work)
     samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
+    middle, p10, count = np.median(samples, axis=1), np.quantile(samples, 0.1, axis=1), samples.shape[1]
     networks = [operations_of(network, decisions, strategy, plan) for strategy in strategies]
-    table, correction, error = evaluate(operations, networks, samples, plan, bench.measures_layout)
-    card = {
+    table, correction, error = evaluate(operations, networks, middle, p10, count, plan, bench.measures_layout)
+    card = measured_card(plan, table, correction, error, count, provenance(command, bench.packages))
+    write_atomically(out, lambda p: write_operations(p, table))
+    write_card(out, card)
+    shutil.rmtree(work)
+    return Device(out.stem, card["kind"], table, correction, plan.bits, plan.batch, card)
+
+
+def measured_card(
+    plan: Plan,
+    table: dict[Operation, Measurement],
+    correction: Correction,
+    error: dict[str, Any],
+    repetitions: int,
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """Returns the card of a measured table; `made` says where, when and by which command."""
+    return {
         "what": f"latency of operations under {plan.runtime} {plan.precision}, batch {plan.batch}, "
         f"{plan.threads} thread(s)",
         "kind": "gpu" if plan.cuda else "cpu",
@@ -159,7 +179,7 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
         "batch": plan.batch,
         "tasks": [plan.task],
         "operations": len(table),
-        "statistic": f"median and 10th percentile of {samples.shape[1]} calls in {plan.rounds} rounds of random order",
+        "statistic": f"median and 10th percentile of {repetitions} calls in {plan.rounds} rounds of random order",
         "correction": {
             "model": "network_us + sum over operations of weighted or other * (median_us - that of the empty call), "
             "less layout * half the layout changes around each convolution",
@@ -167,13 +187,8 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
             "fitted_on": f"{plan.fit_networks} whole networks of random strategies, the uncompressed and the smallest",
         },
         "stated_error": error,
-        **provenance(command, bench.packages),
+        **made,
     }
-    write_atomically(out, lambda p: write_operations(p, table))
-    write_card(out, card)
-    shutil.rmtree(work)
-    kind = "gpu" if plan.cuda else "cpu"
-    return Device(out.stem, kind, table, correction, plan.bits, plan.batch, card)
 
 
 def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]:
@@ -186,25 +201,28 @@ def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]
 def evaluate(
     operations: Sequence[Operation],
     networks: Sequence[Sequence[Operation]],
-    samples: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    p10: NDArray[np.float64],
+    repetitions: int,
     plan: Plan,
     with_layout: bool,
-) -> tuple[dict[Operation, Measurement], Any, dict[str, Any]]:
+) -> tuple[dict[Operation, Measurement], Correction, dict[str, Any]]:
     """Makes the table, fits the correction and states its error.
 
     Args:
         operations: What was measured first.
         networks: Operations of each network that was measured after them, those to fit on first.
-        samples: Microseconds, float64 `[operations + networks, calls]`.
+        middle: Median microseconds, float64 `[operations + networks]`.
+        p10: 10th percentiles, float64 `[operations + networks]`.
+        repetitions: Timed calls of each.
         plan: Says how many networks are fitted on.
         with_layout: Whether layout changes were measured.
 
     Returns:
         The table, the correction, and the error on the networks that were not fitted on.
     """
-    middle, p10 = np.median(samples, axis=1), np.quantile(samples, 0.1, axis=1)
     table = {
-        operation: Measurement(round(middle[i], 3), round(p10[i], 3), samples.shape[1])
+        operation: Measurement(round(float(middle[i]), 3), round(float(p10[i]), 3), repetitions)
         for i, operation in enumerate(operations)
     }
     lookup, measured = medians(table), middle[len(operations) :]
@@ -233,16 +251,30 @@ def _round(work: Path, number: int) -> Path:
 
 
 def _networks(task: Task, strategies: NDArray[np.int64], folder: Path, bench: Bench) -> list[Timed]:
-    # Latency does not depend on the weights' values, so nothing is recovered and no data set is needed.
+    network, modules = task.network(), compressed_modules(task, strategies)
+    return [bench.network(module, network, folder / f"{n:03d}") for n, module in enumerate(modules)]
+
+
+def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path) -> Iterator[Path]:
+    """Exports whole networks for ONNX Runtime and yields their files."""
+    bench = OnnxBench(plan.precision, plan.threads, plan.batch)
+    network = task.network()
+    for n, module in enumerate(compressed_modules(task, strategies)):
+        yield bench.export(module, network, folder / f"{n:03d}")
+
+
+def compressed_modules(task: Task, strategies: NDArray[np.int64]) -> Iterator[nn.Module]:
+    """Yields the compressed network of each strategy.
+
+    Latency does not depend on the weights' values, so nothing is recovered and no data set is needed.
+    """
     from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 
     module, network, decisions = task.trained_module(), task.network(), task.channel_decisions()
-    ranking, timed = channel_ranking(module, network), []
-    for n, strategy in enumerate(track(strategies, description="building whole networks")):
+    ranking = channel_ranking(module, network)
+    for strategy in track(strategies, description="building whole networks"):
         counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
-        small = remove_channels(module, network, kept_channels(ranking, counts))
-        timed.append(bench.network(small, network, folder / f"{n:03d}"))
-    return timed
+        yield remove_channels(module, network, kept_channels(ranking, counts))
 
 
 def _measure(timed: list[Timed], plan: Plan, work: Path) -> None:

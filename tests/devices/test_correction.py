@@ -53,8 +53,8 @@ def test_coefficients_are_never_negative_nor_is_an_operation():
 
 def test_the_profilers_evaluation_on_planted_samples():
     operations, lookup, networks, measured = planted()
-    samples = np.concatenate([[lookup[o] for o in operations], measured])[:, None] * np.ones((1, 96))
-    table, correction, error = evaluate(operations, networks, samples, PLAN, True)
+    times = np.concatenate([[lookup[o] for o in operations], measured])
+    table, correction, error = evaluate(operations, networks, times, times, 96, PLAN, True)
     assert table[CALL] == Measurement(5.0, 5.0, 96)
     assert error["median_absolute_error"] < 0.002 and error["kendall_tau"] > 0.99
     assert error["checked_on"].startswith("50 whole networks") and correction.weighted == pytest.approx(0.8, rel=0.03)

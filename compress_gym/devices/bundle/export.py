@@ -1,0 +1,72 @@
+"""Writes a bundle: the ONNX operations and networks of a task, and a script that measures them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from compress_gym.cards import write_atomically
+from compress_gym.devices.operations import Operation
+from compress_gym.devices.profiler import Plan, chosen_strategies, network_files, reachable_operations
+from compress_gym.devices.runtime import operation_model
+from compress_gym.tasks import Task
+
+RUNNER = Path(__file__).with_name("runner.py")
+
+
+def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
+    """Writes a zip with everything that a device needs to be measured.
+
+    Args:
+        task: The task.
+        plan: What to measure, how often; its runtime must be `onnxruntime`.
+        out: Path of the zip.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: The plan is for another runtime.
+    """
+    if plan.runtime != "onnxruntime" or plan.cuda:
+        raise ValueError("--export writes ONNX models; it needs --runtime onnxruntime without --cuda")
+    operations, strategies = contents(task, plan)
+    items: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder, zipfile.ZipFile(_partial(out), "w", zipfile.ZIP_DEFLATED) as bundle:
+        for number, operation in enumerate(track(operations, description="writing operations")):
+            items.append({"name": str(operation), "file": f"operations/{number:05d}.onnx"})
+            bundle.writestr(items[-1]["file"], operation_model(operation))
+        for number, model in enumerate(network_files(task, strategies, plan, Path(folder))):
+            items.append({"name": f"network {number}", "file": f"networks/{number:03d}.onnx"})
+            bundle.write(model, items[-1]["file"])
+        manifest = {"bundle": bundle_digest(operations, strategies), "plan": asdict(plan), "items": items}
+        bundle.writestr("manifest.json", json.dumps(manifest, indent=1))
+        bundle.write(RUNNER, "run.py")
+    write_atomically(out, lambda p: _partial(out).replace(p))
+    return out
+
+
+def contents(task: Task, plan: Plan) -> tuple[list[Operation], NDArray[np.int64]]:
+    """Returns the operations and the strategies of the networks that a bundle holds, in order."""
+    network, decisions = task.network(), task.channel_decisions()
+    return reachable_operations(network, decisions, plan, with_layout=True), chosen_strategies(decisions, plan)
+
+
+def bundle_digest(operations: Sequence[Operation], strategies: NDArray[np.int64]) -> str:
+    """Returns what tells bundles apart: a hash over their operations and strategies, 16 hex digits."""
+    text = json.dumps([[str(o) for o in operations], strategies.tolist()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(f".{out.name}.partial")

@@ -1,0 +1,137 @@
+"""Measures a bundle: `python run.py [--threads N] [--rounds N] [--out results.csv]`.
+
+Needs Python 3.8 or newer, NumPy and ONNX Runtime, nothing else. Run it alone on the machine, from the unpacked folder.
+Killed, it goes on with the next round. Bring results.csv back and install it:
+
+    compress-gym profile --import results.csv --name my-device
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+HERE = Path(__file__).resolve().parent
+WARMUP = 3
+
+
+def open_item(path: Path, threads: int) -> Callable[[], object]:
+    """Opens a model and returns a function that runs it once, on fixed random inputs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    feed = {}
+    for entry in session.get_inputs():
+        if entry.type == "tensor(uint8)":
+            feed[entry.name] = rng.integers(0, 256, entry.shape, dtype=np.uint8)
+        else:
+            feed[entry.name] = rng.standard_normal(entry.shape).astype(np.float32)
+    return lambda: session.run(None, feed)
+
+
+def sample_us(run: Callable[[], object], repetitions: int) -> list[float]:
+    """Times single calls after a warm-up, in microseconds."""
+    for _ in range(WARMUP):
+        run()
+    times = []
+    for _ in range(repetitions):
+        start = time.perf_counter_ns()
+        run()
+        times.append((time.perf_counter_ns() - start) / 1000)
+    return times
+
+
+def processor() -> str:
+    """Returns the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def measure(items: list[dict[str, str]], folder: Path, rounds: int, repetitions: int, threads: int) -> np.ndarray:
+    """Visits everything once a round, in random order; finished rounds are kept in the folder."""
+    runs = []
+    for number, item in enumerate(items):
+        runs.append(open_item(HERE / item["file"], threads))
+        print(f"\ropened {number + 1} of {len(items)}", end="", flush=True)
+    print()
+    started = time.monotonic()
+    for number in range(rounds):
+        path = folder / f"round-{number:02d}.npy"
+        if path.exists():
+            continue
+        samples = np.empty((len(items), repetitions))
+        order = list(range(len(items)))
+        random.Random(number).shuffle(order)
+        for i in order:
+            samples[i] = sample_us(runs[i], repetitions)
+        partial = path.with_suffix(".tmp")
+        with partial.open("wb") as file:
+            np.save(file, samples)
+        partial.replace(path)
+        seconds = (time.monotonic() - started) * (rounds - number - 1) / (number + 1)
+        print(f"round {number + 1} of {rounds} done, about {seconds / 60:.1f} minutes left", flush=True)
+    return np.concatenate([np.load(folder / f"round-{n:02d}.npy") for n in range(rounds)], axis=1)
+
+
+def main() -> None:
+    """Measures the bundle beside this script and writes its results."""
+    manifest = json.loads((HERE / "manifest.json").read_text())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=manifest["plan"]["threads"])
+    parser.add_argument("--rounds", type=int, default=manifest["plan"]["rounds"])
+    parser.add_argument("--out", type=Path, default=HERE / "results.csv")
+    arguments = parser.parse_args()
+    repetitions, items = manifest["plan"]["repetitions"], manifest["items"]
+    if arguments.rounds * repetitions < 30:
+        sys.exit(
+            f"--rounds {arguments.rounds} x {repetitions} repetitions is fewer than 30 timed calls; raise --rounds"
+        )
+    folder = HERE / f"rounds-{arguments.threads}-threads"
+    folder.mkdir(exist_ok=True)
+    samples = measure(items, folder, arguments.rounds, repetitions, arguments.threads)
+    header = {
+        "bundle": manifest["bundle"],
+        "plan": {**manifest["plan"], "threads": arguments.threads, "rounds": arguments.rounds},
+        "hardware": processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+    partial = arguments.out.with_suffix(".tmp")
+    with partial.open("w", newline="") as file:
+        file.write(f"# {json.dumps(header)}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["item", "median_us", "p10_us", "repetitions"])
+        for item, times in zip(items, samples):  # noqa: B905 (Python 3.8 has no strict)
+            writer.writerow([item["name"], f"{np.median(times):.3f}", f"{np.quantile(times, 0.1):.3f}", len(times)])
+    partial.replace(arguments.out)
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,11 @@ def channel_problem(
     if hardware is not None:
         uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
         settings["device_features"] = device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"])
-    described = {"device": hardware.name, "device_hash": hardware.digest} if hardware else {"device": None}
+    described: dict[str, Any] = {"device": None}
+    if hardware is not None:
+        described = {"device": hardware.name, "device_hash": hardware.digest}
+        if terms.interpolated:
+            described["interpolated_operations"] = terms.interpolated
     return Problem(
         decisions,
         terms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -31,7 +32,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
     """
     metrics = METRICS if device is None else (*METRICS, "latency_ms")
     index = {d.subject: t for t, d in enumerate(decisions.decisions)}
-    terms = []
+    terms, interpolated = [], set()
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000])))
     for layer in network.layers:
@@ -48,7 +49,10 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
             inputs, outputs = layer.kept(kept)
             costs = [*layer_costs(layer, inputs, outputs)]
             if device is not None:
-                costs.append(device.latency_us(operation_of(layer, inputs, outputs, *device.bits, device.batch)) / 1000)
+                operation = operation_of(layer, inputs, outputs, *device.bits, device.batch)
+                costs.append(device.latency_us(operation) / 1000)
+                if device.is_interpolated(operation):
+                    interpolated.add(operation)
             table[choices] = costs
         terms.append(Term(layer.name, subjects, table))
-    return pack(decisions, metrics, terms)
+    return replace(pack(decisions, metrics, terms), interpolated=len(interpolated))

@@ -30,9 +30,16 @@ def strategy_cost(
 def strategy_costs(
     terms: NDArray[np.int64], tables: NDArray[np.float64], strategies: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Returns all metrics of strategies `[N, T]` as float64 `[N, metrics]`."""
-    costs = np.empty((strategies.shape[0], tables.shape[1]))
+    """Returns all metrics of strategies `[N, T]` as float64 `[N, metrics]`.
+
+    Each metric is summed in the order of `strategy_cost`, so the two agree bit for bit.
+    """
+    costs = np.zeros((strategies.shape[0], tables.shape[1]))
     for n in range(strategies.shape[0]):
-        for metric in range(tables.shape[1]):
-            costs[n, metric] = strategy_cost(terms, tables, metric, strategies[n])
+        for k in range(terms.shape[0]):
+            row = terms[k, 0]
+            for d in range(terms[k, 1]):
+                row += terms[k, 3 + 2 * d] * strategies[n, terms[k, 2 + 2 * d]]
+            for metric in range(tables.shape[1]):
+                costs[n, metric] += tables[row, metric]
     return costs

@@ -36,12 +36,14 @@ class CostTerms:
         names: Names of the terms.
         terms: int64 `[terms, 2 + 2 * most decisions]`, see `costs/kernels.py`.
         tables: float64 `[rows, metrics]`.
+        interpolated: How many operations have a latency that was interpolated between measured ones.
     """
 
     metrics: tuple[str, ...]
     names: tuple[str, ...]
     terms: NDArray[np.int64]
     tables: NDArray[np.float64]
+    interpolated: int = 0
 
     def evaluate(self, strategies: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the metrics of strategies `[N, T]` as float64 `[N, metrics]`."""

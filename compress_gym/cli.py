@@ -56,13 +56,21 @@ def tasks(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("name", required=False)
+@click.option("--plot", type=click.Path(path_type=Path), help="With NAME: also draw latency over channel counts (PNG).")
 @as_json
-def devices(name: str | None, as_json: bool) -> None:
+def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
     """Lists the devices, or shows the card of the device NAME (or of the table at a path)."""
     if name is not None:
-        card = load_device(name).card
-        click.echo(json.dumps(card, indent=2) if as_json else _indented(card))
+        device = load_device(name)
+        click.echo(json.dumps(device.card, indent=2) if as_json else _indented(device.card))
+        if plot is not None:
+            from compress_gym.devices.plot import plot_device
+
+            plot_device(device, plot)
+            click.echo(f"drawn to {plot}", err=True)
         return
+    if plot is not None:
+        raise click.UsageError("--plot needs the NAME of a device")
     rows = []
     for device in (load_device(n) for n in list_devices()):
         error = device.card["stated_error"]

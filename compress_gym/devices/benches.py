@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import nn
 
@@ -12,6 +14,9 @@ from compress_gym.devices.operations import PRECISION_BITS, Operation
 from compress_gym.devices.runtime import Timed, open_session, operation_model, quantize_network, timed
 from compress_gym.networks import Network
 
+# Opens something anew and returns a function that runs it once. Where its weights and buffers happen to lie in memory
+# can change its time by a third, so everything is opened again for each visit, and the median is over places too.
+Opener: TypeAlias = Callable[[], Timed]
 RUNTIMES = {"onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
 
@@ -28,12 +33,12 @@ class Bench(Protocol):
         """Whether lone operations pay for layout changes that networks do not."""
         ...
 
-    def operation(self, operation: Operation) -> Timed:
-        """Returns a function that runs an operation once."""
+    def operation(self, operation: Operation) -> Opener:
+        """Returns what opens an operation."""
         ...
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
-        """Returns a function that runs a compressed network once; `file` may keep what takes long to build."""
+    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
+        """Returns what opens a compressed network; `file` may keep what takes long to build."""
         ...
 
 
@@ -63,13 +68,16 @@ class OnnxBench:
         self.bits, self.threads, self.batch = PRECISION_BITS[precision], threads, batch
         open_session(operation_model(Operation("call", 1, 1)), threads)
 
-    def operation(self, operation: Operation) -> Timed:
-        """Returns a function that runs an operation once."""
-        return timed(open_session(operation_model(operation), self.threads))
+    def operation(self, operation: Operation) -> Opener:
+        """Returns what opens an operation."""
+        return partial(self._open, operation_model(operation))
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
-        """Returns a function that runs an exported network once."""
-        return timed(open_session(self.export(module, network, file).read_bytes(), self.threads))
+    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
+        """Returns what opens an exported network."""
+        return partial(self._open, self.export(module, network, file).read_bytes())
+
+    def _open(self, model: bytes) -> Timed:
+        return timed(open_session(model, self.threads))
 
     def export(self, module: nn.Module, network: Network, file: Path) -> Path:
         """Exports a network unless the file is there already; with 8 bits it is quantised on random inputs."""
@@ -104,15 +112,15 @@ class TorchBench:
         torch.set_num_threads(threads)
         self.precision, self.cuda, self.batch = precision, cuda, batch
 
-    def operation(self, operation: Operation) -> Timed:
-        """Returns a function that runs an operation once."""
+    def operation(self, operation: Operation) -> Opener:
+        """Returns what opens an operation."""
         from compress_gym.devices.torch_runtime import operation_module, timed_module
 
-        return timed_module(*operation_module(operation), self.precision, self.cuda)
+        return partial(timed_module, *operation_module(operation), self.precision, self.cuda)
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Timed:
-        """Returns a function that runs a network once, batch norms folded."""
+    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
+        """Returns what opens a network, batch norms folded."""
         from compress_gym.devices.torch_runtime import network_module, timed_module
 
         shape = (self.batch, *network.input_shape)
-        return timed_module(network_module(module, network), (shape,), self.precision, self.cuda)
+        return partial(timed_module, network_module(module, network), (shape,), self.precision, self.cuda)

@@ -7,6 +7,7 @@ A round that is finished is on disk: killed at any moment, the profile goes on w
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -19,7 +20,7 @@ from rich.progress import Progress, track
 
 from compress_gym.cards import provenance, sha256, write_atomically, write_card
 from compress_gym.decisions import DecisionSpace
-from compress_gym.devices.benches import Bench, OnnxBench, open_bench
+from compress_gym.devices.benches import Bench, OnnxBench, Opener, open_bench
 from compress_gym.devices.correction import Correction, errors, features, fit, medians
 from compress_gym.devices.device import Device
 from compress_gym.devices.operations import (
@@ -31,7 +32,7 @@ from compress_gym.devices.operations import (
     operation_of,
     write_operations,
 )
-from compress_gym.devices.runtime import Timed, sample_us
+from compress_gym.devices.runtime import sample_us
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.resume import claim, load_arrays, save_array
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIN_REPETITIONS = 30
-# Operations timed once to say how long the profile will take.
+# Operations and networks visited first, to say how long the profile will take.
 PILOT = 40
 
 
@@ -146,9 +147,9 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
     operations = reachable_operations(network, decisions, plan, bench.measures_layout)
     strategies = chosen_strategies(decisions, plan)
     if any(not _round(work, r).exists() for r in range(plan.rounds)):
-        timed = [bench.operation(o) for o in track(operations, description="opening operations")]
-        timed += _networks(task, strategies, work / "networks", bench)
-        _measure(timed, plan, work)
+        openers = [bench.operation(o) for o in track(operations, description="building operations")]
+        openers += _networks(task, strategies, work / "networks", bench)
+        _measure(openers, plan, work)
     samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
     middle, p10, count = np.median(samples, axis=1), np.quantile(samples, 0.1, axis=1), samples.shape[1]
     networks = [operations_of(network, decisions, strategy, plan) for strategy in strategies]
@@ -250,7 +251,7 @@ def _round(work: Path, number: int) -> Path:
     return work / f"round-{number:02d}.npy"
 
 
-def _networks(task: Task, strategies: NDArray[np.int64], folder: Path, bench: Bench) -> list[Timed]:
+def _networks(task: Task, strategies: NDArray[np.int64], folder: Path, bench: Bench) -> list[Opener]:
     network, modules = task.network(), compressed_modules(task, strategies)
     return [bench.network(module, network, folder / f"{n:03d}") for n, module in enumerate(modules)]
 
@@ -277,20 +278,21 @@ def compressed_modules(task: Task, strategies: NDArray[np.int64]) -> Iterator[nn
         yield remove_channels(module, network, kept_channels(ranking, counts))
 
 
-def _measure(timed: list[Timed], plan: Plan, work: Path) -> None:
-    """Visits everything once a round, in random order, and writes the round's samples."""
-    pilot = np.random.default_rng(plan.seed).permutation(len(timed))[:PILOT]
-    calls = plan.repetitions + 3
-    seconds = sum(float(np.median(sample_us(timed[i], 3))) for i in pilot) / len(pilot) * len(timed) * calls / 1e6
-    minutes = seconds * plan.rounds / 60
+def _measure(openers: list[Opener], plan: Plan, work: Path) -> None:
+    """Visits everything once a round, in random order, opened anew, and writes the round's samples."""
+    pilot = np.random.default_rng(plan.seed).permutation(len(openers))[:PILOT]
+    started = time.perf_counter()
+    for i in pilot:
+        sample_us(openers[i](), plan.repetitions)
+    minutes = (time.perf_counter() - started) / len(pilot) * len(openers) * plan.rounds / 60
     with Progress() as progress:
-        bar = progress.add_task(f"measuring (about {minutes:.1f} minutes)", total=plan.rounds * len(timed))
+        bar = progress.add_task(f"measuring (about {minutes:.1f} minutes)", total=plan.rounds * len(openers))
         for r in range(plan.rounds):
             if _round(work, r).exists():
-                progress.advance(bar, len(timed))
+                progress.advance(bar, len(openers))
                 continue
-            samples = np.empty((len(timed), plan.repetitions))
-            for i in np.random.default_rng([plan.seed, r]).permutation(len(timed)):
-                samples[i] = sample_us(timed[i], plan.repetitions)
+            samples = np.empty((len(openers), plan.repetitions))
+            for i in np.random.default_rng([plan.seed, r]).permutation(len(openers)):
+                samples[i] = sample_us(openers[i](), plan.repetitions)
                 progress.advance(bar)
             save_array(_round(work, r), samples)

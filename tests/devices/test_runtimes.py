@@ -32,7 +32,7 @@ def shape(kind, bits=32):
 @pytest.mark.parametrize("bits", [32, 8])
 def test_every_kind_runs_under_onnxruntime(kind, bits):
     bench = open_bench("onnxruntime", "int8" if bits == 8 else "fp32", 1, False, 1)
-    assert (sample_us(bench.operation(shape(kind, bits)), 2) > 0).all()
+    assert (sample_us(bench.operation(shape(kind, bits))(), 2) > 0).all()
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "linear", "add", "multiply", "concat", "avg-pool"])
@@ -66,7 +66,7 @@ def test_a_quantised_operation_computes_what_the_float_one_does():
 def test_every_kind_runs_under_torch(kind):
     with one_thread():
         bench = open_bench("torch", "fp32", 1, False, 2)
-        assert (sample_us(bench.operation(shape(kind)), 2) > 0).all()
+        assert (sample_us(bench.operation(shape(kind))(), 2) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_whole_networks_run(runtime, precision, tmp_path):
     network: Network = trace(module, (1, 16, 16), "tiny")
     with one_thread():
         bench = open_bench(runtime, precision, 1, False, 2)
-        assert (sample_us(bench.network(module, network, tmp_path / "net"), 2) > 0).all()
+        assert (sample_us(bench.network(module, network, tmp_path / "net")(), 2) > 0).all()
 
 
 def test_what_cannot_be_measured_is_told():

@@ -69,27 +69,26 @@ def processor() -> str:
 
 def measure(items: list[dict[str, str]], folder: Path, rounds: int, repetitions: int, threads: int) -> np.ndarray:
     """Visits everything once a round, in random order; finished rounds are kept in the folder."""
-    runs = []
-    for number, item in enumerate(items):
-        runs.append(open_item(HERE / item["file"], threads))
-        print(f"\ropened {number + 1} of {len(items)}", end="", flush=True)
-    print()
-    started = time.monotonic()
+    started, before = time.monotonic(), 0
     for number in range(rounds):
         path = folder / f"round-{number:02d}.npy"
         if path.exists():
+            before += 1
             continue
         samples = np.empty((len(items), repetitions))
         order = list(range(len(items)))
         random.Random(number).shuffle(order)
-        for i in order:
-            samples[i] = sample_us(runs[i], repetitions)
+        for visit, i in enumerate(order):
+            # Opened anew each time: where things lie in memory changes their time.
+            samples[i] = sample_us(open_item(HERE / items[i]["file"], threads), repetitions)
+            if visit % 50 == 0:
+                print(f"\rround {number + 1} of {rounds}: {visit} of {len(items)}", end="", flush=True)
         partial = path.with_suffix(".tmp")
         with partial.open("wb") as file:
             np.save(file, samples)
         partial.replace(path)
-        seconds = (time.monotonic() - started) * (rounds - number - 1) / (number + 1)
-        print(f"round {number + 1} of {rounds} done, about {seconds / 60:.1f} minutes left", flush=True)
+        seconds = (time.monotonic() - started) * (rounds - number - 1) / (number + 1 - before)
+        print(f"\rround {number + 1} of {rounds} done, about {seconds / 60:.1f} minutes left", flush=True)
     return np.concatenate([np.load(folder / f"round-{n:02d}.npy") for n in range(rounds)], axis=1)
 
 

@@ -30,6 +30,7 @@ _CIFAR = Recipe(
     weight_decay=5e-4,
     augmentation="crop-flip",
     sizes=((0.4, 24), (0.6, 28)),
+    clean_statistics=True,
 )
 RECIPES = {
     "digits-cnn": Recipe(epochs=60, batch_size=64, peak_lr=0.1, weight_decay=5e-4, augmentation="shift"),

@@ -17,10 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compress_gym.cards import write_atomically
+from compress_gym.compression.recovery import adaptive_batch_norm
 from compress_gym.data import Split
 from compress_gym.errors import AssetError
 
 _CROP_PADDING = 4
+CLEAN_IMAGES = 5000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Recipe:
             and mirrors half of them.
         sizes: Progressive resizing: (up to this fraction of the epochs, side in pixels), ascending; images of later
             epochs keep their size.
+        clean_statistics: Whether batch-norm statistics are re-estimated after the last epoch on training images as
+            they are: those of augmented images fit the images that are scored less well.
     """
 
     epochs: int
@@ -44,6 +48,7 @@ class Recipe:
     weight_decay: float
     augmentation: str
     sizes: tuple[tuple[float, int], ...] = ()
+    clean_statistics: bool = False
 
     def size(self, epoch: int) -> int | None:
         """Returns the side to which the images of an epoch are resized, `None` for their own."""
@@ -55,7 +60,9 @@ class Recipe:
 
 
 # How compressed CIFAR networks are fine-tuned.
-FINETUNE = Recipe(epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip")
+FINETUNE = Recipe(
+    epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip", clean_statistics=True
+)
 
 
 def train_module(
@@ -87,7 +94,9 @@ def train_module(
     batches = _AUGMENTATIONS[recipe.augmentation](data, recipe, seed)
     if not updates:
         raise ValueError(f"batch_size={recipe.batch_size} is more than the {len(data.labels)} training images")
-    run = {"recipe": asdict(recipe), "seed": seed, "bf16": bf16, "images": data.digest()}
+    # What epochs depend on; the statistics come after them.
+    epochs_recipe = {key: value for key, value in asdict(recipe).items() if key != "clean_statistics"}
+    run = {"recipe": epochs_recipe, "seed": seed, "bf16": bf16, "images": data.digest()}
     done, state = _resume(checkpoint, module, optimizer, run) if checkpoint and checkpoint.exists() else (0, None)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_lr, total_steps=recipe.epochs * updates)
     with warnings.catch_warnings():
@@ -112,6 +121,9 @@ def train_module(
             schedule.step()
         if checkpoint:
             _save(checkpoint, module, optimizer, {**run, "epochs_done": epoch + 1})
+    if recipe.clean_statistics:
+        images = torch.from_numpy(data.take(CLEAN_IMAGES).images)
+        adaptive_batch_norm(module, images.contiguous(memory_format=torch.channels_last))
     module.eval()
 
 

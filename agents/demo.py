@@ -30,7 +30,7 @@ from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
 from compress_gym.data import load_dataset
-from compress_gym.devices import CALL, load_device
+from compress_gym.devices import CALL, Device, Hardware, load_device
 from compress_gym.devices.runtime import open_session, operation_model, sample_us, timed
 from compress_gym.problem import Problem
 from compress_gym.processor import processor_name
@@ -84,7 +84,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         "predicted_on": problem.origin["device"],
         "measured_on": processor_name(),
         "empty_call_us": {
-            "in_the_table": load_device(problem.origin["device"]).table[CALL].median_us,
+            "in_the_table": _empty_call_us(load_device(problem.origin["device"])),
             "measured_here": 1000 * float(np.median(measured[EMPTY_CALL])),
         },
         **_export_best(task, problem, best, folder),
@@ -115,6 +115,11 @@ def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path)
             name = list(sessions)[i]
             samples[name].append(sample_us(sessions[name], REPETITIONS))
     return {name: np.concatenate(times) / 1000 for name, times in samples.items()}
+
+
+def _empty_call_us(device: Hardware) -> float:
+    assert isinstance(device, Device)  # the demonstration's device is a measured table
+    return device.table[CALL].median_us
 
 
 def markdown(results: dict[str, Any]) -> str:

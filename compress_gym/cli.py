@@ -64,6 +64,8 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
         device = load_device(name)
         click.echo(json.dumps(device.card, indent=2) if as_json else _indented(device.card))
         if plot is not None:
+            if not isinstance(device, Device):
+                raise ValueError(f"device {name!r} is simulated; --plot draws measured tables")
             from compress_gym.devices.plot import plot_device
 
             plot_device(device, plot)
@@ -73,15 +75,17 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
         raise click.UsageError("--plot needs the NAME of a device")
     rows = []
     for device in (load_device(n) for n in list_devices()):
-        error = device.card["stated_error"]
+        error, runtime = device.card.get("stated_error", {}), str(device.card.get("runtime"))
+        if isinstance(device, Device):
+            runtime += f" {device.card.get('precision')}, {device.card.get('threads')} thread(s)"
         rows.append(
             {
                 "device": device.name,
-                "hardware": device.card["hardware"],
-                "runtime": f"{device.card['runtime']} {device.card['precision']}, {device.card['threads']} thread(s)",
-                "operations": len(device.table),
-                "median_error": error["median_absolute_error"],
-                "p95_error": error["p95_absolute_error"],
+                "hardware": device.card.get("hardware"),
+                "runtime": runtime,
+                "operations": len(device.table) if isinstance(device, Device) else None,
+                "median_error": error.get("median_absolute_error"),
+                "p95_error": error.get("p95_absolute_error"),
             }
         )
     _show(rows, as_json)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compress_gym.costs import CostTerms
 from compress_gym.decisions import KINDS, DecisionSpace
-from compress_gym.devices import Device
+from compress_gym.devices import Hardware
 from compress_gym.networks import Layer, Network
 
 LAYER_KINDS = ("conv", "depthwise", "linear")
@@ -66,7 +66,7 @@ def no_shape_features(decisions: DecisionSpace) -> NDArray[np.float32]:
     return np.zeros((len(decisions), len(SHAPE_NAMES)), dtype=np.float32)
 
 
-def device_features(device: Device, macs: float, latency_ms: float) -> NDArray[np.float32]:
+def device_features(device: Hardware, macs: float, latency_ms: float) -> NDArray[np.float32]:
     """Describes the device: its kind, and how many MACs a second it reaches on the uncompressed network.
 
     Args:

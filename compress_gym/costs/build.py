@@ -10,13 +10,13 @@ import numpy as np
 from compress_gym.costs.analytic import METRICS, layer_costs
 from compress_gym.costs.terms import CostTerms, Term, pack
 from compress_gym.decisions import DecisionSpace
-from compress_gym.devices import Device, operation_of
+from compress_gym.devices import Hardware, operation_of
 from compress_gym.networks import Network
 
 MAX_DECISIONS = 6
 
 
-def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Device | None = None) -> CostTerms:
+def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Hardware | None = None) -> CostTerms:
     """Builds the cost terms of channel pruning.
 
     Args:
@@ -25,16 +25,16 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
         device: Where latencies come from; `None` leaves them out.
 
     Returns:
-        Terms with the metrics macs, params, size_bytes, bops and, on a device, latency_ms.
+        Terms with the metrics macs, params, size_bytes, bops and, on a device, latency_ms and energy_mj.
 
     Raises:
         ValueError: The device has no measurement of an operation; the message names it.
     """
-    metrics = METRICS if device is None else (*METRICS, "latency_ms")
+    metrics = METRICS if device is None else (*METRICS, "latency_ms", "energy_mj")
     index = {d.subject: t for t, d in enumerate(decisions.decisions)}
     terms, interpolated = [], set()
     if device is not None:
-        terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000])))
+        terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))
     for layer in network.layers:
         subjects = tuple(index[group] for group in layer.touched if group in index)
         if len(subjects) > MAX_DECISIONS:
@@ -50,7 +50,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Devic
             costs = [*layer_costs(layer, inputs, outputs)]
             if device is not None:
                 operation = operation_of(layer, inputs, outputs, *device.bits, device.batch)
-                costs.append(device.latency_us(operation) / 1000)
+                costs += [device.latency_us(operation) / 1000, device.energy_mj(operation)]
                 if device.is_interpolated(operation):
                     interpolated.add(operation)
             table[choices] = costs

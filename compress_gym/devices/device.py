@@ -14,8 +14,11 @@ from platformdirs import user_data_path
 
 from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.devices.correction import Correction, medians
+from compress_gym.devices.energy import analytic_energy_mj
+from compress_gym.devices.hardware import Hardware
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import CALL, PRECISION_BITS, Measurement, Operation, layout_of, read_operations
+from compress_gym.devices.simulated import SIMULATED
 from compress_gym.errors import AssetError, unknown_name
 from compress_gym.networks.network import WEIGHTED
 
@@ -63,6 +66,10 @@ class Device:
             ValueError: The operation is outside of what was measured.
         """
         return self.correction.operation_us(operation, self._times)
+
+    def energy_mj(self, operation: Operation) -> float:
+        """Returns an operation's energy in millijoules: analytic, see `compress_gym.devices.energy`."""
+        return analytic_energy_mj(operation)
 
     def is_interpolated(self, operation: Operation) -> bool:
         """Returns whether an operation, or a layout change that its correction needs, was not measured itself."""
@@ -113,12 +120,12 @@ def shipped_devices() -> list[str]:
 
 
 def list_devices() -> list[str]:
-    """Returns the names of the devices: the shipped ones, and those that the user installed."""
-    return sorted({*shipped_devices(), *(path.stem for path in user_tables().glob("*.csv"))})
+    """Returns the names of the devices: shipped tables, simulators, and what the user installed."""
+    return sorted({*shipped_devices(), *SIMULATED, *(path.stem for path in user_tables().glob("*.csv"))})
 
 
-def load_device(name_or_path: str | Path) -> Device:
-    """Reads a shipped device by name, or a table of one's own by path.
+def load_device(name_or_path: str | Path) -> Hardware:
+    """Returns a device by name, or reads a table of one's own by path.
 
     Args:
         name_or_path: A name from `list_devices()`, or the path of a CSV whose card lies beside it.
@@ -132,15 +139,22 @@ def load_device(name_or_path: str | Path) -> Device:
         path = given
         if not path.exists():
             raise unknown_name("device", str(name_or_path), [*list_devices(), "a path of a CSV that exists"])
+    elif str(name_or_path) in SIMULATED:
+        return SIMULATED[str(name_or_path)]()
     elif str(name_or_path) in list_devices():
         shipped = str(name_or_path) in shipped_devices()
         path = (TABLES if shipped else user_tables()) / f"{name_or_path}.csv"
     else:
         raise unknown_name("device", str(name_or_path), [*list_devices(), "a path ending in .csv"])
-    return _read(path)
+    return read_table(path)
 
 
-def _read(path: Path) -> Device:
+def read_table(path: Path) -> Device:
+    """Reads a latency table and its card.
+
+    Raises:
+        AssetError: The table or its card is damaged.
+    """
     # A table of one's own may come without a checksum; a shipped one never does.
     own = path.parent != TABLES and "sha256" not in read_json(card_path(path))
     card = read_json(card_path(path)) if own else read_card(path)

@@ -68,7 +68,7 @@ class ChannelPruneEnv(CompressionEnv):
     | 13  | share_of_size_bytes   | 0   | 1   | the same of bytes                                                |
     | 14  | share_of_bops         | 0   | 1   | the same of bit operations                                       |
     | 15  | share_of_latency_ms   | 0   | 1   | the same of latency                                              |
-    | 16  | share_of_energy_mj    | 0   | 1   | the same of energy; 0 where the device has none                  |
+    | 16  | share_of_energy_mj    | 0   | 1   | the same of energy                                               |
     | 17  | share_of_bounded_cost | 0   | 1   | the same of the bounded cost                                     |
     | 18  | device_is_cpu         | 0   | 1   |                                                                  |
     | 19  | device_is_gpu         | 0   | 1   |                                                                  |
@@ -101,7 +101,7 @@ class ChannelPruneEnv(CompressionEnv):
     ## Episode End
     `terminated` after the last group (5 steps on `digits-cnn`). Nothing is ever truncated. The last `info` has
     `accuracy`, `baseline_accuracy`, `strategy`, every cost under its name (`macs`, `params`, `size_bytes`, `bops`,
-    `latency_ms`), `cost_ratio`, `feasible` and `accuracy_source`.
+    `latency_ms`, `energy_mj`), `cost_ratio`, `feasible` and `accuracy_source`.
 
     ## Arguments
 

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from compress_gym.devices import Operation, list_devices, load_device
+from compress_gym.devices import Operation, load_device, shipped_devices
 from compress_gym.devices.device import _Times
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import CALL
@@ -49,7 +49,7 @@ def test_a_device_refuses_what_lies_outside():
         times[conv(9, 4)]
 
 
-@pytest.mark.parametrize("name", list_devices())
+@pytest.mark.parametrize("name", shipped_devices())
 def test_interpolation_of_measurements_held_back(name):
     """Every second channel count is held back and interpolated from its neighbours."""
     times = {o: m.median_us for o, m in load_device(name).table.items() if o.kind == "conv"}

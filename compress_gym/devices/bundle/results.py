@@ -13,7 +13,7 @@ import numpy as np
 
 from compress_gym.cards import write_atomically, write_card
 from compress_gym.devices.bundle.export import bundle_digest, contents
-from compress_gym.devices.device import Device, load_device
+from compress_gym.devices.device import Device, read_table
 from compress_gym.devices.operations import write_operations
 from compress_gym.devices.profiler import Plan, evaluate, measured_card, operations_of
 from compress_gym.errors import AssetError
@@ -60,7 +60,7 @@ def import_results(path: Path, out: Path, command: str) -> Device:
     card = measured_card(plan, table, correction, error, rows[0][3], {"command": command, **made})
     write_atomically(out, lambda p: write_operations(p, table))
     write_card(out, card)
-    return load_device(out)
+    return read_table(out)
 
 
 Row = tuple[str, float, float, int]

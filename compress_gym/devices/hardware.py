@@ -1,0 +1,58 @@
+"""What every device is to the rest of the package: a measured table or a simulator."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from compress_gym.devices.operations import Operation
+
+
+class Hardware(Protocol):
+    """Latency and energy of operations."""
+
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """`cpu`, `gpu` or `accelerator`."""
+        ...
+
+    @property
+    def bits(self) -> tuple[int, int]:
+        """Bits of weights and activations, where a strategy does not choose them."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Inputs a call."""
+        ...
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The provenance."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with anything that changes a latency; "" for a device made in memory."""
+        ...
+
+    @property
+    def network_us(self) -> float:
+        """Microseconds a whole network costs beyond its operations."""
+        ...
+
+    def latency_us(self, operation: Operation) -> float:
+        """Returns an operation's share of a network's latency, in microseconds."""
+        ...
+
+    def energy_mj(self, operation: Operation) -> float:
+        """Returns an operation's energy in millijoules."""
+        ...
+
+    def is_interpolated(self, operation: Operation) -> bool:
+        """Returns whether an operation's latency was interpolated between measured ones."""
+        ...

@@ -1,0 +1,102 @@
+"""Published accelerators as devices: latency and energy from a simulator instead of a table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, Protocol
+
+from compress_gym.devices.operations import Operation
+from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
+
+
+class Simulator(Protocol):
+    """What a simulator says of one operation."""
+
+    def cost(self, operation: Operation) -> tuple[float, float]:
+        """Returns latency in microseconds and energy in millijoules."""
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedDevice:
+    """A simulated accelerator.
+
+    Attributes:
+        name: Name of the device.
+        simulator: Where its numbers come from.
+        bits: Bits of weights and activations, where a strategy does not choose them.
+        batch: Inputs a call.
+        card: Provenance.
+    """
+
+    name: str
+    simulator: Simulator
+    bits: tuple[int, int] = (8, 8)
+    batch: int = 1
+    card: dict[str, Any] = field(default_factory=dict)
+    kind: str = "accelerator"
+    network_us: float = 0.0
+
+    @cached_property
+    def _cost(self) -> Callable[[Operation], tuple[float, float]]:
+        # Many layers of many strategies are the same operation.
+        return cache(self.simulator.cost)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over the simulator's parameters."""
+        return hashlib.sha256(repr(self.simulator).encode()).hexdigest()[:16]
+
+    def latency_us(self, operation: Operation) -> float:
+        """Returns an operation's latency in microseconds.
+
+        Raises:
+            ValueError: The accelerator lacks the bits.
+        """
+        return self._cost(operation)[0]
+
+    def energy_mj(self, operation: Operation) -> float:
+        """Returns an operation's energy in millijoules.
+
+        Raises:
+            ValueError: The accelerator lacks the bits.
+        """
+        return self._cost(operation)[1]
+
+    def is_interpolated(self, operation: Operation) -> bool:
+        """Returns `False`: everything is simulated."""
+        return False
+
+
+def _bitfusion() -> SimulatedDevice:
+    card = {
+        "what": "simulated accelerator Bit Fusion (Sharma et al., ISCA 2018): a systolic array of 2-bit bricks",
+        "kind": "accelerator",
+        "hardware": "simulator",
+        "runtime": "simulator",
+        "energy": "simulated",
+        "checked_against": "APQ's published latency and energy table; see benchmarks/results/simulators",
+    }
+    return SimulatedDevice("bitfusion", BitFusion(), card=card)
+
+
+def _bismo(name: str, simulator: Simulator) -> SimulatedDevice:
+    card = {
+        "what": f"simulated accelerator BISMO, {name} size (Umuroglu et al., FPL 2018): bit-serial matrix products",
+        "kind": "accelerator",
+        "hardware": "simulator",
+        "runtime": "simulator",
+        "energy": "simulated",
+        "checked_against": "the shape of HAQ's published precision curve; see benchmarks/results/simulators",
+    }
+    return SimulatedDevice(f"bismo-{name}", simulator, card=card)
+
+
+SIMULATED: dict[str, Callable[[], SimulatedDevice]] = {
+    "bitfusion": _bitfusion,
+    "bismo-edge": lambda: _bismo("edge", BISMO_PRESETS["edge"]),
+    "bismo-cloud": lambda: _bismo("cloud", BISMO_PRESETS["cloud"]),
+}

@@ -142,6 +142,7 @@ class Task:
             raise unknown_name("split", split, ("validation", "test"))
         data, module = self.dataset_splits(), self.trained_module()
         from compress_gym.accuracy.live import LiveAccuracy
+        from compress_gym.compression.training import FINETUNE
 
         if images is None and split == "validation":
             images = self.validation_images
@@ -161,6 +162,7 @@ class Task:
             scored=scored,
             recovery=recovery or self.recovery,
             training=data.train,
+            finetune=FINETUNE[self.dataset],
             bf16=bf16,
             threads=threads,
         )

@@ -47,7 +47,7 @@ class LiveAccuracy:
         scored: Split,
         recovery: str = "adaptive-bn",
         training: Split | None = None,
-        finetune: Recipe = FINETUNE,
+        finetune: Recipe = FINETUNE["cifar10"],
         bf16: bool = False,
         threads: int = 1,
     ) -> None:

@@ -59,10 +59,15 @@ class Recipe:
         return replace(self, epochs=epochs)
 
 
-# How compressed CIFAR networks are fine-tuned.
-FINETUNE = Recipe(
-    epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip", clean_statistics=True
-)
+# How compressed networks are fine-tuned, by data set; N replaces the epochs.
+FINETUNE = {
+    "cifar10": Recipe(
+        epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip", clean_statistics=True
+    ),
+    "digits": Recipe(
+        epochs=1, batch_size=64, peak_lr=0.02, weight_decay=5e-4, augmentation="shift", clean_statistics=True
+    ),
+}
 
 
 def train_module(

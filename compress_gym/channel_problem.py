@@ -45,8 +45,7 @@ def channel_problem(
     described: dict[str, Any] = {"device": None}
     if hardware is not None:
         described = {"device": hardware.name, "device_hash": hardware.digest}
-        if terms.interpolated:
-            described["interpolated_operations"] = terms.interpolated
+        described |= {f"{source}_operations": count for source, count in terms.estimated.items()}
     return Problem(
         decisions,
         terms,

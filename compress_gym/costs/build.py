@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +11,7 @@ import numpy as np
 from compress_gym.costs.analytic import METRICS, layer_costs
 from compress_gym.costs.terms import CostTerms, Term, pack
 from compress_gym.decisions import DecisionSpace
-from compress_gym.devices import Hardware, operation_of
+from compress_gym.devices import ESTIMATED, Hardware, Operation, operation_of
 from compress_gym.networks import Network
 
 MAX_DECISIONS = 6
@@ -32,7 +33,7 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
     """
     metrics = METRICS if device is None else (*METRICS, "latency_ms", "energy_mj")
     index = {d.subject: t for t, d in enumerate(decisions.decisions)}
-    terms, interpolated = [], set()
+    terms, sources = [], dict[Operation, str]()
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))
     for layer in network.layers:
@@ -51,8 +52,8 @@ def channel_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
             if device is not None:
                 operation = operation_of(layer, inputs, outputs, *device.bits, device.batch)
                 costs += [device.latency_us(operation) / 1000, device.energy_mj(operation)]
-                if device.is_interpolated(operation):
-                    interpolated.add(operation)
+                sources[operation] = device.source(operation)
             table[choices] = costs
         terms.append(Term(layer.name, subjects, table))
-    return replace(pack(decisions, metrics, terms), interpolated=len(interpolated))
+    estimated = Counter(source for source in sources.values() if source in ESTIMATED)
+    return replace(pack(decisions, metrics, terms), estimated=dict(estimated))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +36,14 @@ class CostTerms:
         names: Names of the terms.
         terms: int64 `[terms, 2 + 2 * most decisions]`, see `costs/kernels.py`.
         tables: float64 `[rows, metrics]`.
-        interpolated: How many operations have a latency that was interpolated between measured ones.
+        estimated: How many operations have a latency that was not measured itself, by how it was made.
     """
 
     metrics: tuple[str, ...]
     names: tuple[str, ...]
     terms: NDArray[np.int64]
     tables: NDArray[np.float64]
-    interpolated: int = 0
+    estimated: Mapping[str, int] = field(default_factory=dict)
 
     def evaluate(self, strategies: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the metrics of strategies `[N, T]` as float64 `[N, metrics]`."""

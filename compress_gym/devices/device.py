@@ -27,6 +27,23 @@ KINDS = ("cpu", "gpu", "accelerator")
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """An explicit analytic estimate for operations that were not measured; a card has it under `fallback`.
+
+    Attributes:
+        macs_per_us: Multiply-accumulates a microsecond.
+        us: Microseconds that any operation costs.
+    """
+
+    macs_per_us: float
+    us: float = 0.0
+
+    def operation_us(self, operation: Operation) -> float:
+        """Returns an operation's share of a network's latency in microseconds."""
+        return self.us + operation.macs / self.macs_per_us
+
+
+@dataclass(frozen=True)
 class Device:
     """A measured latency table with its correction.
 
@@ -39,6 +56,7 @@ class Device:
         correction: What measured operations become inside a network; fitted on whole networks.
         bits: Bits of weights and activations of its operations.
         batch: Inputs a call.
+        fallback: What operations outside of the table cost; `None`: they are refused.
         card: The provenance, as read.
         digest: First 16 hex digits of the table's SHA-256; "" for a device made in memory.
     """
@@ -49,6 +67,7 @@ class Device:
     correction: Correction
     bits: tuple[int, int] = (32, 32)
     batch: int = 1
+    fallback: Fallback | None = None
     card: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
 
@@ -60,26 +79,30 @@ class Device:
     def latency_us(self, operation: Operation) -> float:
         """Returns an operation's share of a network's latency, in microseconds.
 
-        Channel counts between measured ones are interpolated.
+        Channel counts between measured ones are interpolated; what lies outside takes the fallback, if there is one.
 
         Raises:
-            ValueError: The operation is outside of what was measured.
+            ValueError: The operation is outside of what was measured, and the device has no fallback.
         """
+        if self.fallback is not None and self.source(operation) == "analytic":
+            return self.fallback.operation_us(operation)
         return self.correction.operation_us(operation, self._times)
 
     def energy_mj(self, operation: Operation) -> float:
         """Returns an operation's energy in millijoules: analytic, see `compress_gym.devices.energy`."""
         return analytic_energy_mj(operation)
 
-    def is_interpolated(self, operation: Operation) -> bool:
-        """Returns whether an operation, or a layout change that its correction needs, was not measured itself."""
+    def source(self, operation: Operation) -> str:
+        """Returns how an operation's latency is made: `measured`, `interpolated` or `analytic` (outside)."""
         needed = [operation]
         if self.correction.layout and operation.kind in WEIGHTED and operation.kind != "linear":
             needed += layout_of(operation)
-        return any(o not in self.table for o in needed)
+        if all(o in self.table for o in needed):
+            return "measured"
+        return "interpolated" if all(self._times.covers(o) for o in needed) else "analytic"
 
     @cached_property
-    def _times(self) -> Mapping[Operation, float]:
+    def _times(self) -> _Times:
         return _Times(self.name, medians(self.table))
 
 
@@ -99,6 +122,10 @@ class _Times(Mapping[Operation, float]):
                 "measure the task on it with: compress-gym profile TASK"
             )
         return found
+
+    def covers(self, operation: Operation) -> bool:
+        """Returns whether an operation was measured, or lies between measured ones."""
+        return operation in self._times or self._grid.time(operation) is not None
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self._times)
@@ -176,7 +203,9 @@ def read_table(path: Path) -> Device:
     if CALL not in table:
         raise AssetError(f"{path}: the empty call ({CALL}) is missing")
     digest = str(card.get("sha256", ""))[:16]
-    return Device(path.stem, kind, table, correction, PRECISION_BITS[precision], batch, card, digest)
+    return Device(
+        path.stem, kind, table, correction, PRECISION_BITS[precision], batch, _fallback(path, card), card, digest
+    )
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:
@@ -184,3 +213,16 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
     weighted = float(entry["scale"] if "scale" in entry else entry["weighted"])
     other = float(entry["scale"] if "scale" in entry else entry["other"])
     return Correction(float(entry["network_us"]), weighted, other, float(entry.get("layout", 0.0)))
+
+
+def _fallback(path: Path, card: Mapping[str, Any]) -> Fallback | None:
+    entry = card.get("fallback")
+    if entry is None:
+        return None
+    try:
+        fallback = Fallback(float(entry["macs_per_us"]), float(entry.get("us", 0.0)))
+        if not (math.isfinite(fallback.macs_per_us) and fallback.macs_per_us > 0 and 0 <= fallback.us < math.inf):
+            raise ValueError("macs_per_us must be positive, us not negative")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AssetError(f"{card_path(path)}: fallback={entry!r} does not fit ({error})") from error
+    return fallback

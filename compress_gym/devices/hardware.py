@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from compress_gym.devices.operations import Operation
 
+# Latencies that stand between or outside of measured ones; an environment says how many there are.
+ESTIMATED = ("interpolated", "analytic")
+
 
 class Hardware(Protocol):
     """Latency and energy of operations."""
@@ -53,6 +56,6 @@ class Hardware(Protocol):
         """Returns an operation's energy in millijoules."""
         ...
 
-    def is_interpolated(self, operation: Operation) -> bool:
-        """Returns whether an operation's latency was interpolated between measured ones."""
+    def source(self, operation: Operation) -> str:
+        """Returns how an operation's latency was made: `measured`, `simulated`, or one of `ESTIMATED`."""
         ...

@@ -45,6 +45,16 @@ class Operation:
     activation_bits: int = 32
     batch: int = 1
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one call; 0 of an operation without weights."""
+        if self.kind == "linear":
+            return self.batch * self.in_channels * self.in_height * self.in_width * self.out_channels
+        if self.kind not in ("conv", "depthwise"):
+            return 0
+        pixels = -(-self.in_height // self.stride) * -(-self.in_width // self.stride)
+        return self.batch * self.out_channels * (self.in_channels // self.groups) * self.kernel**2 * pixels
+
     def __str__(self) -> str:
         """Returns a short description for messages."""
         return (

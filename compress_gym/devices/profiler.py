@@ -158,7 +158,7 @@ def profile(task: Task, plan: Plan, out: Path, command: str) -> Device:
     write_atomically(out, lambda p: write_operations(p, table))
     write_card(out, card)
     shutil.rmtree(work)
-    return Device(out.stem, card["kind"], table, correction, plan.bits, plan.batch, card)
+    return Device(out.stem, card["kind"], table, correction, plan.bits, plan.batch, card=card)
 
 
 def measured_card(

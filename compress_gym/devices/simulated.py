@@ -66,9 +66,9 @@ class SimulatedDevice:
         """
         return self._cost(operation)[1]
 
-    def is_interpolated(self, operation: Operation) -> bool:
-        """Returns `False`: everything is simulated."""
-        return False
+    def source(self, operation: Operation) -> str:
+        """Returns `simulated`."""
+        return "simulated"
 
 
 def _bitfusion() -> SimulatedDevice:

@@ -160,3 +160,27 @@ def test_write_card_adds_the_checksum(tmp_path):
     path = own_table(tmp_path, [CALL_ROW, GOOD])
     write_card(path, json.loads((tmp_path / "own.json").read_text()))
     assert len(load_device(path).digest) == 16
+
+
+def test_a_fallback_is_explicit_and_named(tmp_path):
+    import gymnasium as gym
+
+    rows = [CALL_ROW, "pool,8,8,1,1,1,4,4,32,32,1,3.0,2.9,30"]
+    outside = Operation("conv", 4, 8, 3, 1, 1, 16, 16)
+    with pytest.raises(ValueError, match="no measurement of conv 4->8"):
+        load_device(own_table(tmp_path, rows)).latency_us(outside)
+    path = own_table(tmp_path, rows, fallback={"macs_per_us": 1000.0, "us": 2.0})
+    device = load_device(path)
+    assert outside.macs == 8 * 4 * 9 * 256 and device.latency_us(outside) == 2.0 + outside.macs / 1000
+    assert (
+        device.source(outside) == "analytic"
+        and device.source(Operation("pool", 8, 8, in_height=4, in_width=4)) == "measured"
+    )
+    info = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", device=str(path)).reset()[1]
+    assert info["analytic_operations"] > 200 and info["device"] == "own"
+
+
+@pytest.mark.parametrize("fallback", [5, {}, {"macs_per_us": 0}, {"macs_per_us": "fast"}, {"macs_per_us": 1, "us": -1}])
+def test_a_damaged_fallback_is_told(tmp_path, fallback):
+    with pytest.raises(AssetError, match="own.json: fallback=.* does not fit"):
+        load_device(own_table(tmp_path, [CALL_ROW], fallback=fallback))

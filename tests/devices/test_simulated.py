@@ -28,7 +28,7 @@ def test_costs_are_the_simulators(name):
     operation = Operation("conv", 16, 32, 3, 1, 1, 8, 8, *device.bits)
     assert (device.latency_us(operation), device.energy_mj(operation)) == device.simulator.cost(operation)
     assert device.latency_us(operation) == device.latency_us(operation)
-    assert not device.is_interpolated(operation) and device.network_us == 0 and len(device.digest) == 16
+    assert device.source(operation) == "simulated" and device.network_us == 0 and len(device.digest) == 16
     with pytest.raises(ValueError, match="bits=32"):
         device.latency_us(Operation("conv", 16, 32, 3, 1, 1, 8, 8))
 

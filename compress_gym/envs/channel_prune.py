@@ -24,13 +24,14 @@ class ChannelPruneEnv(CompressionEnv):
     re-estimated on training images (the task's default recovery), and the network has an accuracy on validation
     images and a latency on the device.
 
-    Accuracies come from a table in which every strategy was scored live, or from scoring the network now
-    (`accuracy="live"`). Latencies are sums of measured operations, corrected for the overhead of calls; the
-    device's card states how far they are from measured whole networks.
+    Accuracies come from a table in which every strategy was scored live, from a surrogate fitted to live scores, or
+    from scoring the network now (`accuracy="live"`, which needs the data set). Latencies are sums of measured
+    operations, corrected for the overhead of calls; the device's card states how far they are from measured whole
+    networks. Simulated accelerators are devices too.
 
     The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
     It differs from AMC's release among other things in these: what is decided is the number of output channels, in
-    steps of an eighth; the budget is kept by construction (AMC rounds after its check and overshoots); the recovery is
+    equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots); the recovery is
     re-estimated batch-norm statistics and not reconstruction; and the action that was executed is told.
 
     ## Action Space

@@ -31,8 +31,8 @@ class ChannelPruneEnv(CompressionEnv):
 
     The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
     It differs from AMC's release among other things in these: what is decided is the number of output channels, in
-    equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots); the recovery is
-    re-estimated batch-norm statistics and not reconstruction; and the action that was executed is told.
+    equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots); the
+    recovery is re-estimated batch-norm statistics and not reconstruction; and the action that was executed is told.
 
     ## Action Space
     `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A group with K legal channel counts has K bins

@@ -23,7 +23,6 @@ from agents.commands import make
 from agents.hyperparams import read_hyperparameters
 from agents.plots import plot_curve, plot_pareto
 from agents.runs import Run, Scored
-from agents.search import METHODS
 from agents.search.__main__ import run_search
 from agents.train import run_training
 from compress_gym.cards import provenance, write_atomically
@@ -54,7 +53,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         settings = read_hyperparameters(algorithm, ENV)
         runs[algorithm], last = run_training(algorithm, ENV, SETTINGS, evaluations, seed, folder / algorithm, settings)
         final_policies[algorithm] = {k: last[k] for k in ("accuracy", "cost_ratio", "strategy")}
-    for method in METHODS:
+    for method in SEARCHES:
         runs[method] = run_search(method, ENV, SETTINGS, evaluations, seed, folder / method)
     best = {name: run.best for name, run in runs.items() if run.best is not None}
     optimum = _scored(problem, problem.optimum())

@@ -126,7 +126,7 @@ class Task:
         images: int | None = None,
         corruption: str = "",
         bf16: bool = False,
-        threads: int = 1,
+        threads: int | None = 1,
     ) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live` and the data set).
 
@@ -136,11 +136,13 @@ class Task:
             images: Score the first so many images; default: the task's number for validation, all for test.
             corruption: Name of a corruption of the scored images, or "" for none.
             bf16: Run in bfloat16.
-            threads: Threads that share the images.
+            threads: Threads that share the images; `None`: as many as torch uses.
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
         data, module = self.dataset_splits(), self.trained_module()
+        import torch
+
         from compress_gym.accuracy.live import LiveAccuracy
         from compress_gym.compression.training import FINETUNE
 
@@ -164,7 +166,7 @@ class Task:
             training=data.train,
             finetune=FINETUNE[self.dataset],
             bf16=bf16,
-            threads=threads,
+            threads=torch.get_num_threads() if threads is None else threads,
         )
 
     def measured(self) -> MeasuredAccuracy:

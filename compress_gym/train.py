@@ -85,7 +85,7 @@ def main(
     torch.manual_seed(seed)
     module = chosen.untrained_module()
     network = trace(module, data.train.pixels.shape[1:], task)
-    started = time.perf_counter()
+    started, resumed = time.perf_counter(), checkpoint is not None and checkpoint.exists()
     train_module(module, data.train, recipe, seed, bf16, checkpoint, progress="training")
     seconds = time.perf_counter() - started
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -113,7 +113,7 @@ def main(
         "test_accuracy": accuracy(module, data.test),
         "selection": "none: last epoch, one seed; test images chose nothing",
         "recipe": {**asdict(recipe), "seed": seed, "bf16": bf16},
-        "seconds_of_last_run": round(seconds, 1),
+        "seconds": "went on from a checkpoint" if resumed else round(seconds, 1),
         **provenance(" ".join(["python -m compress_gym.train", *sys.argv[1:]]), ["torch", "numpy"]),
     }
     write_card(weights, card)

@@ -104,7 +104,7 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
     scores = read_json(path) if path.exists() else {}
     row = task.channel_decisions().encode(found["strategy"])
     if "test_accuracy" not in scores:
-        scores["test_accuracy"] = float(task.live(split="test", threads=torch.get_num_threads())(row)[0])
+        scores["test_accuracy"] = float(task.live(split="test", threads=None)(row)[0])
     if finetune and "finetuned_test_accuracy" not in scores:
         recovery = f"{task.recovery}+finetune-{FINETUNE_EPOCHS}"
         scores["finetuned_test_accuracy"] = float(task.live(recovery=recovery, split="test")(row)[0])

@@ -188,7 +188,5 @@ def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:
     if accuracy == "auto":
         accuracy = task.best_signal()
     if accuracy == "live":
-        import torch
-
-        return task.live(threads=torch.get_num_threads())
+        return task.live(threads=None)
     return task.measured() if accuracy == "measured" else task.surrogate()

@@ -8,6 +8,8 @@ from compress_gym import CompressionEnv, Problem
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.costs import Term, pack
 from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.devices import Operation
+from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.envs.channel_prune import ChannelPruneEnv
 from compress_gym.envs.kernels import choice_of
 from tests import reference
@@ -60,6 +62,8 @@ def test_the_layer_columns_of_digits_cnn():
     for _ in range(2):
         observation, *_ = env.step([1.0])
     seen = dict(zip(env.observation_names, observation.tolist(), strict=True))
+    touched = Operation("conv", 32, 64, 3, 2, 1, 16, 16), Operation("conv", 64, 64, 3, 1, 1, 8, 8)
+    touched_energy = sum(map(analytic_energy_mj, touched))
     expected = {
         "layer_is_conv": 1,
         "layer_is_depthwise": 0,
@@ -72,7 +76,7 @@ def test_the_layer_columns_of_digits_cnn():
         "values": 3 / 4,
         # conv3 and conv4 of 6.56 M MACs
         "share_of_macs": (32 * 64 * 9 * 64 + 64 * 64 * 9 * 64) / env.problem.baseline_costs["macs"],
-        "share_of_energy_mj": 0,
+        "share_of_energy_mj": touched_energy / env.problem.baseline_costs["energy_mj"],
         "device_is_cpu": 1,
         "device_is_gpu": 0,
     }

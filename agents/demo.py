@@ -35,6 +35,7 @@ from compress_gym.problem import Problem
 from compress_gym.processor import processor_name
 from compress_gym.tasks import Task, get_task
 
+SEARCHES = ("uniform", "random", "hill-climb", "evolution")
 ENV = "ChannelPrune-v0"
 SETTINGS: dict[str, Any] = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
 LEARNERS = ("ddpg", "ppo")

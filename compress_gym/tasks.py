@@ -38,6 +38,7 @@ class Task:
         module: Where the torch class is: `module:Class`.
         recovery: Default recovery of the live evaluator, and that of the measured table.
         calibration_images: Training images the recovery sees.
+        calibration_augmentation: How they are augmented: as in training; "" leaves them as they are.
         levels: Channel counts a group can be pruned to.
         summary: One line for people.
         device: Name of the shipped device that was profiled for it.
@@ -57,6 +58,7 @@ class Task:
     summary: str
     device: str | None = None
     validation_images: int | None = None
+    calibration_augmentation: str = ""
     half_weights: bool = False
     shipped: bool = True
     assets: Path = ASSETS
@@ -144,7 +146,7 @@ class Task:
         import torch
 
         from compress_gym.accuracy.live import LiveAccuracy
-        from compress_gym.compression.training import FINETUNE
+        from compress_gym.compression.training import FINETUNE, augmented
 
         if images is None and split == "validation":
             images = self.validation_images
@@ -152,6 +154,9 @@ class Task:
         if images is not None and not 1 <= images <= len(scored.labels):
             raise ValueError(f"images={images} must be 1 to {len(scored.labels)}, the number of {split} images")
         scored = scored if images is None else scored.take(images)
+        calibration = data.train.take(self.calibration_images)
+        if self.calibration_augmentation:
+            calibration = augmented(calibration, self.calibration_augmentation)
         if corruption:
             from compress_gym.data.corruptions import corrupted
 
@@ -160,7 +165,7 @@ class Task:
             self.network(),
             module,
             self.channel_decisions(),
-            calibration=data.train.take(self.calibration_images),
+            calibration=calibration,
             scored=scored,
             recovery=recovery or self.recovery,
             training=data.train,
@@ -243,7 +248,8 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
         module=f"compress_gym.networks.{builder}",
         device="epyc-ort-fp32",
         recovery="adaptive-bn",
-        calibration_images=512,
+        calibration_images=1024,
+        calibration_augmentation="crop-flip",
         levels=16,
         summary=summary,
         validation_images=2000,

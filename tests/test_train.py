@@ -26,7 +26,7 @@ def test_one_epoch_without_bf16_repeats_bit_for_bit(tmp_path, monkeypatch, capsy
         code, shown, _ = run_here(train.main, arguments, monkeypatch, capsys)
         assert code == 0 and "validation" in shown
         cards.append(json.loads((tmp_path / name / "weights.json").read_text()))
-    assert cards[0]["recipe"]["bf16"] is False and cards[0]["recipe"]["epochs"] == 1
+    assert cards[0]["recipe"]["bf16"] is False and cards[0]["recipe"]["cycles"][0]["epochs"] == 1
     assert cards[0]["sha256"] == cards[1]["sha256"]
     assert 0.05 < cards[0]["test_accuracy"] < get_task("digits-cnn").weights_card()["test_accuracy"]
 
@@ -62,8 +62,9 @@ def test_every_cifar_network_is_trained_by_one_command(name, tmp_path, monkeypat
     moments = np.full(3, 125, dtype=np.float32), np.full(3, 60, dtype=np.float32)
     split = Split(rng.integers(0, 256, size=(8, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, size=8), *moments)
     monkeypatch.setattr(train, "load_dataset", lambda _: Dataset("cifar10", split, split, split))
-    monkeypatch.setitem(train.RECIPES, name, replace(train.RECIPES[name], batch_size=8))
-    arguments = [name, "--epochs", 1, "--no-bf16", "--out", tmp_path / name]
+    short = tuple(replace(cycle, batch_size=8, epochs=1) for cycle in train.RECIPES[name])
+    monkeypatch.setitem(train.RECIPES, name, short)
+    arguments = [name, "--no-bf16", "--out", tmp_path / name]
     code, shown, errors = run_here(train.main, arguments, monkeypatch, capsys)
     assert code == 0 and "validation" in shown, errors
     card = json.loads((tmp_path / name / "weights.json").read_text())

@@ -15,6 +15,7 @@ from torch import nn
 
 from compress_gym.compression.prune import channel_index, channel_ranking, kept_channels
 from compress_gym.compression.recovery import adaptive_batch_norm
+from compress_gym.compression.training import augmented
 from compress_gym.costs.build import channel_cost_terms
 from compress_gym.networks import Network
 from compress_gym.processor import bf16_supported
@@ -99,7 +100,10 @@ def _plain(task: Task, images: int) -> Callable[[NDArray[np.int64]], int]:
     decisions, ranking = task.channel_decisions(), channel_ranking(module, network)
     scored = data.validation.take(images)
     batches, labels = torch.from_numpy(scored.images).split(PLAIN_BATCH), torch.from_numpy(scored.labels)
-    calibration = torch.from_numpy(data.train.take(task.calibration_images).images)
+    seen = data.train.take(task.calibration_images)
+    if task.calibration_augmentation:
+        seen = augmented(seen, task.calibration_augmentation)
+    calibration = torch.from_numpy(seen.images)
 
     def evaluate(strategies: NDArray[np.int64]) -> int:
         row = decisions.check_one(strategies)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress_gym.compression.training import Recipe, train_module
+from compress_gym.compression.training import Recipe, augmented, train_module
 from compress_gym.data import Split
 from compress_gym.errors import AssetError
 from compress_gym.processor import one_thread
@@ -234,3 +234,18 @@ def test_sizes_by_epoch():
 def test_fewer_images_than_a_batch_are_told():
     with pytest.raises(ValueError, match="batch_size|images"):
         train_module(tiny(), split(), replace(RECIPE, batch_size=64), seed=0)
+
+
+def test_calibration_images_are_augmented_as_in_training():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, size=(40, 3, 8, 8), dtype=np.uint8)
+    split = Split(pixels, np.arange(40), np.full(3, 100, np.float32), np.full(3, 50, np.float32))
+    seen = augmented(split, "crop-flip", seed=3)
+    assert np.array_equal(seen.labels, split.labels) and seen.pixels.shape == pixels.shape
+    assert np.array_equal(seen.pixels, augmented(split, "crop-flip", seed=3).pixels)
+    padded = np.pad(pixels, ((0, 0), (0, 0), (4, 4), (4, 4)))
+    for image, crop in zip(padded, seen.pixels, strict=True):
+        crops = [image[:, y : y + 8, x : x + 8] for y in range(9) for x in range(9)]
+        assert any(np.array_equal(crop, c) or np.array_equal(crop, c[:, :, ::-1]) for c in crops)
+    with pytest.raises(ValueError, match="augmentation='shift'"):
+        augmented(split, "shift")

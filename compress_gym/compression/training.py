@@ -225,7 +225,8 @@ def _resume(
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise AssetError(f"{path}: not readable as a checkpoint ({error}); remove it to start anew") from error
     done = int(stored.pop("epochs_done"))
-    if stored != json.loads(json.dumps(run)):
+    # A training may go on where the processor multiplies bfloat16, or does not.
+    if {**stored, "bf16": run["bf16"]} != json.loads(json.dumps(run)):
         raise AssetError(f"{path}: written by another training (another recipe, seed or data); remove it to start anew")
     module.load_state_dict({name[7:]: t for name, t in tensors.items() if name.startswith("module.")})
     for number, parameter in enumerate(module.parameters()):

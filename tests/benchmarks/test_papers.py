@@ -30,7 +30,8 @@ def test_a_row_is_searched_live_once_and_scored_on_test_images(method, tmp_path,
     assert amc.find(setting, tmp_path) == found
 
 
-def test_fine_tuning_helps(tmp_path):
+def test_fine_tuning_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(amc, "FINETUNE_EPOCHS", 8)  # of fifteen updates each
     setting = amc.Setting(TASK, "uniform")
     scores = amc.score(setting, amc.find(setting, tmp_path), tmp_path, finetune=True)
     assert scores["finetuned_test_accuracy"] > scores["test_accuracy"]

@@ -271,7 +271,7 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
         return
     table = Table(*(Column(name, overflow="fold") for name in rows[0]))
     for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+        table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
     Console().print(table)
 
 

@@ -38,10 +38,10 @@ class Task:
         module: Where the torch class is: `module:Class`.
         recovery: Default recovery of the live evaluator, and that of the measured table.
         calibration_images: Training images the recovery sees.
-        calibration_augmentation: How they are augmented: as in training; "" leaves them as they are.
+        calibration_augmentation: How they are augmented: as in training; `None` leaves them as they are.
         levels: Channel counts a group can be pruned to.
         summary: One line for people.
-        device: Name of the shipped device that was profiled for it.
+        device: Name of the shipped device that was profiled for it, if there is one.
         validation_images: Validation images a strategy is scored on; `None`: all.
         half_weights: Whether weights are stored in half precision.
         shipped: Whether its assets are part of the package; otherwise they can be made by its commands.
@@ -58,7 +58,7 @@ class Task:
     summary: str
     device: str | None = None
     validation_images: int | None = None
-    calibration_augmentation: str = ""
+    calibration_augmentation: str | None = None
     half_weights: bool = False
     shipped: bool = True
     assets: Path = ASSETS
@@ -107,8 +107,9 @@ class Task:
         """Builds the torch model with the shipped weights, in evaluation mode.
 
         Raises:
-            AssetError: The weights are damaged or do not fit the model.
+            AssetError: The weights are damaged, do not fit the model, or are not shipped.
         """
+        self._require_weights()
         module = self.untrained_module()
         from compress_gym.compression.weights import load_weights
 
@@ -221,6 +222,7 @@ class Task:
             "weights_sha256": sha256(self.folder / "weights.safetensors"),
             "recovery": self.recovery,
             "calibration_images": self.calibration_images,
+            "calibration_augmentation": self.calibration_augmentation,
         }
         for key, value in expected.items():
             if card.get(key) != value:
@@ -229,8 +231,20 @@ class Task:
                     f"compress-gym collect {self.name}"
                 )
 
+    def _require_weights(self) -> None:
+        if not self.shipped and not (self.folder / "weights.safetensors").exists():
+            raise AssetError(
+                f"task={self.name!r} is not shipped and its weights are not at {self.folder}; train them with: "
+                f"python -m compress_gym.train {self.name} (shipped: {', '.join(list_tasks())})"
+            )
+
     def asset_hash(self) -> str:
-        """Returns one hash over the network, the weights and what was measured, 16 hex digits."""
+        """Returns one hash over the network, the weights and what was measured, 16 hex digits.
+
+        Raises:
+            AssetError: The task is not shipped and its weights are not there.
+        """
+        self._require_weights()
         assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *self.folder.glob("*.npz")]
         lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted(assets))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
@@ -246,7 +260,6 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
         version=1,
         dataset="cifar10",
         module=f"compress_gym.networks.{builder}",
-        device="epyc-ort-fp32",
         recovery="adaptive-bn",
         calibration_images=1024,
         calibration_augmentation="crop-flip",

@@ -31,7 +31,7 @@ _FIRST_CYCLE = Recipe(
     augmentation="crop-flip",
     sizes=((0.4, 24), (0.6, 28)),
 )
-# One cycle leaves Plain-20 at 88 % of the test images; a second one on whole images goes on from there.
+# A second cycle, on images of full size, goes on from there.
 _SECOND_CYCLE = Recipe(epochs=40, batch_size=128, peak_lr=0.1, weight_decay=3e-4, augmentation="crop-flip")
 _CIFAR = (_FIRST_CYCLE, _SECOND_CYCLE)
 # Each task's cycles, in order; each starts from the weights that the one before left.

@@ -115,10 +115,11 @@ def _card(
     task: Task, measured: MeasuredStrategies, facts: dict[str, Any], spread: float, command: str
 ) -> dict[str, Any]:
     strategies = read_card(task.folder / "strategies.npz")
-    kept = ("task", "task_version", "weights_sha256", "recovery", "calibration_images", "calibration_digest")
+    kept = ("task", "task_version", "weights_sha256", "recovery")
+    calibration = ("calibration_images", "calibration_augmentation", "calibration_digest")
     return {
         "what": f"surrogate of live validation accuracy of task {task.name}",
-        **{key: strategies[key] for key in kept},
+        **{key: strategies[key] for key in (*kept, *calibration)},
         "validation_images": measured.images,
         "fitted_to": {"file": "strategies.npz", "sha256": strategies["sha256"], "rows": len(measured.strategies)},
         "settings": asdict(FitSettings()),

@@ -39,7 +39,6 @@ def fit_surrogate(
     strategies: NDArray[np.int64],
     accuracies: NDArray[np.float64],
     baseline: float,
-    weights: NDArray[np.float64] | None = None,
     seed: int = 0,
     settings: FitSettings | None = None,
 ) -> SurrogateAccuracy:
@@ -50,7 +49,6 @@ def fit_surrogate(
         strategies: int64 `[N, T]`.
         accuracies: Live ones, fractions of 1, float64 `[N]`.
         baseline: Accuracy of the uncompressed network.
-        weights: How much each row counts, float64 `[N]`; default: all alike.
         seed: Of starting weights and orders.
         settings: Size and schedule.
 
@@ -62,7 +60,6 @@ def fit_surrogate(
     table = input_features(decisions)
     inputs = torch.from_numpy(table[np.arange(len(decisions)), decisions.check(strategies)])
     targets = torch.from_numpy(accuracies.astype(np.float32))
-    importance = torch.ones(len(targets)) if weights is None else torch.from_numpy(weights.astype(np.float32))
     layers = [
         nn.Parameter(layer) for layer in _starting_layers(inputs.shape[1], settings.hidden, settings.members, generator)
     ]
@@ -74,7 +71,7 @@ def fit_surrogate(
         order = torch.stack([torch.randperm(count, generator=generator) for _ in range(settings.members)])
         for rows in order.split(settings.batch_size, dim=1):
             predicted = torch.sigmoid(_logits(inputs[rows], *layers))
-            loss = (importance[rows] * (predicted - targets[rows]) ** 2).mean(dim=1).sum()
+            loss = ((predicted - targets[rows]) ** 2).mean(dim=1).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

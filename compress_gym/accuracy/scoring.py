@@ -31,12 +31,10 @@ class Conditions:
     Attributes:
         recovery: Name of the recovery.
         corruption: Name of a corruption of the scored images, or "" for none.
-        bf16: Whether networks run in bfloat16.
     """
 
     recovery: str
     corruption: str = ""
-    bf16: bool = False
 
     @property
     def name(self) -> str:
@@ -45,7 +43,7 @@ class Conditions:
 
     def evaluator(self, task: Task) -> LiveAccuracy:
         """Builds the evaluator."""
-        return task.live(recovery=self.recovery, corruption=self.corruption, bf16=self.bf16)
+        return task.live(recovery=self.recovery, corruption=self.corruption)
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
         "weights_sha256": sha256(task.folder / "weights.safetensors"),
         "recovery": evaluator.recovery,
         "calibration_images": evaluator.calibration_images,
+        "calibration_augmentation": task.calibration_augmentation,
         "calibration_digest": evaluator.calibration_digest,
         "validation_images": evaluator.images,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,6 @@ class SurrogateAccuracy:
             raise ValueError(f"layers have shapes {self.first.shape} and {self.second.shape}; expected {expected}")
         if not all(np.isfinite(layer).all() for layer in (self.first, self.second, self.last)):
             raise ValueError("layers hold numbers that are not finite")
-        object.__setattr__(self, "_features", input_features(self.decisions))
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
@@ -130,10 +130,13 @@ class SurrogateAccuracy:
         members = self._predict(self.decisions.check(strategies))[1]
         return members.astype(np.float64).std(axis=1) * self.spread
 
+    @cached_property
+    def _features(self) -> NDArray[np.float32]:
+        return input_features(self.decisions)
+
     def _predict(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         members = np.empty((len(rows), len(self.last)), dtype=np.float32)
-        features: NDArray[np.float32] = self._features  # type: ignore[attr-defined]
-        return predict_rows(features, self.first, self.second, self.last, rows, members), members
+        return predict_rows(self._features, self.first, self.second, self.last, rows, members), members
 
     def save(self, path: Path) -> None:
         """Writes the ensemble."""

@@ -14,8 +14,8 @@ from compress_gym.devices.operations import PRECISION_BITS, Operation
 from compress_gym.devices.runtime import Timed, open_session, operation_model, quantize_network, timed
 from compress_gym.networks import Network
 
-# Opens something anew and returns a function that runs it once. Where its weights and buffers happen to lie in memory
-# can change its time by a third, so everything is opened again for each visit, and the median is over places too.
+# Opens something anew and returns a function that runs it once. Some lone operations stay far off their neighbours for
+# as long as they are open, so everything is opened again for each visit.
 Opener: TypeAlias = Callable[[], Timed]
 RUNTIMES = {"onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 

@@ -6,6 +6,8 @@ A round that is finished is on disk: killed at any moment, the profile goes on w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress, track
 
-from compress_gym.cards import provenance, sha256, write_atomically, write_card
+from compress_gym.cards import provenance, write_atomically, write_card
 from compress_gym.decisions import DecisionSpace
 from compress_gym.devices.benches import Bench, OnnxBench, Opener, open_bench
 from compress_gym.devices.correction import Correction, errors, features, fit, medians
@@ -241,7 +243,7 @@ def _identity(task: Task, plan: Plan, bench: Bench) -> dict[str, Any]:
     made = provenance("", bench.packages)
     return {
         **asdict(plan),
-        "network": sha256(task.folder / "network.json"),
+        "network": hashlib.sha256(json.dumps(task.network().to_json()).encode()).hexdigest(),
         "hardware": made["hardware"],
         "versions": made["versions"],
     }
@@ -267,11 +269,11 @@ def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder:
 def compressed_modules(task: Task, strategies: NDArray[np.int64]) -> Iterator[nn.Module]:
     """Yields the compressed network of each strategy.
 
-    Latency does not depend on the weights' values, so nothing is recovered and no data set is needed.
+    Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
     """
     from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 
-    module, network, decisions = task.trained_module(), task.network(), task.channel_decisions()
+    module, network, decisions = task.untrained_module().eval(), task.network(), task.channel_decisions()
     ranking = channel_ranking(module, network)
     for strategy in track(strategies, description="building whole networks"):
         counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, Protocol
 
+from compress_gym.devices import energy
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
 
@@ -47,8 +50,9 @@ class SimulatedDevice:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over the simulator's parameters."""
-        return hashlib.sha256(repr(self.simulator).encode()).hexdigest()[:16]
+        """16 hex digits over the simulator's parameters and its code."""
+        code = "".join(inspect.getsource(module) for module in (import_module(type(self.simulator).__module__), energy))
+        return hashlib.sha256(f"{self.simulator!r}\n{code}".encode()).hexdigest()[:16]
 
     def latency_us(self, operation: Operation) -> float:
         """Returns an operation's latency in microseconds.

@@ -41,18 +41,21 @@ def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
     if plan.runtime != "onnxruntime" or plan.cuda:
         raise ValueError("--export writes ONNX models; it needs --runtime onnxruntime without --cuda")
     operations, strategies = contents(task, plan)
-    items: list[dict[str, Any]] = []
-    with TemporaryDirectory() as folder, zipfile.ZipFile(_partial(out), "w", zipfile.ZIP_DEFLATED) as bundle:
-        for number, operation in enumerate(track(operations, description="writing operations")):
-            items.append({"name": str(operation), "file": f"operations/{number:05d}.onnx"})
-            bundle.writestr(items[-1]["file"], operation_model(operation))
-        for number, model in enumerate(network_files(task, strategies, plan, Path(folder))):
-            items.append({"name": f"network {number}", "file": f"networks/{number:03d}.onnx"})
-            bundle.write(model, items[-1]["file"])
-        manifest = {"bundle": bundle_digest(operations, strategies), "plan": asdict(plan), "items": items}
-        bundle.writestr("manifest.json", json.dumps(manifest, indent=1))
-        bundle.write(RUNNER, "run.py")
-    write_atomically(out, lambda p: _partial(out).replace(p))
+
+    def write(temporary: Path) -> None:
+        items: list[dict[str, Any]] = []
+        with TemporaryDirectory() as folder, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
+            for number, operation in enumerate(track(operations, description="writing operations")):
+                items.append({"name": str(operation), "file": f"operations/{number:05d}.onnx"})
+                bundle.writestr(items[-1]["file"], operation_model(operation))
+            for number, model in enumerate(network_files(task, strategies, plan, Path(folder))):
+                items.append({"name": f"network {number}", "file": f"networks/{number:03d}.onnx"})
+                bundle.write(model, items[-1]["file"])
+            manifest = {"bundle": bundle_digest(operations, strategies), "plan": asdict(plan), "items": items}
+            bundle.writestr("manifest.json", json.dumps(manifest, indent=1))
+            bundle.write(RUNNER, "run.py")
+
+    write_atomically(out, write)
     return out
 
 
@@ -66,7 +69,3 @@ def bundle_digest(operations: Sequence[Operation], strategies: NDArray[np.int64]
     """Returns what tells bundles apart: a hash over their operations and strategies, 16 hex digits."""
     text = json.dumps([[str(o) for o in operations], strategies.tolist()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _partial(out: Path) -> Path:
-    return out.with_name(f".{out.name}.partial")

@@ -79,7 +79,7 @@ def measure(items: list[dict[str, str]], folder: Path, rounds: int, repetitions:
         order = list(range(len(items)))
         random.Random(number).shuffle(order)
         for visit, i in enumerate(order):
-            # Opened anew each time: where things lie in memory changes their time.
+            # Opened anew each time, as in the profiler: some stay far off for as long as they are open.
             samples[i] = sample_us(open_item(HERE / items[i]["file"], threads), repetitions)
             if visit % 50 == 0:
                 print(f"\rround {number + 1} of {rounds}: {visit} of {len(items)}", end="", flush=True)

@@ -220,7 +220,8 @@ def _report(device: Device, path: Path, use: str) -> None:
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Of a space too large for all.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
-def collect(task: str, out: Path | None, workers: int, count: int, seed: int) -> None:
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+def collect(task: str, out: Path | None, workers: int, count: int, seed: int, precision: str) -> None:
     """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
     try:
         from compress_gym.accuracy.collect import collect as run
@@ -230,7 +231,7 @@ def collect(task: str, out: Path | None, workers: int, count: int, seed: int) ->
     for path in (folder / "measured.npz", folder / "strategies.npz"):
         if path.exists() and card_path(path).exists():
             raise ValueError(f"{path} exists already; remove it or choose another --out")
-    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command())}")
+    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision)}")
 
 
 @cli.group()

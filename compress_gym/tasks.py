@@ -260,7 +260,7 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
         version=1,
         dataset="cifar10",
         module=f"compress_gym.networks.{builder}",
-        recovery="adaptive-bn",
+        recovery="reconstruct+adaptive-bn",
         calibration_images=1024,
         calibration_augmentation="crop-flip",
         levels=16,

@@ -83,13 +83,19 @@ def main(name: str, rounds: int, workers: int, work: Path | None, check: bool) -
 
 def _refit(task: Task, measured: MeasuredStrategies, work: Path, workers: int, command: str) -> dict[str, Any]:
     number = int(measured.rounds.max()) + 1
-    longer, facts, hardware = refit_round(task, measured, work / f"round-{number}", workers)
-    path = task.folder / "strategies.npz"
+    path, conditions = task.folder / "strategies.npz", _conditions(task)
+    longer, facts, hardware = refit_round(task, measured, conditions, work / f"round-{number}", workers)
     card = read_card(path)
     scored_on = tuple(sorted({*card["scored_on"], *hardware}))
-    write_strategies(task, longer, path, scored_on, [*card["commands"], command])
+    write_strategies(task, longer, path, conditions, scored_on, [*card["commands"], command])
     click.echo(json.dumps(facts))
     return facts
+
+
+def _conditions(task: Task) -> Conditions:
+    """Returns how the task's strategies were scored."""
+    card = read_card(task.folder / "strategies.npz")
+    return Conditions(card["recovery"], precision=card["precision"])
 
 
 def _earlier_rounds(task: Task) -> list[dict[str, Any]]:
@@ -101,8 +107,8 @@ def _exploitation(task: Task, surrogate: Any, work: Path, workers: int) -> dict[
     problem = surrogate_problem(task, surrogate, UNSEEN_BUDGET)
     rows = found_by_search(problem, UNSEEN_METHOD, UNSEEN_SEEDS)
     identity = sha256(task.folder / "strategies.npz")[:8]
-    scores = score(task, rows, Conditions(task.recovery), work / f"check-{identity}", workers)
-    live = scores.correct.sum(1) / task.live().images
+    scores = score(task, rows, _conditions(task), work / f"check-{identity}", workers)
+    live = scores.correct.sum(1) / task.strategies().images
     return {
         "method": UNSEEN_METHOD,
         "budget": UNSEEN_BUDGET,
@@ -115,7 +121,7 @@ def _card(
     task: Task, measured: MeasuredStrategies, facts: dict[str, Any], spread: float, command: str
 ) -> dict[str, Any]:
     strategies = read_card(task.folder / "strategies.npz")
-    kept = ("task", "task_version", "weights_sha256", "recovery")
+    kept = ("task", "task_version", "weights_sha256", "recovery", "precision")
     calibration = ("calibration_images", "calibration_augmentation", "calibration_digest")
     return {
         "what": f"surrogate of live validation accuracy of task {task.name}",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from compress_gym.accuracy.collect import add_round
 from compress_gym.accuracy.fit import fit_surrogate
+from compress_gym.accuracy.scoring import Conditions
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.costs.build import channel_cost_terms
@@ -32,13 +33,14 @@ def surrogate_problem(task: Task, surrogate: SurrogateAccuracy, budget: float) -
 
 
 def refit_round(
-    task: Task, measured: MeasuredStrategies, folder: Path, workers: int
+    task: Task, measured: MeasuredStrategies, conditions: Conditions, folder: Path, workers: int
 ) -> tuple[MeasuredStrategies, dict[str, Any], tuple[str, ...]]:
     """Fits, searches, scores what was found, and adds it.
 
     Args:
         task: The task.
         measured: The rows so far.
+        conditions: How strategies are scored.
         folder: Holds the round's shards.
         workers: Processes, one thread each.
 
@@ -54,7 +56,7 @@ def refit_round(
         for budget in BUDGETS
     ]
     rows = np.unique(np.concatenate(found), axis=0)
-    longer, hardware = add_round(task, measured, rows, folder, workers)
+    longer, hardware = add_round(task, measured, rows, conditions, folder, workers)
     new = longer.rounds > measured.rounds.max()
     facts = {
         "round": int(longer.rounds.max()),

@@ -25,7 +25,7 @@ PROBED = 300
 _STATISTIC = "correctly classified validation images; each strategy scored once (the score is deterministic)"
 
 
-def collect(task: Task, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
+def collect(task: Task, out: Path, workers: int, count: int, seed: int, command: str, precision: str = "fp32") -> Path:
     """Measures a task's strategies and writes them with their card.
 
     Args:
@@ -35,6 +35,7 @@ def collect(task: Task, out: Path, workers: int, count: int, seed: int, command:
         count: How many strategies of a space that is too large to enumerate.
         seed: Of the sample.
         command: The command line, for the card.
+        precision: `fp32` or `bf16`.
 
     Returns:
         Path of `measured.npz` (all strategies) or `strategies.npz` (a sample).
@@ -43,23 +44,23 @@ def collect(task: Task, out: Path, workers: int, count: int, seed: int, command:
         ValueError: The shards there belong to another measurement, or are being written by another process.
     """
     if task.channel_decisions().count <= ENUMERABLE:
-        path = _collect_all(task, out, workers, command)
+        path = _collect_all(task, out, workers, command, precision)
     else:
-        path = _sample(task, out, workers, count, seed, command)
+        path = _sample(task, out, workers, count, seed, command, precision)
     shutil.rmtree(out / "shards")
     return path
 
 
-def _collect_all(task: Task, out: Path, workers: int, command: str) -> Path:
-    decisions, evaluator = task.channel_decisions(), task.live()
-    scores = score(task, decisions.enumerate(), Conditions(task.recovery), out / "shards" / "all", workers)
+def _collect_all(task: Task, out: Path, workers: int, command: str, precision: str) -> Path:
+    decisions, conditions = task.channel_decisions(), Conditions(task.recovery, precision=precision)
+    evaluator = conditions.evaluator(task)
+    scores = score(task, decisions.enumerate(), conditions, out / "shards" / "all", workers)
     table = out / "measured.npz"
     save(table, decisions, scores.correct.sum(1), evaluator.images, round(evaluator.baseline * evaluator.images))
     card = {
         "what": f"live validation accuracy of every strategy of task {task.name}",
         "strategies": decisions.count,
         **identity(task, evaluator),
-        "precision": "fp32, one thread",
         "statistic": _STATISTIC,
         "stated_error": _stated_error(),
         "scored_on": scores.hardware,
@@ -69,13 +70,14 @@ def _collect_all(task: Task, out: Path, workers: int, command: str) -> Path:
     return table
 
 
-def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
-    decisions, evaluator = task.channel_decisions(), task.live()
+def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command: str, precision: str) -> Path:
+    decisions, default = task.channel_decisions(), Conditions(task.recovery, precision=precision)
+    evaluator = default.evaluator(task)
     rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
     shards = out / "shards"
-    scores = score(task, rows, Conditions(task.recovery), shards / "sample", workers)
+    scores = score(task, rows, default, shards / "sample", workers)
     probed = np.random.default_rng([seed, 1]).permutation(count)[:PROBED]
-    conditions = other_conditions(task)
+    conditions = other_conditions(default)
     probes = [score(task, rows[probed], c, shards / f"probe-{n}", workers) for n, c in enumerate(conditions)]
     measured = MeasuredStrategies(
         rows,
@@ -87,18 +89,24 @@ def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command:
         probed,
         np.stack([p.correct for p in probes], axis=1),
     )
-    write_strategies(task, measured, out / "strategies.npz", scores.hardware, [command])
+    write_strategies(task, measured, out / "strategies.npz", default, scores.hardware, [command])
     return out / "strategies.npz"
 
 
-def other_conditions(task: Task) -> list[Conditions]:
-    """Returns the other cheap recoveries, and the default one on corrupted images."""
-    others = [Conditions(name) for name in CHEAP_RECOVERIES if name != task.recovery]
-    return others + [Conditions(task.recovery, corruption) for corruption in sorted(CORRUPTIONS)]
+def other_conditions(default: Conditions) -> list[Conditions]:
+    """Returns the other cheap recoveries, and the default one on corrupted images and, if it is not, in fp32."""
+    others = [replace(default, recovery=name) for name in CHEAP_RECOVERIES if name != default.recovery]
+    others += [replace(default, corruption=corruption) for corruption in sorted(CORRUPTIONS)]
+    return others + ([replace(default, precision="fp32")] if default.precision != "fp32" else [])
 
 
 def add_round(
-    task: Task, measured: MeasuredStrategies, rows: NDArray[np.int64], folder: Path, workers: int
+    task: Task,
+    measured: MeasuredStrategies,
+    rows: NDArray[np.int64],
+    conditions: Conditions,
+    folder: Path,
+    workers: int,
 ) -> tuple[MeasuredStrategies, tuple[str, ...]]:
     """Scores strategies that a search found and adds them as a new round; those measured already are left out.
 
@@ -109,7 +117,7 @@ def add_round(
     new = np.array([row for row in dict.fromkeys(map(tuple, rows.tolist())) if row not in known], dtype=np.int64)
     if not len(new):
         return measured, ()
-    scores = score(task, new, Conditions(task.recovery), folder, workers)
+    scores = score(task, new, conditions, folder, workers)
     number = np.full(len(new), measured.rounds.max() + 1)
     longer = replace(
         measured,
@@ -121,7 +129,12 @@ def add_round(
 
 
 def write_strategies(
-    task: Task, measured: MeasuredStrategies, path: Path, hardware: tuple[str, ...], commands: list[str]
+    task: Task,
+    measured: MeasuredStrategies,
+    path: Path,
+    conditions: Conditions,
+    hardware: tuple[str, ...],
+    commands: list[str],
 ) -> None:
     """Writes measured strategies with their card."""
     measured.save(path, task.channel_decisions())
@@ -130,10 +143,9 @@ def write_strategies(
         "what": f"live validation accuracy of {len(measured.strategies):,} strategies of task {task.name}",
         "strategies": len(measured.strategies),
         "rounds": {"broad sample": int(rounds[0]), **{f"round {n}": int(rounds[n]) for n in range(1, len(rounds))}},
-        **identity(task, task.live()),
+        **identity(task, conditions.evaluator(task)),
         "halves": "images of even and of odd number are counted apart",
         "probes": {"strategies": len(measured.probe_rows), "conditions": list(measured.probes)},
-        "precision": "fp32, one thread",
         "statistic": _STATISTIC,
         "stated_error": _stated_error(),
         "scored_on": hardware,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,21 @@ class Conditions:
     Attributes:
         recovery: Name of the recovery.
         corruption: Name of a corruption of the scored images, or "" for none.
+        precision: `fp32` or `bf16`.
     """
 
     recovery: str
     corruption: str = ""
+    precision: str = "fp32"
 
     @property
     def name(self) -> str:
-        """A short name: the recovery, and what was done to the images."""
-        return f"{self.recovery}, {self.corruption}" if self.corruption else self.recovery
+        """A short name: the recovery, what was done to the images, and the precision."""
+        return ", ".join(part for part in (self.recovery, self.corruption, self.precision) if part)
 
     def evaluator(self, task: Task) -> LiveAccuracy:
         """Builds the evaluator."""
-        return task.live(recovery=self.recovery, corruption=self.corruption)
+        return task.live(recovery=self.recovery, corruption=self.corruption, bf16=self.precision == "bf16")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
         "calibration_augmentation": task.calibration_augmentation,
         "calibration_digest": evaluator.calibration_digest,
         "validation_images": evaluator.images,
+        "precision": "bf16" if evaluator.bf16 else "fp32",
+        "threads": 1,
     }
 
 
@@ -93,7 +97,7 @@ def score(task: Task, rows: NDArray[np.int64], conditions: Conditions, folder: P
     with _locked(folder):
         mark = {
             **identity(task, conditions.evaluator(task)),
-            **asdict(conditions),
+            "corruption": conditions.corruption,
             "strategies": hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16],
             "shard": SHARD,
         }

@@ -11,15 +11,19 @@ import gymnasium
 
 from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.devices import list_devices
+from compress_gym.distribution import ProblemDistribution
 from compress_gym.envs.compression import CompressionEnv
+from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.problem import Problem
 from compress_gym.tasks import list_tasks
 
 __all__ = [
     "CompressionEnv",
+    "CompressionVectorEnv",
     "Decision",
     "DecisionSpace",
     "Problem",
+    "ProblemDistribution",
     "list_devices",
     "list_tasks",
 ]
@@ -27,4 +31,5 @@ __all__ = [
 gymnasium.register(
     id="compress_gym/ChannelPrune-v0",
     entry_point="compress_gym.envs.channel_prune:ChannelPruneEnv",
+    vector_entry_point="compress_gym.envs.channel_prune:channel_prune_vector_env",
 )

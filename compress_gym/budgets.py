@@ -1,6 +1,7 @@
 """Budgets that hold by construction: the rules `clip` (AMC's) and `repair` (HAQ's), jitted.
 
-Both work on `choices` `[T]` in place. `reference` is the cheapest strategy known; a budget is never below its cost.
+Both work on a strategy in progress, see `costs/increments.py`. The reference is the cheapest strategy known; a budget
+is never below its cost.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.costs.increments import dearer, exact_cost, fits, move, touched_cost
 from compress_gym.costs.kernels import strategy_cost
 from compress_gym.jit import jit
 
@@ -23,104 +25,138 @@ def rule_code(rule: str) -> int:
 
 @jit
 def nearest_legal(
-    choices: NDArray[np.int64],
-    t: int,
-    wanted: int,
+    touches: NDArray[np.int64],
+    table: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    choice: int,
     size: int,
+    wanted: int,
+    cost: float,
     limit: float,
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
 ) -> int:
-    """Returns the legal choice of decision `t` nearest to the wanted one, ties to the cheaper.
+    """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
-    A choice is legal if the strategy costs at most `limit` with it, everything after `t` at the reference.
+    A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
     The reference choice itself keeps the cost as it was, so there always is one.
+
+    Args:
+        touches: The decision's touches.
+        table: The bounded cost of every table row.
+        rows: Each term's row.
+        choice: The decision's choice now: the reference's.
+        size: How many values it has.
+        wanted: The wanted choice.
+        cost: What the strategy costs now.
+        limit: The budget in the same unit.
     """
-    before = choices[t]
-    found = before
-    for distance in range(size):
+    room = limit - cost + touched_cost(touches, table, rows, 0)
+    if fits(touches, table, rows, wanted - choice, room, limit):
+        return wanted
+    for distance in range(1, size):
         lower, upper = wanted - distance, wanted + distance
-        lower_cost = upper_cost = np.inf
-        if lower >= 0:
-            choices[t] = lower
-            lower_cost = strategy_cost(terms, tables, metric, choices)
-        if distance > 0 and upper < size:
-            choices[t] = upper
-            upper_cost = strategy_cost(terms, tables, metric, choices)
-        if lower_cost <= limit or upper_cost <= limit:
-            found = lower if lower_cost <= upper_cost else upper
-            break
-    choices[t] = before
-    return found
+        low = lower >= 0 and fits(touches, table, rows, lower - choice, room, limit)
+        high = upper < size and fits(touches, table, rows, upper - choice, room, limit)
+        if low and high:
+            return upper if dearer(touches, table, rows, lower - choice, upper - choice, limit) else lower
+        if low:
+            return lower
+        if high:
+            return upper
+    return choice
 
 
 @jit
 def legal_choices(
-    choices: NDArray[np.int64],
-    t: int,
+    touches: NDArray[np.int64],
+    table: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    choice: int,
     size: int,
+    cost: float,
     limit: float,
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
 ) -> NDArray[np.bool_]:
-    """Returns which choices of decision `t` are legal under `clip`, bool `[size]`."""
-    before = choices[t]
-    legal = np.zeros(size, dtype=np.bool_)
-    for choice in range(size):
-        choices[t] = choice
-        legal[choice] = strategy_cost(terms, tables, metric, choices) <= limit
-    choices[t] = before
+    """Returns which choices of a decision are legal under `clip`, bool `[size]`; arguments as of `nearest_legal`."""
+    legal, room = np.zeros(size, dtype=np.bool_), limit - cost + touched_cost(touches, table, rows, 0)
+    for other in range(size):
+        legal[other] = fits(touches, table, rows, other - choice, room, limit)
     return legal
 
 
 @jit
 def repair(
+    touches: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    table: NDArray[np.float64],
+    rows: NDArray[np.int64],
     choices: NDArray[np.int64],
     reference: NDArray[np.int64],
     limit: float,
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
 ) -> None:
-    """Lowers choices by one, from the last decision to the first and again, until the budget holds.
+    """Lowers choices by one, from the last decision to the first and again, until the budget holds; in place.
 
     Where costs are not monotone even the lowest choices may not fit; then the reference is taken.
+
+    Args:
+        touches: Of all decisions.
+        starts: Where those of each decision begin.
+        table: The bounded cost of every table row.
+        rows: Each term's row.
+        choices: The strategy.
+        reference: The cheapest strategy.
+        limit: The budget.
     """
-    while strategy_cost(terms, tables, metric, choices) > limit:
+    while exact_cost(table, rows) > limit:
         lowered = False
-        for t in range(choices.shape[0] - 1, -1, -1):
+        for t in range(len(choices) - 1, -1, -1):
             if choices[t] > 0:
                 choices[t] -= 1
+                move(touches[starts[t] : starts[t + 1]], rows, -1)
                 lowered = True
-                if strategy_cost(terms, tables, metric, choices) <= limit:
+                if exact_cost(table, rows) <= limit:
                     return
         if not lowered:
+            for t in range(len(choices)):
+                move(touches[starts[t] : starts[t + 1]], rows, reference[t] - choices[t])
             choices[:] = reference
             return
 
 
 @jit
 def keep_budget(
-    strategies: NDArray[np.int64],
-    rule: int,
+    touches: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    reference_rows: NDArray[np.int64],
+    table: NDArray[np.float64],
     sizes: NDArray[np.int64],
     reference: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    rule: int,
     limit: float,
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
 ) -> NDArray[np.int64]:
-    """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them."""
-    kept = strategies.copy()
-    for n in range(kept.shape[0]):
-        if rule == CLIP:
-            kept[n] = reference
-            for t in range(kept.shape[1]):
-                kept[n, t] = nearest_legal(kept[n], t, strategies[n, t], sizes[t], limit, terms, tables, metric)
-        elif rule == REPAIR:
-            repair(kept[n], reference, limit, terms, tables, metric)
+    """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them.
+
+    Args:
+        touches: From `touches_of`, as are the next two.
+        starts: See there.
+        reference_rows: See there.
+        table: The bounded cost of every table row, float64 `[rows]`.
+        sizes: Values of each decision.
+        reference: The cheapest strategy.
+        wanted: int64 `[N, T]`.
+        rule: Code of the rule.
+        limit: Budget in the cost's unit, tolerance included.
+    """
+    kept = wanted.copy()
+    for n in range(len(wanted) if rule != NONE else 0):
+        rows, choices = reference_rows.copy(), kept[n]
+        for t in range(len(sizes)):
+            own, before = touches[starts[t] : starts[t + 1]], reference[t]
+            if rule == CLIP:
+                cost = exact_cost(table, rows)
+                choices[t] = nearest_legal(own, table, rows, before, sizes[t], wanted[n, t], cost, limit)
+            move(own, rows, choices[t] - before)
+        if rule == REPAIR:
+            repair(touches, starts, table, rows, choices, reference, limit)
     return kept
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from compress_gym import budgets
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.costs import CostTerms, Term, pack
+from compress_gym.costs.increments import touches_of
 from compress_gym.decisions import ENUMERABLE, DecisionSpace, from_lists
 from compress_gym.errors import missing_extra, unknown_name
 from compress_gym.observations import DEVICE_NAMES, no_shape_features
@@ -228,6 +229,11 @@ class Problem:
             return self.decisions.enumerate(int(costs.argmin()), int(costs.argmin()) + 1)[0]
         return budgets.cheapest(self.decisions.sizes, self.cost_terms.terms, self.cost_terms.tables, self.metric)
 
+    @cached_property
+    def touches(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Which cost terms each decision touches; see `costs/increments.py`."""
+        return touches_of(self.cost_terms, self.decisions.sizes, self.reference)
+
     def costs(self, strategies: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Returns cost name to costs, float64 `[N]`."""
         return self._costs_of(self.decisions.check(strategies))
@@ -251,7 +257,7 @@ class Problem:
                     float(accuracy[n]),
                     self.accuracy_model.baseline,
                     float(ratio[n]),
-                    self.budget,
+                    float(self.budget),
                     {name: float(values[n]) for name, values in costs.items()},
                 )
             )
@@ -264,14 +270,13 @@ class Problem:
     def within_budget(self, strategies: ArrayLike) -> NDArray[np.int64]:
         """Returns what the budget rule makes of wanted strategies, int64 `[N, T]`."""
         kept: NDArray[np.int64] = budgets.keep_budget(
-            self.decisions.check(strategies),
-            budgets.rule_code(self.budget_rule),
+            *self.touches,
+            np.ascontiguousarray(self.cost_terms.tables[:, self.metric]),
             self.decisions.sizes,
             self.reference,
+            self.decisions.check(strategies),
+            budgets.rule_code(self.budget_rule),
             self.cost_limit,
-            self.cost_terms.terms,
-            self.cost_terms.tables,
-            self.metric,
         )
         return kept
 

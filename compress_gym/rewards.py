@@ -1,4 +1,8 @@
-"""The published rewards under their papers' names. Accuracies are fractions of 1."""
+"""The published rewards under their papers' names, each a small pure function. Accuracies are fractions of 1.
+
+Each is written once and compiled: the scalar environment, the vector environment and `Problem.evaluate` call the same
+function, so that they agree bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from compress_gym.errors import unknown_name
+from compress_gym.jit import jit
 
 
 @dataclass(frozen=True)
@@ -31,46 +36,87 @@ class Outcome:
 RewardFunction = Callable[[Outcome], float]
 
 
+@jit
+def accuracy(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
+    """Accuracy alone, under a hard budget (AMC, "resource-constrained compression")."""
+    return accuracy
+
+
+@jit
+def amc_macs(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
+    """-error x ln(MACs) (AMC, "accuracy-guaranteed compression", R_FLOPs)."""
+    return -(1.0 - accuracy) * math.log(macs)
+
+
+@jit
+def haq(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
+    """Lambda x (accuracy - baseline accuracy), lambda = 0.1 for percents, 10 for fractions (HAQ, "reward function")."""
+    return 10.0 * (accuracy - baseline_accuracy)
+
+
+@jit
+def galen(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
+    """Accuracy + beta x |cost / target - 1|, beta = -5 (Galen's default, r6 in its code)."""
+    return accuracy - 5.0 * abs(cost_ratio / budget - 1.0)
+
+
+@jit
+def mnasnet(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
+    """Accuracy x (cost / target)^-0.07 (MnasNet, eq. 2 with its soft constraint)."""
+    return accuracy * (cost_ratio / budget) ** -0.07
+
+
+# What kernels know the named rewards by; a function of a user's own is none of them.
+ACCURACY, AMC_MACS, HAQ, GALEN, MNASNET = range(5)
+CUSTOM = -1
+
+
+@jit
+def named_reward(
+    code: int, accuracy_: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float
+) -> float:
+    """Returns the reward of a code."""
+    if code == ACCURACY:
+        return accuracy(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+    if code == AMC_MACS:
+        return amc_macs(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+    if code == HAQ:
+        return haq(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+    if code == GALEN:
+        return galen(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+    return mnasnet(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+
+
 @dataclass(frozen=True)
 class Reward:
-    """A reward and whether it speaks of cost (only then may the budget go unenforced)."""
+    """A reward: its name, its code or its function, and whether it speaks of cost (only then may no budget hold).
+
+    Attributes:
+        name: Its name.
+        uses_cost: Whether it speaks of cost.
+        code: Code of a named reward, `CUSTOM` for a function of a user's own.
+        custom: That function.
+    """
 
     name: str
-    function: RewardFunction
     uses_cost: bool
+    code: int = CUSTOM
+    custom: RewardFunction | None = None
 
-
-def accuracy(outcome: Outcome) -> float:
-    """Accuracy alone, under a hard budget (AMC, "resource-constrained compression")."""
-    return outcome.accuracy
-
-
-def amc_macs(outcome: Outcome) -> float:
-    """-error x ln(MACs) (AMC, "accuracy-guaranteed compression", R_FLOPs)."""
-    return -(1.0 - outcome.accuracy) * math.log(outcome.costs["macs"])
-
-
-def haq(outcome: Outcome) -> float:
-    """Lambda x (accuracy - baseline accuracy), lambda = 0.1 for percents, 10 for fractions (HAQ, "reward function")."""
-    return 10.0 * (outcome.accuracy - outcome.baseline_accuracy)
-
-
-def galen(outcome: Outcome) -> float:
-    """Accuracy + beta x |cost / target - 1|, beta = -5 (Galen's default, r6 in its code)."""
-    return outcome.accuracy - 5.0 * abs(outcome.cost_ratio / outcome.budget - 1.0)
-
-
-def mnasnet(outcome: Outcome) -> float:
-    """Accuracy x (cost / target)^-0.07 (MnasNet, eq. 2 with its soft constraint)."""
-    return outcome.accuracy * (outcome.cost_ratio / outcome.budget) ** -0.07
+    def function(self, outcome: Outcome) -> float:
+        """Returns the reward of an outcome."""
+        if self.custom is not None:
+            return float(self.custom(outcome))
+        o, macs = outcome, outcome.costs.get("macs", math.nan)
+        return named_reward(self.code, o.accuracy, o.baseline_accuracy, o.cost_ratio, float(o.budget), macs)
 
 
 REWARDS: dict[str, Reward] = {
-    "accuracy": Reward("accuracy", accuracy, uses_cost=False),
-    "amc-macs": Reward("amc-macs", amc_macs, uses_cost=True),
-    "haq": Reward("haq", haq, uses_cost=False),
-    "galen": Reward("galen", galen, uses_cost=True),
-    "mnasnet": Reward("mnasnet", mnasnet, uses_cost=True),
+    "accuracy": Reward("accuracy", False, ACCURACY),
+    "amc-macs": Reward("amc-macs", True, AMC_MACS),
+    "haq": Reward("haq", False, HAQ),
+    "galen": Reward("galen", True, GALEN),
+    "mnasnet": Reward("mnasnet", True, MNASNET),
 }
 
 
@@ -81,7 +127,7 @@ def get_reward(reward: str | RewardFunction) -> Reward:
         KeyError: The name is not registered.
     """
     if callable(reward):
-        return Reward(getattr(reward, "__name__", "custom"), reward, uses_cost=True)
+        return Reward(getattr(reward, "__name__", "custom"), True, custom=reward)
     if reward not in REWARDS:
         raise unknown_name("reward", reward, REWARDS)
     return REWARDS[reward]

@@ -6,7 +6,17 @@ import tempfile
 from pathlib import Path
 
 # Numba notices changes of a function's own file only, not of the kernels it calls: one cache a state of the kernels.
-_KERNELS = ["costs/kernels.py", "budgets.py", "envs/kernels.py", "jit.py", "accuracy/surrogate.py", "devices/energy.py"]
+_KERNELS = [
+    "costs/kernels.py",
+    "costs/increments.py",
+    "budgets.py",
+    "rewards.py",
+    "envs/program.py",
+    "envs/kernels.py",
+    "jit.py",
+    "accuracy/surrogate.py",
+    "devices/energy.py",
+]
 _KERNELS += ["devices/simulators/bitfusion.py", "devices/simulators/bismo.py"]
 _ROOT = Path(__file__).parent.parent / "compress_gym"
 _STATE = hashlib.sha256(b"".join((_ROOT / name).read_bytes() for name in _KERNELS)).hexdigest()[:12]

@@ -17,7 +17,8 @@ def test_costs_equal_the_plain_sum(seed):
     rows = np.random.default_rng(seed).integers(problem.decisions.sizes, size=(5, len(problem.decisions)))
     for metric, name in enumerate(problem.cost_terms.metrics):
         expected = [reference.cost(terms, row.tolist(), metric) for row in rows]
-        assert problem.costs(rows)[name].tolist() == expected
+        # terms of the same decisions are added up first, so the last bits may differ
+        assert problem.costs(rows)[name].tolist() == pytest.approx(expected, rel=1e-13)
 
 
 @pytest.mark.parametrize("rule", ["clip", "repair"])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from compress_gym import budgets
 from compress_gym.costs import CostTerms
+from compress_gym.costs.increments import touches_of
 from compress_gym.decisions import DecisionSpace
 
 # How far a decision strays from its strategy's level, as a fraction of the values.
@@ -40,11 +41,12 @@ def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
     levels = np.unique(np.concatenate([np.arange(n) / max(n - 1, 1) for n in sizes]))
     uniform = np.rint(levels[:, None] * (sizes - 1)).astype(np.int64)
     found = dict.fromkeys(map(tuple, uniform.tolist()))
-    clip = budgets.rule_code("clip")
+    clip, touches = budgets.rule_code("clip"), touches_of(terms, sizes, reference)
+    bounded = np.ascontiguousarray(terms.tables[:, column])
     while len(found) < count:
         limit = rng.uniform(lowest, highest) * (1 + budgets.TOLERANCE)
         wanted = rng.integers(sizes, size=(1, len(sizes)))
-        acted = budgets.keep_budget(wanted, clip, sizes, reference, limit, terms.terms, terms.tables, column)
+        acted = budgets.keep_budget(*touches, bounded, sizes, reference, wanted, clip, limit)
         level, spread = rng.uniform(0, 1), rng.uniform(*_SPREAD)
         fractions = np.clip(level + spread * rng.standard_normal(len(sizes)), 0, 1)
         around = np.rint(fractions * (sizes - 1)).astype(np.int64)

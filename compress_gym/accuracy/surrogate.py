@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,69 +18,93 @@ from compress_gym.jit import jit
 
 
 @jit
-def predict_row(
-    features: NDArray[np.float32],
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    last: NDArray[np.float32],
+def predict_member(
+    weights: NDArray[np.float32],
+    member: int,
+    values: int,
     choices: NDArray[np.int64],
-    predictions: NDArray[np.float32],
+    units: NDArray[np.float32],
 ) -> float:
-    """Predicts one strategy's accuracy: the mean over an ensemble of networks with two hidden layers.
+    """Predicts one strategy's accuracy by one network of the ensemble: two hidden layers of rectified units.
 
-    The inner loops run over output units, so they vectorise while each sum keeps its order.
+    The inner loops run over output units, so they vectorise while each sum keeps its order; four inputs are added in
+    one pass, one after the other.
 
     Args:
-        features: Input of every choice, float32 `[T, most values]`.
-        first: Weights and, as the last row, biases, float32 `[members, T + 1, hidden]`.
-        second: The same, float32 `[members, hidden + 1, hidden]`.
-        last: The same, float32 `[members, hidden + 1]`.
-        choices: int64 `[T]`.
-        predictions: Each member's accuracy, float32 `[members]`, overwritten.
+        weights: What `SurrogateAccuracy.flat` lays out, float32; more may follow.
+        member: Number of the network.
+        values: Most values of a decision.
+        choices: The strategy, int64 `[T]`.
+        units: float32 `[2, hidden]`, overwritten.
 
     Returns:
         Accuracy, fraction of 1.
     """
-    members, hidden = last.shape[0], last.shape[1] - 1
-    inputs = first.shape[1] - 1
-    below = np.empty(hidden, dtype=np.float32)
-    above = np.empty(hidden, dtype=np.float32)
+    inputs, hidden = len(choices), units.shape[1]
+    first = inputs * values + member * ((inputs + 1) * hidden + (hidden + 1) * (hidden + 1))
+    second = first + (inputs + 1) * hidden
+    last = second + (hidden + 1) * hidden
+    below, above, zero = units[0], units[1], np.float32(0)
+    below[:] = weights[second - hidden : second]
+    above[:] = weights[last - hidden : last]
+    for i in range(inputs):
+        x, row = weights[i * values + choices[i]], weights[first + i * hidden : first + (i + 1) * hidden]
+        for j in range(hidden):
+            below[j] += x * row[j]
+    for i in range(0, hidden, 4):
+        a, b = max(below[i], zero), max(below[i + 1], zero)
+        c, d = max(below[i + 2], zero), max(below[i + 3], zero)
+        rows = weights[second + i * hidden : second + (i + 4) * hidden]
+        row_a, row_b = rows[:hidden], rows[hidden : 2 * hidden]
+        row_c, row_d = rows[2 * hidden : 3 * hidden], rows[3 * hidden :]
+        for j in range(hidden):
+            above[j] = (((above[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
+    row = weights[last : last + hidden + 1]
+    a = b = c = d = zero  # four sums in turns do not wait for each other
+    for j in range(0, hidden, 4):
+        a += max(above[j], zero) * row[j]
+        b += max(above[j + 1], zero) * row[j + 1]
+        c += max(above[j + 2], zero) * row[j + 2]
+        d += max(above[j + 3], zero) * row[j + 3]
+    z = ((a + b) + (c + d)) + row[hidden]
+    return 1.0 / (1.0 + math.exp(-np.float64(z)))
+
+
+@jit
+def predict_row(
+    weights: NDArray[np.float32],
+    members: int,
+    values: int,
+    choices: NDArray[np.int64],
+    units: NDArray[np.float32],
+) -> float:
+    """Predicts one strategy's accuracy: the mean over the ensemble; arguments as of `predict_member`."""
     total = 0.0
-    for m in range(members):
-        for j in range(hidden):
-            below[j] = first[m, inputs, j]
-        for i in range(inputs):
-            x = features[i, choices[i]]
-            for j in range(hidden):
-                below[j] += x * first[m, i, j]
-        for j in range(hidden):
-            above[j] = second[m, hidden, j]
-        for i in range(hidden):
-            x = below[i]
-            if x > 0:
-                for j in range(hidden):
-                    above[j] += x * second[m, i, j]
-        z = last[m, hidden]
-        for j in range(hidden):
-            z += max(above[j], np.float32(0)) * last[m, j]
-        predictions[m] = 1.0 / (1.0 + np.exp(-np.float64(z)))
-        total += predictions[m]
+    for member in range(members):
+        total += predict_member(weights, member, values, choices, units)
     return total / members
 
 
 @jit
 def predict_rows(
-    features: NDArray[np.float32],
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    last: NDArray[np.float32],
-    strategies: NDArray[np.int64],
-    predictions: NDArray[np.float32],
+    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Predicts strategies `[N, T]`: float64 `[N]`; `predictions` float32 `[N, members]` is overwritten."""
-    accuracies = np.empty(strategies.shape[0])
+    """Predicts strategies `[N, T]`: float64 `[N]`."""
+    accuracies, units = np.empty(strategies.shape[0]), np.empty((2, hidden), dtype=np.float32)
     for n in range(strategies.shape[0]):
-        accuracies[n] = predict_row(features, first, second, last, strategies[n], predictions[n])
+        accuracies[n] = predict_row(weights, members, values, strategies[n], units)
+    return accuracies
+
+
+@jit
+def predict_members(
+    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Predicts strategies `[N, T]` by each network of the ensemble: float64 `[N, members]`."""
+    accuracies, units = np.empty((strategies.shape[0], members)), np.empty((2, hidden), dtype=np.float32)
+    for n in range(strategies.shape[0]):
+        for m in range(members):
+            accuracies[n, m] = predict_member(weights, m, values, strategies[n], units)
     return accuracies
 
 
@@ -118,25 +143,37 @@ class SurrogateAccuracy:
         expected = (members, len(self.decisions) + 1, hidden), (members, hidden + 1, hidden)
         if (self.first.shape, self.second.shape) != expected:
             raise ValueError(f"layers have shapes {self.first.shape} and {self.second.shape}; expected {expected}")
+        if hidden % 4:
+            raise ValueError(f"layers have {hidden} hidden units; a multiple of 4 is needed")
         if not all(np.isfinite(layer).all() for layer in (self.first, self.second, self.last)):
             raise ValueError("layers hold numbers that are not finite")
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
-        return self._predict(self.decisions.check(strategies))[0]
+        rows = np.ascontiguousarray(self.decisions.check(strategies))
+        accuracies: NDArray[np.float64] = predict_rows(self.flat, *self.shape, rows)
+        return accuracies
 
     def uncertainty(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns the expected error of each prediction, one standard deviation, fractions of 1, float64 `[N]`."""
-        members = self._predict(self.decisions.check(strategies))[1]
-        return members.astype(np.float64).std(axis=1) * self.spread
+        rows = np.ascontiguousarray(self.decisions.check(strategies))
+        deviation: NDArray[np.float64] = predict_members(self.flat, *self.shape, rows).std(axis=1)
+        return deviation * self.spread
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Members, most values of a decision, and hidden units of a layer."""
+        return len(self.last), int(self.decisions.sizes.max()), self.last.shape[1] - 1
 
     @cached_property
-    def _features(self) -> NDArray[np.float32]:
-        return input_features(self.decisions)
-
-    def _predict(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        members = np.empty((len(rows), len(self.last)), dtype=np.float32)
-        return predict_rows(self._features, self.first, self.second, self.last, rows, members), members
+    def flat(self) -> NDArray[np.float32]:
+        """What kernels read, float32: the input of every choice `[T, most values]`, then each member's layers."""
+        members = [
+            layer.ravel()
+            for first, second, last in zip(self.first, self.second, self.last, strict=True)
+            for layer in (first, second, last)
+        ]
+        return np.concatenate([input_features(self.decisions).ravel(), *members])
 
     def save(self, path: Path) -> None:
         """Writes the ensemble."""

@@ -33,14 +33,12 @@ class CostTerms:
 
     Attributes:
         metrics: Names of the metrics, with their units, in column order.
-        names: Names of the terms.
         terms: int64 `[terms, 2 + 2 * most decisions]`, see `costs/kernels.py`.
         tables: float64 `[rows, metrics]`.
         estimated: How many operations have a latency that was not measured itself, by how it was made.
     """
 
     metrics: tuple[str, ...]
-    names: tuple[str, ...]
     terms: NDArray[np.int64]
     tables: NDArray[np.float64]
     estimated: Mapping[str, int] = field(default_factory=dict)
@@ -61,7 +59,7 @@ class CostTerms:
 
 
 def pack(decisions: DecisionSpace, metrics: Sequence[str], terms: Sequence[Term]) -> CostTerms:
-    """Packs terms for the kernel.
+    """Packs terms for the kernel; those that depend on the same decisions become one.
 
     Args:
         decisions: The space the terms refer to.
@@ -71,18 +69,24 @@ def pack(decisions: DecisionSpace, metrics: Sequence[str], terms: Sequence[Term]
     Raises:
         ValueError: A table's shape does not fit its decisions, or a cost is negative or not finite.
     """
-    width = max(len(term.decisions) for term in terms)
-    packed = np.zeros((len(terms), 2 + 2 * width), dtype=np.int64)
-    offset = 0
-    for row, term in zip(packed, terms, strict=True):
+    merged: dict[tuple[int, ...], NDArray[np.float64]] = {}
+    for term in terms:
         sizes = [int(decisions.sizes[d]) for d in term.decisions]
         if term.table.shape != (*sizes, len(metrics)):
             raise ValueError(f"cost term {term.name!r} has shape {term.table.shape}; expected {(*sizes, len(metrics))}")
         if not np.isfinite(term.table).all() or (term.table < 0).any():
             raise ValueError(f"cost term {term.name!r} holds a negative or non-finite cost")
+        order = sorted(range(len(sizes)), key=term.decisions.__getitem__)
+        table = term.table.transpose(*order, len(sizes))
+        used = tuple(sorted(term.decisions))
+        merged[used] = merged[used] + table if used in merged else table
+    packed = np.zeros((len(merged), 2 + 2 * max(map(len, merged))), dtype=np.int64)
+    offset = 0
+    for row, used in zip(packed, merged, strict=True):
+        sizes = [int(decisions.sizes[d]) for d in used]
         row[:2] = offset, len(sizes)
-        for d, decision in enumerate(term.decisions):
+        for d, decision in enumerate(used):
             row[2 + 2 * d : 4 + 2 * d] = decision, int(np.prod(sizes[d + 1 :]))
         offset += int(np.prod(sizes))
-    tables = np.concatenate([term.table.reshape(-1, len(metrics)) for term in terms])
-    return CostTerms(tuple(metrics), tuple(t.name for t in terms), packed, np.ascontiguousarray(tables))
+    tables = np.concatenate([table.reshape(-1, len(metrics)) for table in merged.values()])
+    return CostTerms(tuple(metrics), packed, np.ascontiguousarray(tables))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from compress_gym.accuracy import AccuracyModel
 from compress_gym.channel_problem import channel_problem
+from compress_gym.distribution import draw_from
 from compress_gym.envs.compression import CompressionEnv
+from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
 from compress_gym.tasks import Task, get_task
 
+DEFAULT_TASK = "digits-cnn"
 ACCURACIES = ("auto", "measured", "surrogate", "live")
 
 
@@ -134,10 +140,10 @@ class ChannelPruneEnv(CompressionEnv):
 
     def __init__(
         self,
-        task: str = "digits-cnn",
-        device: str | None = "auto",
+        task: str | Sequence[str] = DEFAULT_TASK,
+        device: str | None | Sequence[str | None] = "auto",
         cost: str = "latency_ms",
-        budget: float = 0.5,
+        budget: float | Sequence[float] = 0.5,
         budget_rule: str = "clip",
         reward: str | RewardFunction = "mnasnet",
         accuracy: str = "auto",
@@ -145,14 +151,52 @@ class ChannelPruneEnv(CompressionEnv):
         render_mode: str | None = None,
     ) -> None:
         """Builds the environment; see the class docstring for the arguments."""
-        problem = channel_prune_problem(
-            task, device, accuracy, cost=cost, budget=budget, budget_rule=budget_rule, reward=reward
+        problems = draw_from(
+            channel_prune_problem,
+            task,
+            device,
+            budget,
+            accuracy=accuracy,
+            cost=cost,
+            budget_rule=budget_rule,
+            reward=reward,
         )
-        super().__init__(problem, action_type, render_mode)
+        super().__init__(problems, action_type, render_mode)
+
+
+def channel_prune_vector_env(
+    num_envs: int,
+    *,
+    task: str | Sequence[str] = DEFAULT_TASK,
+    device: str | None | Sequence[str | None] = "auto",
+    budget: float | Sequence[float] = 0.5,
+    action_type: str = "continuous",
+    render_mode: str | None = None,
+    autoreset_mode: str = "NextStep",
+    copy: bool = True,
+    num_threads: int = 1,
+    **settings: Any,
+) -> CompressionVectorEnv:
+    """Builds the native vector environment of `ChannelPrune-v0`.
+
+    Args:
+        num_envs: How many environments.
+        task: As of the environment, like the next four.
+        device: See there.
+        budget: See there.
+        action_type: See there.
+        render_mode: See there.
+        autoreset_mode: See `CompressionVectorEnv`, like the next two.
+        copy: See there.
+        num_threads: See there.
+        **settings: `cost`, `budget_rule`, `reward`, `accuracy` as of the environment.
+    """
+    problems = draw_from(channel_prune_problem, task, device, budget, **settings)
+    return CompressionVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
 
 
 def channel_prune_problem(
-    task: str = "digits-cnn",
+    task: str = DEFAULT_TASK,
     device: str | None = "auto",
     accuracy: str = "auto",
     *,

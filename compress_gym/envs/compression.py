@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from compress_gym import budgets
+from compress_gym.distribution import ProblemDistribution
 from compress_gym.envs import kernels
+from compress_gym.envs.episodes import Episodes
 from compress_gym.errors import unknown_name
-from compress_gym.observations import kinds_of, observation_names, static_features
 from compress_gym.problem import Problem
 
-ACTION_TYPES = ("continuous", "discrete")
+_FLOAT32 = np.dtype(np.float32)
+_FIRST_ROW = np.ones(1, dtype=np.bool_)
 
 
 class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
@@ -35,83 +35,97 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         ({'width': 1}, 0.8, 0.5)
 
     Attributes:
-        problem: The problem.
         observation_names: Names of the observation's columns.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
 
-    def __init__(self, problem: Problem, action_type: str = "continuous", render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem | ProblemDistribution | Sequence[Problem],
+        action_type: str = "continuous",
+        render_mode: str | None = None,
+    ) -> None:
         """Builds the environment.
 
         Args:
-            problem: What to compress, by which budget, for which reward.
+            problem: What to compress, by which budget, for which reward; of several, each episode draws one.
             action_type: `"continuous"`: a `Box(-1, 1)` with one number a decision of the step; `"discrete"`: every
                 decision is a step of its own, a `Discrete` with `action_masks()`.
             render_mode: `None`, `"ansi"` or `"rgb_array"`.
 
         Raises:
             KeyError: Unknown action type or render mode.
+            ValueError: The problems cannot share spaces.
         """
-        if action_type not in ACTION_TYPES:
-            raise unknown_name("action_type", action_type, ACTION_TYPES)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise unknown_name("render_mode", render_mode, self.metadata["render_modes"])
-        self.problem, self.action_type, self.render_mode = problem, action_type, render_mode
-        self._discrete = discrete = action_type == "discrete"
-        steps = [(t,) for t in range(len(problem.decisions))] if discrete else list(problem.steps)
-        slots = np.full((len(steps), max(map(len, steps))), -1, dtype=np.int64)
-        for row, step in zip(slots, steps, strict=True):
-            row[: len(step)] = step
-        kinds = kinds_of(problem.decisions)
-        assert problem.shapes is not None and problem.device_features is not None
-        self._features = static_features(
-            problem.decisions,
-            steps,
-            kinds,
-            problem.shapes,
-            problem.device_features,
-            problem.cost_terms,
-            problem.cost,
-        )
-        terms = problem.cost_terms
-        self._slots, self._sizes = slots, problem.decisions.sizes
-        self._costs = (terms.terms, terms.tables, problem.metric)
-        self._limit = (problem.cost_limit, budgets.rule_code(problem.budget_rule))
-        self._scale = problem.baseline_costs[problem.cost]
-        self.observation_names = observation_names(kinds, slots.shape[1])
-        self.observation_space = spaces.Box(0.0, 1.0, (len(self.observation_names),), np.float32)
-        self.action_space = (
-            spaces.Discrete(int(self._sizes.max()))
-            if discrete
-            else spaces.Box(-1.0, 1.0, (slots.shape[1],), np.float32)
-        )
-        self._states = np.zeros((1, 1 + len(problem.decisions)), dtype=np.int64)
-        self._states[0, 0] = len(slots) + 1  # beyond the end: reset comes first
-        self._observations = np.zeros((1, len(self.observation_names)), dtype=np.float32)
-        self._executed = np.zeros((1, slots.shape[1]), dtype=np.int64)
-        self._executed_actions = np.zeros((1, slots.shape[1]), dtype=np.float32)
+        self.action_type, self.render_mode = action_type, render_mode
+        self._episodes = Episodes(problem, action_type, count=1)
+        self.observation_space, self.action_space = self._episodes.observation_space, self._episodes.action_space
+        self.observation_names = self._episodes.program.observation_names
+        self._steps_left = -1  # reset comes first
         self._last_info: dict[str, Any] = {}
+        self._bind()
+
+    def _bind(self) -> None:
+        """Keeps the kernel's arguments and rows at hand: looking them up would take as long as stepping."""
+        episodes = self._episodes
+        self._arguments, self._discrete = episodes.arguments, episodes.discrete
+        self._scored_elsewhere = not episodes.program.in_kernel
+        self._action, self._action_shape = episodes.actions[0], episodes.actions[0].shape
+        self._row, self._columns = episodes.rows[0], len(self.observation_names)
+        self._state, self._choice, self._amounts = episodes.states[0], episodes.executed[0], episodes.amounts[0]
+        self._reset_arguments = episodes.reset_arguments(_FIRST_ROW)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a pickled environment; rows are views of its arrays again."""
+        self.__dict__.update(state)
+        self._bind()
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of this episode; before the first one, the first problem."""
+        return self._episodes.problem_of(0)
 
     @property
     def strategy(self) -> NDArray[np.int64]:
         """The strategy so far `[T]`; what is not decided yet stands at the cheapest strategy."""
-        return self._states[0, 1:].copy()
+        if self._steps_left < 0:
+            return self.problem.reference.copy()
+        return self._episodes.strategies([0], self.problem)[0]
 
     @property
     def decided(self) -> int:
         """How many decisions have been made in this episode."""
-        return int((self._slots[: self._states[0, 0]] >= 0).sum())
+        return self._episodes.decided(0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Starts an episode; the info holds the uncompressed costs under `baseline` and the problem's origin."""
-        super().reset(seed=seed)
-        kernels.reset_rows(self._states, self.problem.reference)
+        """Starts an episode; the info holds the uncompressed costs under `baseline` and the problem's origin.
+
+        Args:
+            seed: Decides which problems are drawn, where there are several.
+            options: `task`, `device` and `budget` fix what is otherwise drawn.
+        """
+        episodes = self._episodes
+        if seed is not None or self._steps_left < 0:
+            super().reset(seed=seed)
+            episodes.seed(0, self.np_random)
+        if options:
+            episodes.reset(_FIRST_ROW, options)
+        else:
+            kernels.reset_rows(*self._reset_arguments)
         self._last_info = {}
-        info = {"baseline": dict(self._baseline), **self.problem.origin}
-        return self._observe(), info
+        problem = episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
+        self._steps_left = len(problem.decisions) if self._discrete else len(problem.steps)
+        info = {
+            "baseline": dict(problem.baseline_costs),
+            **problem.origin,
+            "budget": float(self._amounts[kernels.BUDGET]),
+        }
+        return self._row[: self._columns].copy(), info
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Makes the step's decisions.
@@ -120,28 +134,19 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
             ValueError: The action is NaN, out of range or of the wrong shape.
             gymnasium.error.ResetNeeded: The episode has not begun, or is over.
         """
-        step = int(self._states[0, 0])
-        if step >= len(self._slots):
-            began = "is over" if step == len(self._slots) else "has not begun"
+        if self._steps_left <= 0:
+            began = "has not begun" if self._steps_left < 0 else "is over"
             raise gym.error.ResetNeeded(f"the episode {began}: call reset() before step()")
-        kernels.step_rows(
-            self._slots,
-            self._sizes,
-            self.problem.reference,
-            *self._costs,
-            *self._limit,
-            self._states,
-            self._checked(action, step),
-            self._executed,
-            self._executed_actions,
-        )
-        choice = self._executed[0].copy()
-        executed = int(choice[0]) if self._discrete else self._executed_actions[0].copy()
-        info: dict[str, Any] = {"choice": choice, "executed_action": executed}
-        terminated = step + 1 == len(self._slots)
-        reward = self._finish(info) if terminated else 0.0
-        self._last_info = info
-        return self._observe(), reward, terminated, False, info
+        if type(action) is not np.ndarray or action.dtype is not _FLOAT32 or action.shape != self._action_shape:
+            action = self._checked(action)
+        self._action[:] = action
+        if kernels.step_rows(*self._arguments) >= 0:
+            raise ValueError(f"action={action!r} must be within -1 and 1 and not NaN")
+        self._steps_left = left = self._steps_left - 1
+        row, choice = self._row.copy(), self._choice.copy()
+        executed = int(choice[0]) if self._discrete else row[self._columns :]
+        self._last_info = info = {"choice": choice, "executed_action": executed}
+        return row[: self._columns], 0.0 if left else self._finish(info), not left, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Returns which discrete actions are legal, bool `[K]`.
@@ -154,22 +159,15 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         """
         if not self._discrete:
             raise ValueError("action_masks() needs action_type='discrete'; this environment is continuous")
-        mask = np.zeros(int(self._sizes.max()), dtype=np.bool_)
-        step = int(self._states[0, 0])
-        if step >= len(self._slots):
-            return mask
-        t = int(self._slots[step, 0])
-        size, (limit, rule) = int(self._sizes[t]), self._limit
-        mask[:size] = (
-            budgets.legal_choices(self._states[0, 1:], t, size, limit, *self._costs) if rule == budgets.CLIP else True
-        )
-        return mask
+        if self._steps_left <= 0:
+            return np.zeros(self._episodes.program.most_values, dtype=np.bool_)
+        return self._episodes.masks()[0]
 
     def render(self) -> Any:
         """Draws the episode so far: `"ansi"` returns text, `"rgb_array"` a uint8 image `[height, width, 3]`."""
         from compress_gym.envs.render import Frame, draw, write
 
-        if self._states[0, 0] > len(self._slots):
+        if self._steps_left < 0:
             raise gym.error.ResetNeeded("the episode has not begun: call reset() before render()")
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; use gym.make(..., render_mode='ansi')")
@@ -177,50 +175,32 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         frame = Frame.of(self.problem, self.strategy, self.decided, self._last_info)
         return write(frame) if self.render_mode == "ansi" else draw(frame)
 
-    @cached_property
-    def _baseline(self) -> dict[str, float]:
-        return self.problem.baseline_costs
-
-    def _checked(self, action: Any, step: int) -> NDArray[np.float64]:
-        """Returns an action as float64 `[1, slots]`; a discrete one as the centre of its bin."""
+    def _checked(self, action: Any) -> Any:
+        """Returns an action that fits the row it is written to; its range is checked by the kernel."""
         if self._discrete:
             if not isinstance(action, (int, np.integer, np.ndarray)) or not self.action_space.contains(action):
                 raise ValueError(f"action={action!r} is not in {self.action_space}")
-            size = int(self._sizes[self._slots[step, 0]])
-            return np.array([[kernels.action_of(min(int(action), size - 1), size)]])
+            return int(action)
         try:
-            actions = np.asarray(action, dtype=np.float64)
+            numbers = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"action={action!r} is not an array of numbers") from error
-        if actions.shape != (self._slots.shape[1],):
-            raise ValueError(f"action has shape {actions.shape}; expected {(self._slots.shape[1],)}")
-        actions = actions[None]
-        if kernels.first_bad_action(actions) >= 0:
-            raise ValueError(f"action={action!r} must be within -1 and 1 and not NaN")
-        return actions
+        if numbers.shape != self._action_shape:
+            raise ValueError(f"action has shape {numbers.shape}; expected {self._action_shape}")
+        return numbers
 
     def _finish(self, info: dict[str, Any]) -> float:
-        """Scores the finished strategy, fills the last step's info and returns the reward."""
-        strategy = self.strategy
-        result = self.problem.evaluate(strategy)
-        info.update({name: float(values[0]) for name, values in result.costs.items()})
-        info["accuracy"] = float(result.accuracy[0])
-        info["baseline_accuracy"] = self.problem.accuracy_model.baseline
-        info["strategy"] = self.problem.describe(strategy)
-        info["cost_ratio"] = float(result.cost_ratio[0])
-        info["feasible"] = bool(result.feasible[0])
-        info["accuracy_source"] = self.problem.accuracy_model.source
-        return float(result.reward[0])
-
-    def _observe(self) -> NDArray[np.float32]:
-        kernels.observe_rows(
-            self._slots,
-            self._sizes,
-            *self._costs,
-            self._scale,
-            self.problem.budget,
-            self._features,
-            self._states,
-            self._observations,
-        )
-        return self._observations[0].copy()
+        """Fills the last step's info and returns the reward."""
+        episodes = self._episodes
+        if self._scored_elsewhere:
+            episodes.score_elsewhere()
+        states, amounts = self._state.tolist(), self._amounts.tolist()
+        problem = episodes.distribution.problems[states[kernels.PROBLEM]]
+        model, choices = problem.accuracy_model, states[kernels.EXECUTED + episodes.program.slots :]
+        info["accuracy"], info["baseline_accuracy"] = amounts[kernels.ACCURACY], model.baseline
+        info["strategy"] = {d.name: d.values[c] for d, c in zip(problem.decisions.decisions, choices, strict=False)}
+        info["cost_ratio"], info["feasible"] = amounts[kernels.COST_RATIO], amounts[kernels.FEASIBLE] == 1.0
+        info["accuracy_source"] = model.source
+        info.update(zip(episodes.program.metrics, amounts[kernels.COSTS :], strict=True))
+        reward: float = amounts[kernels.REWARD]
+        return reward

@@ -1,7 +1,7 @@
 """The one step kernel: the scalar environment is a batch of one, the vector environment a batch of thousands.
 
-A state is one row `[1 + T]`: the number of the next step, then the choices; what is not decided yet stands at the
-reference (the cheapest strategy), so that a row always is a complete strategy.
+What does not change is a `Program`. An episode is one row of three arrays, whose columns are named below: `states`
+(int64), `amounts` (float64) and `observations` (float32). All loops are over rows; no row reads another.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.budgets import CLIP, REPAIR, nearest_legal, repair
+from compress_gym.accuracy.surrogate import predict_row
+from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, legal_choices, nearest_legal, repair
+from compress_gym.costs.increments import GAP_AFTER, GAP_BEFORE, LAST, STRIDE, TERM, TOUCH, exact_cost
+from compress_gym.envs import program as p
 from compress_gym.jit import jit
+from compress_gym.rewards import named_reward
 
 ACTION_TOLERANCE = 1e-6
-
-
-@jit
-def first_bad_action(actions: NDArray[np.float64]) -> int:
-    """Returns the index of the first row of `[N, slots]` that is NaN or outside [-1, 1]; -1 if all are fine."""
-    for n in range(actions.shape[0]):
-        for a in range(actions.shape[1]):
-            if not abs(actions[n, a]) <= 1.0 + ACTION_TOLERANCE:
-                return n
-    return -1
+# Columns of `states`; the choices executed last and a strategy in progress (see `costs/increments.py`) follow. The key
+# and the number of the episode decide which problem is drawn.
+PROBLEM, STEP, STATUS, KEY, EPISODE, EXECUTED = range(6)
+# What a row has just done.
+STEPPED, ENDED, WAS_RESET, NOT_BEGUN = range(4)
+# Columns of `amounts`: the budget as a fraction and in the bounded cost's unit, costs in progress, and the outcome of
+# an episode that has ended; all its costs follow.
+BUDGET, LIMIT, SPENT, LEAST, MOST, ACCURACY, REWARD, COST_RATIO, FEASIBLE, COSTS = range(10)
 
 
 @jit
@@ -38,123 +40,385 @@ def action_of(choice: int, size: int) -> float:
 
 
 @jit
-def reset_rows(states: NDArray[np.int64], reference: NDArray[np.int64]) -> None:
-    """Starts an episode in every row, in place."""
+def mixed(key: int, number: int) -> int:
+    """Returns 64 random bits for a key and a number (the finaliser of splitmix64)."""
+    z = np.uint64(key) + np.uint64(number) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@jit
+def first_bad_action(ints: NDArray[np.int64], states: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
+    """Returns the first row whose action is NaN or out of range; -1 if all are fine.
+
+    Rows that are about to be reset ignore their action; indices of values were checked before.
+    """
     for n in range(states.shape[0]):
-        states[n, 0] = 0
-        states[n, 1:] = reference
+        header = ints[p.HEADERS + states[n, PROBLEM]]
+        if states[n, STEP] >= ints[header + p.STEPS]:
+            continue
+        for a in range(actions.shape[1]):
+            if not ints[header + p.DISCRETE] and not abs(actions[n, a]) <= 1.0 + ACTION_TOLERANCE:
+                return n
+    return -1
+
+
+@jit
+def part(ints: NDArray[np.int64], at: int, length: int) -> NDArray[np.int64]:
+    """Returns a stretch of `ints`."""
+    return ints[at : at + length]
+
+
+@jit
+def touches_at(ints: NDArray[np.int64], header: int, t: int) -> NDArray[np.int64]:
+    """Returns the touches of decision `t`, int64 `[touches, TOUCH]`."""
+    starts, touches = ints[header + p.AT_STARTS] + t, ints[header + p.AT_TOUCHES]
+    return ints[touches + TOUCH * ints[starts] : touches + TOUCH * ints[starts + 1]].reshape(-1, TOUCH)
+
+
+@jit
+def bounded_costs(ints: NDArray[np.int64], floats: NDArray[np.float64], header: int) -> NDArray[np.float64]:
+    """Returns the bounded cost of every table row, float64 `[rows]`."""
+    return floats[ints[header + p.AT_BOUNDED] : ints[header + p.AT_BOUNDED] + ints[header + p.TABLE_ROWS]]
+
+
+@jit
+def end_of_run(states: NDArray[np.int64], first: int) -> int:
+    """Returns the end of the rows that are at the same step of the same problem as the first.
+
+    Such rows are handled together, so that what they share is looked up once.
+    """
+    stop = first + 1
+    while (
+        stop < states.shape[0]
+        and states[stop, STEP] == states[first, STEP]
+        and states[stop, PROBLEM] == states[first, PROBLEM]
+    ):
+        stop += 1
+    return stop
+
+
+@jit
+def reset_row(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    n: int,
+    problem: int,
+    budget: float,
+) -> None:
+    """Starts an episode in a row: of the given problem and budget, drawn where they are -1 and NaN."""
+    if problem < 0:
+        key = mixed(states[n, KEY], 2 * states[n, EPISODE])
+        problem = np.int64(key % np.uint64(ints[p.PROBLEMS])) if ints[p.PROBLEMS] > 1 else 0
+    header = ints[p.HEADERS + problem]
+    constants = ints[header + p.AT_CONSTANTS]
+    if np.isnan(budget):
+        budget = floats[constants + p.BUDGET]
+        if floats[p.HIGHEST_BUDGET] > 0.0:
+            place = (mixed(states[n, KEY], 2 * states[n, EPISODE] + 1) >> np.uint64(11)) * 2.0**-53
+            budget = floats[p.LOWEST_BUDGET] + place * (floats[p.HIGHEST_BUDGET] - floats[p.LOWEST_BUDGET])
+    states[n, PROBLEM], states[n, STEP], states[n, STATUS] = problem, 0, WAS_RESET
+    states[n, EPISODE] += 1
+    first, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
+    states[n, first : first + decisions] = part(ints, ints[header + p.AT_REFERENCE], decisions)
+    states[n, first + decisions : first + decisions + terms] = part(ints, ints[header + p.AT_ROWS], terms)
+    amounts[n, BUDGET] = budget
+    amounts[n, LIMIT] = budget * floats[constants + p.BASELINE_COST] * (1 + TOLERANCE)
+    amounts[n, SPENT] = floats[constants + p.CERTAIN]
+    amounts[n, LEAST] = floats[constants + p.LEAST]
+    amounts[n, MOST] = floats[constants + p.MOST]
+
+
+@jit
+def decide(
+    touches: NDArray[np.int64],
+    table: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    moved: int,
+) -> None:
+    """Moves a decision's choice from the reference by so many, and carries rows and costs in progress along."""
+    spent, least, most = amounts[SPENT], amounts[LEAST], amounts[MOST]
+    for i in range(len(touches)):
+        row = rows[touches[i, TERM]]
+        new = row + touches[i, STRIDE] * moved
+        cost = table[new]
+        least += cost - table[row]
+        most += table[new + touches[i, GAP_AFTER]] - table[row + touches[i, GAP_BEFORE]]
+        spent += touches[i, LAST] * cost
+        rows[touches[i, TERM]] = new
+    amounts[SPENT], amounts[LEAST], amounts[MOST] = spent, least, most
+
+
+@jit
+def step_run(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    observations: NDArray[np.float32],
+    actions: NDArray[np.float32],
+    first: int,
+    stop: int,
+) -> None:
+    """Executes one action in each row of a run."""
+    header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], actions.shape[1]
+    decisions, terms = ints[header + p.DECISIONS], ints[header + p.TERMS]
+    sizes, reference = ints[header + p.AT_SIZES], ints[header + p.AT_REFERENCE]
+    discrete, rule, table = ints[header + p.DISCRETE], ints[header + p.RULE], bounded_costs(ints, floats, header)
+    decided = ints[header + p.AT_SLOTS] + step * slots
+    strategy = EXECUTED + slots
+    at_rows, told = strategy + decisions, observations.shape[1] - slots
+    for a in range(slots):
+        t = ints[decided + a]
+        if t < 0:
+            for n in range(first, stop):
+                states[n, EXECUTED + a], observations[n, told + a] = -1, 0.0
+            continue
+        size, before, touches = ints[sizes + t], ints[reference + t], touches_at(ints, header, t)
+        for n in range(first, stop):
+            rows = states[n, at_rows : at_rows + terms]
+            choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
+            if rule == CLIP:
+                cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
+                choice = nearest_legal(touches, table, rows, before, size, choice, cost, limit)
+            decide(touches, table, rows, amounts[n], choice - before)
+            states[n, strategy + t] = states[n, EXECUTED + a] = choice
+            observations[n, told + a] = action_of(choice, size)
+    ends = step + 1 == ints[header + p.STEPS]
+    for n in range(first, stop):
+        states[n, STEP], states[n, STATUS] = step + 1, ENDED if ends else STEPPED
+    if ends:
+        finish_run(ints, floats, states, amounts, observations, first, stop)
+
+
+@jit
+def finish_run(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    observations: NDArray[np.float32],
+    first: int,
+    stop: int,
+) -> None:
+    """Repairs finished strategies where that is the rule, and sums anew what was carried along."""
+    header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
+    decisions, terms, table = ints[header + p.DECISIONS], ints[header + p.TERMS], bounded_costs(ints, floats, header)
+    starts, sizes = part(ints, ints[header + p.AT_STARTS], decisions + 1), ints[header + p.AT_SIZES]
+    touches = part(ints, ints[header + p.AT_TOUCHES], TOUCH * starts[decisions]).reshape(-1, TOUCH)
+    reference = part(ints, ints[header + p.AT_REFERENCE], decisions)
+    decided = ints[header + p.AT_SLOTS] + (ints[header + p.STEPS] - 1) * slots
+    strategy, told = EXECUTED + slots, observations.shape[1] - slots
+    for n in range(first, stop):
+        rows = states[n, strategy + decisions : strategy + decisions + terms]
+        if ints[header + p.RULE] == REPAIR:
+            choices = states[n, strategy : strategy + decisions]
+            repair(touches, starts, table, rows, choices, reference, amounts[n, LIMIT])
+            for a in range(slots):
+                t = ints[decided + a]
+                if t >= 0:
+                    states[n, EXECUTED + a] = choices[t]
+                    observations[n, told + a] = action_of(choices[t], ints[sizes + t])
+        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(table, rows)
+
+
+@jit
+def observe_run(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    singles: NDArray[np.float32],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    observations: NDArray[np.float32],
+    first: int,
+    stop: int,
+) -> None:
+    """Writes observations of a run: what the step determines, the costs in progress, the choices executed last."""
+    header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], ints[p.SLOTS]
+    static, sizes = ints[header + p.FEATURES], ints[header + p.AT_SIZES]
+    features = singles[ints[header + p.AT_FEATURES] + step * static :][:static]
+    scale = floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_COST]
+    for n in range(first, stop):
+        row = observations[n]
+        for i in range(static):
+            row[i] = features[i]
+        row[static] = min(1.0, amounts[n, SPENT] / scale)
+        row[static + 1] = min(1.0, amounts[n, LEAST] / scale)
+        row[static + 2] = min(1.0, amounts[n, MOST] / scale)
+        row[static + 3] = amounts[n, BUDGET]
+    for a in range(slots):
+        t = ints[ints[header + p.AT_SLOTS] + (step - 1) * slots + a] if step > 0 else -1
+        size = ints[sizes + t] if t >= 0 else 1
+        for n in range(first, stop):
+            observations[n, static + 4 + a] = (states[n, EXECUTED + slots + t] + 0.5) / size if t >= 0 else 0.0
+
+
+@jit
+def score_run(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    singles: NDArray[np.float32],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    first: int,
+    stop: int,
+) -> None:
+    """Writes the costs of finished strategies, and accuracy and reward where the kernel knows them."""
+    header = ints[p.HEADERS + states[first, PROBLEM]]
+    metrics, terms, decisions = ints[header + p.METRICS], ints[header + p.TERMS], ints[header + p.DECISIONS]
+    strategy, source = EXECUTED + ints[p.SLOTS], ints[header + p.ACCURACY]
+    constants, at, hidden = ints[header + p.AT_CONSTANTS], ints[header + p.AT_ACCURACY], ints[header + p.HIDDEN]
+    tables = floats[ints[header + p.AT_TABLES] :][: ints[header + p.TABLE_ROWS] * metrics].reshape(-1, metrics)
+    strides = part(ints, ints[header + p.AT_STRIDES], decisions)
+    units = np.empty((2, max(1, hidden)), dtype=np.float32)
+    for n in range(first, stop):
+        costs, rows = amounts[n, COSTS : COSTS + metrics], states[n, strategy + decisions :]
+        costs[:] = 0.0
+        for k in range(terms):
+            for m in range(metrics):
+                costs[m] += tables[rows[k], m]
+        bounded = costs[ints[header + p.BOUNDED]]
+        amounts[n, COST_RATIO] = bounded / floats[constants + p.BASELINE_COST]
+        amounts[n, FEASIBLE] = bounded <= amounts[n, LIMIT]
+        choices = states[n, strategy : strategy + decisions]
+        if source == p.MEASURED:
+            index = 0
+            for t in range(decisions):
+                index += strides[t] * choices[t]
+            amounts[n, ACCURACY] = floats[at + index]
+        elif source == p.SURROGATE:
+            members, values = ints[header + p.MEMBERS], ints[header + p.VALUES]
+            amounts[n, ACCURACY] = predict_row(singles[at:], members, values, choices, units)
+        else:
+            amounts[n, ACCURACY] = np.nan
+        reward_row(ints, floats, states, amounts, n)
+
+
+@jit
+def reward_row(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    n: int,
+) -> None:
+    """Writes the named reward of an outcome whose accuracy is known."""
+    header = ints[p.HEADERS + states[n, PROBLEM]]
+    macs = ints[header + p.MACS]
+    amounts[n, REWARD] = named_reward(
+        ints[header + p.REWARD],
+        amounts[n, ACCURACY],
+        floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_ACCURACY],
+        amounts[n, COST_RATIO],
+        amounts[n, BUDGET],
+        amounts[n, COSTS + macs] if macs >= 0 else np.nan,
+    )
+
+
+@jit
+def reset_rows(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    singles: NDArray[np.float32],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    observations: NDArray[np.float32],
+    chosen: NDArray[np.bool_],
+    problem: int,
+    budget: float,
+) -> None:
+    """Starts an episode in every chosen row and writes its observation, in place.
+
+    Args:
+        ints: Of the program, as are the next two.
+        floats: See `Program`.
+        singles: See `Program`.
+        states: int64 `[N, ...]`.
+        amounts: float64 `[N, ...]`.
+        observations: float32 `[N, ...]`.
+        chosen: Which rows, bool `[N]`.
+        problem: Number of the problem; -1: drawn.
+        budget: The budget; NaN: drawn, or the problem's own.
+    """
+    for n in range(states.shape[0]):
+        if chosen[n]:
+            reset_row(ints, floats, states, amounts, n, problem, budget)
+            observe_run(ints, floats, singles, states, amounts, observations, n, n + 1)
 
 
 @jit
 def step_rows(
-    slots: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    reference: NDArray[np.int64],
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
-    limit: float,
-    rule: int,
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    singles: NDArray[np.float32],
     states: NDArray[np.int64],
-    actions: NDArray[np.float64],
-    executed: NDArray[np.int64],
-    executed_actions: NDArray[np.float32],
-) -> None:
-    """Executes one action in every row, in place.
+    amounts: NDArray[np.float64],
+    observations: NDArray[np.float32],
+    actions: NDArray[np.float32],
+) -> int:
+    """Executes one action in every row, in place; rows whose episode is over start the next one instead.
 
     Args:
-        slots: Decision made by each action number of each step, -1 where there is none, int64 `[steps, slots]`.
-        sizes: Values of each decision, int64 `[T]`.
-        reference: The cheapest strategy, int64 `[T]`.
-        terms: Cost terms, see `costs/kernels.py`.
-        tables: Their tables.
-        metric: Column of the bounded cost.
-        limit: Budget in its unit, tolerance included.
-        rule: Code of the budget rule.
-        states: int64 `[N, 1 + T]`, changed in place.
-        actions: Checked actions, float64 `[N, slots]`.
-        executed: Choices that were made, -1 where there was none, int64 `[N, slots]`, overwritten.
-        executed_actions: Centres of their bins, 0 where there was none, float32 `[N, slots]`, overwritten.
+        ints: Of the program, as are the next two.
+        floats: See `Program`.
+        singles: See `Program`.
+        states: int64 `[N, EXECUTED + slots + width]`.
+        amounts: float64 `[N, COSTS + metrics]`; only what has ended has a reward that is not 0.
+        observations: float32 `[N, columns + slots]`, overwritten: the observation, and the centres of the executed bins
+            (0 where a slot makes no decision).
+        actions: Numbers within [-1, 1], or indices of values, float32 `[N, slots]`.
+
+    Returns:
+        -1, or the first row whose action is illegal; then nothing was done.
     """
-    for n in range(states.shape[0]):
-        step = states[n, 0]
-        choices = states[n, 1:]
-        for a in range(slots.shape[1]):
-            t = slots[step, a]
-            if t < 0:
-                continue
-            wanted = choice_of(actions[n, a], sizes[t])
-            if rule == CLIP:
-                wanted = nearest_legal(choices, t, wanted, sizes[t], limit, terms, tables, metric)
-            choices[t] = wanted
-        states[n, 0] = step + 1
-        if rule == REPAIR and step + 1 == slots.shape[0]:
-            repair(choices, reference, limit, terms, tables, metric)
-        for a in range(slots.shape[1]):
-            t = slots[step, a]
-            executed[n, a] = choices[t] if t >= 0 else -1
-            executed_actions[n, a] = action_of(choices[t], sizes[t]) if t >= 0 else 0.0
+    bad = first_bad_action(ints, states, actions)
+    if bad >= 0:
+        return bad
+    first = 0
+    while first < states.shape[0]:
+        stop, ended = end_of_run(states, first), states[first, STATUS] == ENDED
+        amounts[first:stop, REWARD] = 0.0
+        if ended:
+            for n in range(first, stop):
+                reset_row(ints, floats, states, amounts, n, -1, np.nan)
+        else:
+            step_run(ints, floats, states, amounts, observations, actions, first, stop)
+            if states[first, STATUS] == ENDED:
+                score_run(ints, floats, singles, states, amounts, first, stop)
+        first = stop
+    first = 0
+    while first < states.shape[0]:
+        stop = end_of_run(states, first)
+        observe_run(ints, floats, singles, states, amounts, observations, first, stop)
+        first = stop
+    return -1
 
 
 @jit
-def observe_rows(
-    slots: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
-    scale: float,
-    budget: float,
-    features: NDArray[np.float32],
+def mask_rows(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
     states: NDArray[np.int64],
-    observations: NDArray[np.float32],
+    amounts: NDArray[np.float64],
+    masks: NDArray[np.bool_],
 ) -> None:
-    """Writes the observation of every row, in place.
-
-    Args:
-        slots: As in `step_rows`.
-        sizes: Values of each decision, int64 `[T]`.
-        terms: Cost terms.
-        tables: Their tables.
-        metric: Column of the bounded cost.
-        scale: Bounded cost of the uncompressed network.
-        budget: Budget as a fraction of it.
-        features: What only depends on the step, float32 `[steps + 1, static columns]`.
-        states: int64 `[N, 1 + T]`.
-        observations: float32 `[N, static columns + 4 + slots]`, overwritten.
-    """
-    static = features.shape[1]
+    """Writes which choices of each row's next decision are executed as they are, bool `[N, most values]`, in place."""
+    masks[:] = False
     for n in range(states.shape[0]):
-        step = states[n, 0]
-        choices = states[n, 1:]
-        decided = 0
-        for s in range(step):
-            for a in range(slots.shape[1]):
-                decided += slots[s, a] >= 0
-        # One pass over the terms: what is spent for certain, and the totals if the rest stays at the reference
-        # (least) or is left uncompressed (most).
-        spent = least = most = 0.0
-        for k in range(terms.shape[0]):
-            low = high = terms[k, 0]
-            certain = True
-            for d in range(terms[k, 1]):
-                t, stride = terms[k, 2 + 2 * d], terms[k, 3 + 2 * d]
-                low += stride * choices[t]
-                if t < decided:
-                    high += stride * choices[t]
-                else:
-                    high += stride * (sizes[t] - 1)
-                    certain = False
-            least += tables[low, metric]
-            most += tables[high, metric]
-            if certain:
-                spent += tables[low, metric]
-        row = observations[n]
-        row[:static] = features[step]
-        row[static] = min(1.0, spent / scale)
-        row[static + 1] = min(1.0, least / scale)
-        row[static + 2] = min(1.0, most / scale)
-        row[static + 3] = budget
-        for a in range(slots.shape[1]):
-            t = slots[step - 1, a] if step > 0 else -1
-            row[static + 4 + a] = (choices[t] + 0.5) / sizes[t] if t >= 0 else 0.0
+        header, step = ints[p.HEADERS + states[n, PROBLEM]], states[n, STEP]
+        if step >= ints[header + p.STEPS]:
+            continue
+        t = ints[ints[header + p.AT_SLOTS] + step]
+        size = ints[ints[header + p.AT_SIZES] + t]
+        if ints[header + p.RULE] == CLIP:
+            strategy, decisions = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS]
+            touches, table = touches_at(ints, header, t), bounded_costs(ints, floats, header)
+            rows, choice = states[n, strategy + decisions :], states[n, strategy + t]
+            cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
+            masks[n, :size] = legal_choices(touches, table, rows, choice, size, cost, limit)
+        else:
+            masks[n, :size] = True

@@ -1,0 +1,354 @@
+"""The native vector environment against Gymnasium's loop over scalar ones, bit for bit; and its conventions."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import tracemalloc
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import NormalizeObservation, NormalizeReward, RecordEpisodeStatistics
+from hypothesis import given
+from hypothesis import strategies as st
+
+import compress_gym
+from compress_gym import CompressionEnv, CompressionVectorEnv, Problem, ProblemDistribution
+from tests.helpers import random_problem, seeds
+
+IDS = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
+MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
+every_env = pytest.mark.parametrize("env_id", IDS)
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def assert_equal(native, looped, seed, steps):
+    """Steps both side by side with the same seeds and actions."""
+    native.action_space.seed(seed)
+    first, second = native.reset(seed=seed), looped.reset(seed=seed)
+    assert data_equivalence(_plain(first), _plain(second), exact=True)
+    for step in range(steps):
+        actions = native.action_space.sample()
+        first, second = native.step(actions), looped.step(actions)
+        assert data_equivalence(_plain(first), _plain(second), exact=True), step
+
+
+def _plain(result):
+    """Object arrays of arrays and infos in one order, so that they can be compared."""
+    if isinstance(result, dict):
+        return {key: _plain(result[key]) for key in sorted(result)}
+    if isinstance(result, tuple):
+        return tuple(map(_plain, result))
+    if isinstance(result, np.ndarray) and result.dtype == object:
+        return tuple(result.tolist())
+    return result
+
+
+def looped(problem, count, mode=AutoresetMode.NEXT_STEP, **settings):
+    return SyncVectorEnv([lambda: CompressionEnv(problem, **settings)] * count, autoreset_mode=mode)
+
+
+@every_env
+@every_mode
+@pytest.mark.parametrize("action_type", ["continuous", "discrete"])
+@pytest.mark.parametrize("rule", ["clip", "repair"])
+@pytest.mark.parametrize("task", compress_gym.list_tasks())
+def test_every_task_equals_its_scalar_environment(env_id, mode, action_type, rule, task):
+    settings = {"task": task, "action_type": action_type, "budget_rule": rule, "budget": 0.6}
+    native = gym.make_vec(env_id, num_envs=5, autoreset_mode=mode.value, **settings)
+    scalar = SyncVectorEnv([lambda: gym.make(env_id, disable_env_checker=True, **settings)] * 5, autoreset_mode=mode)
+    assert type(native) is CompressionVectorEnv
+    assert native.metadata["autoreset_mode"] is mode
+    assert native.single_observation_space == scalar.single_observation_space
+    assert native.action_space == scalar.action_space
+    assert_equal(native, scalar, seed=3, steps=4 * (native._episodes.program.steps + 1))
+
+
+@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]))
+def test_random_problems_equal_their_scalar_environment(seed, count, rule):
+    problem = random_problem(seed, budget_rule=rule, reward="mnasnet")
+    assert_equal(CompressionVectorEnv(problem, count), looped(problem, count), seed=seed, steps=15)
+
+
+@given(seed=seeds, mode=st.sampled_from(MODES))
+def test_many_problems_in_one_environment(seed, mode):
+    """Problems of different length: each environment draws its own, as a scalar environment of its seed does."""
+    problems = tuple(random_problem(seed // 2 + n, budget_slack=0.2, reward="mnasnet") for n in range(3))
+    lowest = max(p.budget for p in problems)
+    distribution = ProblemDistribution(problems, (lowest, (1 + lowest) / 2))
+    native = CompressionVectorEnv(distribution, 7, autoreset_mode=mode)
+    assert_equal(native, looped(distribution, 7, mode), seed=seed, steps=20)
+
+
+def test_drawn_problems_and_budgets_cover_their_range():
+    problems = tuple(random_problem(n, budget_slack=0.05) for n in range(3))
+    lowest = max(p.budget for p in problems)
+    envs = CompressionVectorEnv(ProblemDistribution(problems, (lowest, 1.0)), 3000)
+    _, infos = envs.reset(seed=0)
+    shares = np.bincount(envs._episodes.states[:, 0]) / 3000
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.03)
+    places = (infos["budget"] - lowest) / (1 - lowest)
+    assert np.quantile(places, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.03)
+    again = CompressionVectorEnv(ProblemDistribution(problems, (lowest, 1.0)), 3000).reset(seed=1)[1]["budget"]
+    assert np.array_equal(again[:-1], infos["budget"][1:])  # environment i is seeded seed + i
+    assert not np.array_equal(envs.reset()[1]["budget"], infos["budget"])
+
+
+def test_episodes_on_several_devices():
+    devices = ["xeon-ort-fp32", "bitfusion"]
+    env = gym.make("compress_gym/ChannelPrune-v0", task=["digits-cnn"], device=devices, budget=(0.6, 0.9))
+    assert {env.reset()[1]["device"] for _ in range(40)} == set(devices)
+    _, info = env.reset(options={"device": "bitfusion"})
+    assert info["device"] == "bitfusion" and env.unwrapped.problem.budget == info["budget"]
+
+
+def test_options_choose_problem_and_budget():
+    problems = [random_problem(n, origin={"task": f"t{n}"}) for n in range(3)]
+    env = CompressionEnv(problems)
+    for number, budget in ((2, 0.9), (0, 0.95)):
+        _, info = env.reset(options={"task": f"t{number}", "budget": budget})
+        assert (info["task"], info["budget"], env.problem.budget) == (f"t{number}", budget, budget)
+    envs = CompressionVectorEnv(problems, 4)
+    assert envs.reset(options={"task": "t1"})[1]["task"].tolist() == ["t1"] * 4
+    with pytest.raises(ValueError, match="fit 0 problems"):
+        env.reset(options={"task": "t7"})
+    with pytest.raises(ValueError, match="below the cheapest strategy"):
+        env.reset(options={"budget": 1e-6})
+
+
+def test_threads_change_nothing():
+    problem = random_problem(5, reward="mnasnet")
+    assert_equal(CompressionVectorEnv(problem, 33, num_threads=3), CompressionVectorEnv(problem, 33), 0, steps=20)
+
+
+def test_accuracies_and_rewards_of_ones_own():
+    class Halves:
+        source, baseline = "own", 0.9
+
+        def __call__(self, strategies):
+            return 0.5 / (1 + strategies.sum(1))
+
+    problem = random_problem(4, reward=lambda o: o.accuracy - o.cost_ratio).replace(accuracy_model=Halves())
+    assert_equal(CompressionVectorEnv(problem, 4), looped(problem, 4), seed=0, steps=15)
+
+
+@every_env
+def test_determinism_across_the_number_of_environments(env_id):
+    few, many = (gym.make_vec(env_id, num_envs=n, budget=(0.5, 0.9)) for n in (3, 50))
+    assert np.array_equal(few.reset(seed=9)[0], many.reset(seed=9)[0][:3])
+    for _ in range(20):
+        actions = many.action_space.sample()
+        assert np.array_equal(few.step(actions[:3])[0], many.step(actions)[0][:3])
+
+
+@every_env
+@every_mode
+def test_a_pickled_copy_goes_on_the_same(env_id, mode):
+    envs = gym.make_vec(env_id, num_envs=4, autoreset_mode=mode.value, num_threads=2)
+    envs.reset(seed=0)
+    envs.step(envs.action_space.sample())
+    copy = pickle.loads(pickle.dumps(envs))
+    for _ in range(8):
+        actions = envs.action_space.sample()
+        assert data_equivalence(_plain(envs.step(actions)), _plain(copy.step(actions)), exact=True)
+
+
+@every_env
+@pytest.mark.parametrize("wrapper", [RecordEpisodeStatistics, NormalizeObservation, NormalizeReward])
+def test_gymnasiums_vector_wrappers(env_id, wrapper):
+    wrapped, plain = (gym.make_vec(env_id, num_envs=4, reward="accuracy") for _ in range(2))
+    wrapped = wrapper(wrapped)
+    wrapped.reset(seed=0)
+    plain.reset(seed=0)
+    for _ in range(15):
+        actions = plain.action_space.sample()
+        _, rewards, ended, _, infos = plain.step(actions)
+        *_, wrapped_ended, _, wrapped_infos = wrapped.step(actions)
+        assert np.array_equal(ended, wrapped_ended)
+        if wrapper is RecordEpisodeStatistics and ended.any():
+            assert wrapped_infos["episode"]["r"].tolist() == pytest.approx(rewards.tolist())
+            assert (wrapped_infos["episode"]["l"] == len(plain.problems[0].steps)).all()
+            assert np.array_equal(infos["accuracy"], wrapped_infos["accuracy"])
+
+
+@every_env
+def test_views_and_copies(env_id):
+    for copy in (True, False):
+        envs = gym.make_vec(env_id, num_envs=3, copy=copy)
+        before, _ = envs.reset(seed=0)
+        kept = before.copy()
+        envs.step(envs.action_space.sample())
+        assert np.array_equal(before, kept) == copy
+
+
+@every_env
+def test_a_mask_resets_some(env_id):
+    envs = gym.make_vec(env_id, num_envs=4)
+    with pytest.raises(ValueError, match="all of them the first time"):
+        envs.reset(options={"reset_mask": np.array([True, False, True, False])})
+    envs.reset(seed=0)
+    before, *_ = envs.step(envs.action_space.sample())
+    after, infos = envs.reset(options={"reset_mask": np.array([True, False, True, False])})
+    assert (after[:, 0] == 0).tolist() == [True, False, True, False] == infos["_task"].tolist()
+    assert np.array_equal(after[1], before[1])
+    for bad in (np.array([True]), np.zeros(4, dtype=bool), [True] * 4):
+        with pytest.raises(ValueError, match="reset_mask"):
+            envs.reset(options={"reset_mask": bad})
+
+
+@every_env
+def test_masks_equal_those_of_scalar_environments(env_id):
+    envs = gym.make_vec(env_id, num_envs=6, action_type="discrete", budget=0.4)
+    scalar = [gym.make(env_id, action_type="discrete", budget=0.4).unwrapped for _ in range(6)]
+    envs.reset(seed=0)
+    for env in scalar:
+        env.reset()
+    for _ in range(len(envs.problems[0].decisions)):
+        assert np.array_equal(envs.action_masks(), np.stack([env.action_masks() for env in scalar]))
+        actions = envs.action_space.sample()
+        envs.step(actions)
+        for env, action in zip(scalar, actions, strict=True):
+            env.step(action)
+    assert not envs.action_masks().any()
+    with pytest.raises(ValueError, match="needs action_type='discrete'"):
+        gym.make_vec(env_id, num_envs=2).action_masks()
+
+
+@every_env
+def test_rendering(env_id):
+    envs = gym.make_vec(env_id, num_envs=2, render_mode="ansi")
+    with pytest.raises(gym.error.ResetNeeded):
+        envs.render()
+    envs.reset(seed=0)
+    for _ in envs.problems[0].steps:
+        envs.step(envs.action_space.sample())
+    assert all("uncompressed" in frame for frame in envs.render())
+    images = gym.make_vec(env_id, num_envs=2, render_mode="rgb_array")
+    images.reset(seed=0)
+    assert [frame.ndim for frame in images.render()] == [3, 3]
+
+
+@every_env
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda a: a[:2], "actions have shape (2, 1); expected (4, 1)"),
+        (lambda a: a[:, 0], "actions have shape (4,)"),
+        (lambda a: np.where(np.arange(4)[:, None] == 2, np.nan, a), "actions[2]=array([nan])"),
+        (lambda a: np.where(np.arange(4)[:, None] == 1, 1.5, a), "actions[1]=array([1.5])"),
+        (lambda a: "left", "actions have shape ()"),
+    ],
+)
+def test_bad_actions_are_named(env_id, spoil, words):
+    if gym.make(env_id).action_space.shape != (1,):
+        pytest.skip("written for one action number a step")
+    envs = gym.make_vec(env_id, num_envs=4)
+    envs.reset(seed=0)
+    good = envs.action_space.sample()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        envs.step(spoil(good.astype(np.float64)))
+    before = envs.step(good)[0]
+    envs.reset(seed=0)
+    assert np.array_equal(envs.step(good)[0], before)  # the bad action had changed nothing
+
+
+@every_env
+@pytest.mark.parametrize("bad", [-1, 99])
+def test_bad_discrete_actions_are_named(env_id, bad):
+    envs = gym.make_vec(env_id, num_envs=3, action_type="discrete")
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"actions\[1\]=np.int64\({bad}\) is not in Discrete"):
+        envs.step(np.array([0, bad, 0]))
+    with pytest.raises(ValueError, match="is not in Discrete"):
+        envs.step(np.array([0.0, 0.5, 0.0]))
+
+
+@every_env
+def test_an_ended_environment_ignores_its_action(env_id):
+    envs = gym.make_vec(env_id, num_envs=2)
+    envs.reset(seed=0)
+    for _ in envs.problems[0].steps:
+        *_, ended, _, _ = envs.step(envs.action_space.sample())
+    assert ended.all()
+    observations, rewards, ended, _, infos = envs.step(np.full(envs.action_space.shape, np.nan, dtype=np.float32))
+    assert (observations[:, 0] == 0).all() and not rewards.any() and not ended.any() and "choice" not in infos
+
+
+@every_env
+def test_stepping_before_reset_is_refused(env_id):
+    with pytest.raises(gym.error.ResetNeeded, match="have not begun"):
+        gym.make_vec(env_id, num_envs=2).step(np.zeros((2, 1), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"num_envs": 0}, "num_envs=0 must be"),
+        ({"num_threads": 0}, "num_threads=0 must be"),
+        ({"seed": [1, 2]}, "seed has 2 entries; expected one for each of 4"),
+    ],
+)
+def test_bad_numbers(settings, words):
+    seed = settings.pop("seed", None)
+    with pytest.raises(ValueError, match=words):
+        CompressionVectorEnv(random_problem(0), **{"num_envs": 4, **settings}).reset(seed=seed)
+
+
+def test_unknown_modes():
+    with pytest.raises(KeyError, match="autoreset_mode='Disabled' is not known.*'NextStep', 'SameStep'"):
+        CompressionVectorEnv(random_problem(0), autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(KeyError, match="render_mode='human'"):
+        CompressionVectorEnv(random_problem(0), render_mode="human")
+
+
+def test_many_live_environments_are_refused():
+    class Live:
+        source, baseline = "live", 0.9
+
+    problem = random_problem(0).replace(accuracy_model=Live())
+    CompressionVectorEnv(problem, 16)
+    with pytest.raises(ValueError, match="num_envs=17 with accuracy='live'.*use at most 16"):
+        CompressionVectorEnv(problem, 17)
+
+
+def test_problems_that_cannot_share_spaces_are_named():
+    table = Problem.from_table({"a": (1, 2)}, [[0], [1]], [0.5, 0.6], {"latency_ms": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="problem 1 .* cannot share spaces with problem 0"):
+        CompressionEnv([table, gym.make("compress_gym/ChannelPrune-v0").unwrapped.problem])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"budget": (0.5,)}, "must be one fraction, or a pair"),
+        ({"budget": (0.8, 0.5)}, "must be a range"),
+        ({"budget": (0.05, 0.5)}, "below the cheapest strategy"),
+        ({"task": []}, r"task=\[\] must name at least one"),
+    ],
+)
+def test_bad_distributions(settings, words):
+    with pytest.raises(ValueError, match=words):
+        gym.make("compress_gym/ChannelPrune-v0", **settings)
+
+
+@every_env
+def test_memory_does_not_grow(env_id):
+    envs = gym.make_vec(env_id, num_envs=1000)
+    envs.reset(seed=0)
+    actions = envs.action_space.sample()
+
+    def walk(steps):
+        for _ in range(steps):
+            envs.step(actions)
+
+    walk(100)
+    tracemalloc.start()
+    walk(50)
+    before = tracemalloc.get_traced_memory()[0]
+    walk(1000)  # a million steps
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 100_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.costs.increments import dearer, exact_cost, fits, move, touched_cost
+from compress_gym.costs.increments import MARGIN, exact_cost, exact_cost_with, move, moved_cost, touched_costs
 from compress_gym.costs.kernels import strategy_cost
 from compress_gym.jit import jit
 
@@ -24,15 +24,35 @@ def rule_code(rule: str) -> int:
 
 
 @jit
+def fits(
+    touches: NDArray[np.int64],
+    table: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    at: int,
+    terms: int,
+    moved: int,
+    left: float,
+    limit: float,
+) -> bool:
+    """Returns whether a choice fits that leaves so much of the limit; summed anew where that is too close to tell."""
+    if abs(left) > MARGIN * limit:
+        return left > 0.0
+    return exact_cost_with(touches, table, rows, at, terms, moved) <= limit
+
+
+@jit
 def nearest_legal(
     touches: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
+    at: int,
+    terms: int,
     choice: int,
     size: int,
     wanted: int,
     cost: float,
     limit: float,
+    sums: NDArray[np.float64],
 ) -> int:
     """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
@@ -42,22 +62,30 @@ def nearest_legal(
     Args:
         touches: The decision's touches.
         table: The bounded cost of every table row.
-        rows: Each term's row.
+        rows: Holds each term's row.
+        at: Where they begin.
+        terms: How many they are.
         choice: The decision's choice now: the reference's.
         size: How many values it has.
         wanted: The wanted choice.
         cost: What the strategy costs now.
         limit: The budget in the same unit.
+        sums: float64 `[size]` or more, overwritten.
     """
-    room = limit - cost + touched_cost(touches, table, rows, 0)
-    if fits(touches, table, rows, wanted - choice, room, limit):
+    left = limit - cost - moved_cost(touches, table, rows, at, wanted - choice)
+    if fits(touches, table, rows, at, terms, wanted - choice, left, limit):
         return wanted
+    touched_costs(touches, table, rows, at, choice, size, sums)
+    room = limit - cost + sums[choice]  # for what the decision touches
     for distance in range(1, size):
         lower, upper = wanted - distance, wanted + distance
-        low = lower >= 0 and fits(touches, table, rows, lower - choice, room, limit)
-        high = upper < size and fits(touches, table, rows, upper - choice, room, limit)
+        low = lower >= 0 and fits(touches, table, rows, at, terms, lower - choice, room - sums[lower], limit)
+        high = upper < size and fits(touches, table, rows, at, terms, upper - choice, room - sums[upper], limit)
         if low and high:
-            return upper if dearer(touches, table, rows, lower - choice, upper - choice, limit) else lower
+            if abs(sums[lower] - sums[upper]) > MARGIN * limit:
+                return lower if sums[lower] < sums[upper] else upper
+            lower_cost = exact_cost_with(touches, table, rows, at, terms, lower - choice)
+            return lower if lower_cost <= exact_cost_with(touches, table, rows, at, terms, upper - choice) else upper
         if low:
             return lower
         if high:
@@ -70,15 +98,19 @@ def legal_choices(
     touches: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
+    at: int,
+    terms: int,
     choice: int,
     size: int,
     cost: float,
     limit: float,
+    sums: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Returns which choices of a decision are legal under `clip`, bool `[size]`; arguments as of `nearest_legal`."""
-    legal, room = np.zeros(size, dtype=np.bool_), limit - cost + touched_cost(touches, table, rows, 0)
+    """Returns which choices of a decision are legal under `clip`, bool `[its values]`; arguments as before."""
+    touched_costs(touches, table, rows, at, choice, size, sums)
+    legal, room = np.zeros(size, dtype=np.bool_), limit - cost + sums[choice]
     for other in range(size):
-        legal[other] = fits(touches, table, rows, other - choice, room, limit)
+        legal[other] = fits(touches, table, rows, at, terms, other - choice, room - sums[other], limit)
     return legal
 
 
@@ -88,6 +120,8 @@ def repair(
     starts: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
+    at: int,
+    terms: int,
     choices: NDArray[np.int64],
     reference: NDArray[np.int64],
     limit: float,
@@ -100,23 +134,25 @@ def repair(
         touches: Of all decisions.
         starts: Where those of each decision begin.
         table: The bounded cost of every table row.
-        rows: Each term's row.
+        rows: Holds each term's row.
+        at: Where they begin.
+        terms: How many they are.
         choices: The strategy.
         reference: The cheapest strategy.
         limit: The budget.
     """
-    while exact_cost(table, rows) > limit:
+    while exact_cost(table, rows, at, terms) > limit:
         lowered = False
         for t in range(len(choices) - 1, -1, -1):
             if choices[t] > 0:
                 choices[t] -= 1
-                move(touches[starts[t] : starts[t + 1]], rows, -1)
+                move(touches[starts[t] : starts[t + 1]], rows, at, -1)
                 lowered = True
-                if exact_cost(table, rows) <= limit:
+                if exact_cost(table, rows, at, terms) <= limit:
                     return
         if not lowered:
             for t in range(len(choices)):
-                move(touches[starts[t] : starts[t + 1]], rows, reference[t] - choices[t])
+                move(touches[starts[t] : starts[t + 1]], rows, at, reference[t] - choices[t])
             choices[:] = reference
             return
 
@@ -146,17 +182,19 @@ def keep_budget(
         rule: Code of the rule.
         limit: Budget in the cost's unit, tolerance included.
     """
-    kept = wanted.copy()
+    kept, sums, terms = wanted.copy(), np.empty(sizes.max()), len(reference_rows)
     for n in range(len(wanted) if rule != NONE else 0):
         rows, choices = reference_rows.copy(), kept[n]
         for t in range(len(sizes)):
             own, before = touches[starts[t] : starts[t + 1]], reference[t]
             if rule == CLIP:
-                cost = exact_cost(table, rows)
-                choices[t] = nearest_legal(own, table, rows, before, sizes[t], wanted[n, t], cost, limit)
-            move(own, rows, choices[t] - before)
+                cost = exact_cost(table, rows, 0, terms)
+                choices[t] = nearest_legal(
+                    own, table, rows, 0, terms, before, sizes[t], wanted[n, t], cost, limit, sums
+                )
+            move(own, rows, 0, choices[t] - before)
         if rule == REPAIR:
-            repair(touches, starts, table, rows, choices, reference, limit)
+            repair(touches, starts, table, rows, 0, terms, choices, reference, limit)
     return kept
 
 

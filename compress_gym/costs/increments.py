@@ -1,8 +1,8 @@
 """The bounded cost of a strategy while it is being decided: what one choice changes, without summing every term.
 
 A strategy in progress is its choices `[T]`, what is not decided yet standing at the reference (the cheapest strategy),
-and the table row of each cost term under them `[K]`. A decision's *touches* are the terms that depend on it, a row each:
-the term, its stride, the two *gaps*, and whether no later decision changes it. The gaps lead from the term's row to the
+and the table row of each cost term under them `[K]`. A decision's *touches* are the terms that depend on it, a row each
+(the term, its stride, the two *gaps*, and whether no later decision changes it). The gaps lead from the term's row to the
 row in which every decision that is not made yet has its highest value, before and after this one is made.
 """
 
@@ -48,82 +48,76 @@ def touches_of(
 
 
 @jit
-def exact_cost(table: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+def exact_cost(table: NDArray[np.float64], rows: NDArray[np.int64], at: int, terms: int) -> float:
     """Sums the terms in their order, as `strategy_cost` does: equal to it bit for bit.
 
     Args:
         table: The bounded cost of every table row, float64.
-        rows: Each term's row, int64 `[K]`.
+        rows: Holds each term's row, int64. (Views of it in every call would cost more than the sums.)
+        at: Where they begin.
+        terms: How many they are.
     """
     total = 0.0
-    for k in range(len(rows)):
+    for k in range(at, at + terms):
         total += table[rows[k]]
     return total
 
 
 @jit
-def touched_cost(touches: NDArray[np.int64], table: NDArray[np.float64], rows: NDArray[np.int64], moved: int) -> float:
-    """Sums the terms that a decision touches, its choice moved by so many; `touches` are the decision's."""
+def moved_cost(
+    touches: NDArray[np.int64], table: NDArray[np.float64], rows: NDArray[np.int64], at: int, moved: int
+) -> float:
+    """Returns by how much the cost rises if a decision's choice is moved by so many; `touches` are the decision's."""
     total = 0.0
     for i in range(len(touches)):
-        total += table[rows[touches[i, TERM]] + touches[i, STRIDE] * moved]
+        row = rows[at + touches[i, TERM]]
+        total += table[row + touches[i, STRIDE] * moved] - table[row]
     return total
 
 
 @jit
-def move(touches: NDArray[np.int64], rows: NDArray[np.int64], moved: int) -> None:
-    """Moves a decision's choice by so many: the rows of the terms it touches follow."""
-    for i in range(len(touches)):
-        rows[touches[i, TERM]] += touches[i, STRIDE] * moved
-
-
-@jit
-def exact_cost_with(
-    touches: NDArray[np.int64], table: NDArray[np.float64], rows: NDArray[np.int64], moved: int
-) -> float:
-    """Returns what the strategy costs if a decision's choice is moved by so many."""
-    move(touches, rows, moved)
-    total = exact_cost(table, rows)
-    move(touches, rows, -moved)
-    return total
-
-
-@jit
-def fits(
+def touched_costs(
     touches: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
-    moved: int,
-    room: float,
-    limit: float,
-) -> bool:
-    """Returns whether a strategy costs at most `limit` if a decision's choice is moved by so many.
+    at: int,
+    choice: int,
+    size: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Sums the terms that a decision touches for each of its choices.
 
     Args:
         touches: The decision's.
         table: The bounded cost of every table row.
-        rows: Each term's row.
-        moved: By how much the choice is moved.
-        room: What the terms that the decision touches may cost: the limit less all other terms.
-        limit: The budget.
+        rows: Holds each term's row.
+        at: Where they begin.
+        choice: The decision's choice now.
+        size: How many values it has.
+        sums: float64 `[size]` or more, overwritten.
     """
-    left = room - touched_cost(touches, table, rows, moved)
-    if abs(left) > MARGIN * limit:
-        return left > 0.0
-    return exact_cost_with(touches, table, rows, moved) <= limit
+    for other in range(size):
+        sums[other] = 0.0
+    for i in range(len(touches)):
+        stride = touches[i, STRIDE]
+        lowest = rows[at + touches[i, TERM]] - stride * choice
+        for other in range(size):
+            sums[other] += table[lowest + stride * other]
 
 
 @jit
-def dearer(
-    touches: NDArray[np.int64],
-    table: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    first: int,
-    second: int,
-    limit: float,
-) -> bool:
-    """Returns whether the first of two moves of a decision's choice leads to a higher cost than the second."""
-    difference = touched_cost(touches, table, rows, first) - touched_cost(touches, table, rows, second)
-    if abs(difference) > MARGIN * limit:
-        return difference > 0.0
-    return exact_cost_with(touches, table, rows, first) > exact_cost_with(touches, table, rows, second)
+def move(touches: NDArray[np.int64], rows: NDArray[np.int64], at: int, moved: int) -> None:
+    """Moves a decision's choice by so many: the rows of the terms it touches follow."""
+    for i in range(len(touches)):
+        rows[at + touches[i, TERM]] += touches[i, STRIDE] * moved
+
+
+@jit
+def exact_cost_with(
+    touches: NDArray[np.int64], table: NDArray[np.float64], rows: NDArray[np.int64], at: int, terms: int, moved: int
+) -> float:
+    """Returns what the strategy costs if a decision's choice is moved by so many."""
+    move(touches, rows, at, moved)
+    total = exact_cost(table, rows, at, terms)
+    move(touches, rows, at, -moved)
+    return total

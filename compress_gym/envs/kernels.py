@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from compress_gym.accuracy.surrogate import predict_row
 from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, legal_choices, nearest_legal, repair
-from compress_gym.costs.increments import GAP_AFTER, GAP_BEFORE, LAST, STRIDE, TERM, TOUCH, exact_cost
+from compress_gym.costs.increments import (
+    GAP_AFTER,
+    GAP_BEFORE,
+    LAST,
+    MARGIN,
+    STRIDE,
+    TERM,
+    TOUCH,
+    exact_cost,
+    moved_cost,
+)
+from compress_gym.decisions import MAX_VALUES
 from compress_gym.envs import program as p
 from compress_gym.jit import jit
 from compress_gym.rewards import named_reward
@@ -137,20 +148,22 @@ def decide(
     touches: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
+    at: int,
     amounts: NDArray[np.float64],
+    n: int,
     moved: int,
 ) -> None:
     """Moves a decision's choice from the reference by so many, and carries rows and costs in progress along."""
-    spent, least, most = amounts[SPENT], amounts[LEAST], amounts[MOST]
+    spent, least, most = amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST]
     for i in range(len(touches)):
-        row = rows[touches[i, TERM]]
+        row = rows[at + touches[i, TERM]]
         new = row + touches[i, STRIDE] * moved
         cost = table[new]
         least += cost - table[row]
         most += table[new + touches[i, GAP_AFTER]] - table[row + touches[i, GAP_BEFORE]]
         spent += touches[i, LAST] * cost
-        rows[touches[i, TERM]] = new
-    amounts[SPENT], amounts[LEAST], amounts[MOST] = spent, least, most
+        rows[at + touches[i, TERM]] = new
+    amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, least, most
 
 
 @jit
@@ -171,7 +184,8 @@ def step_run(
     discrete, rule, table = ints[header + p.DISCRETE], ints[header + p.RULE], bounded_costs(ints, floats, header)
     decided = ints[header + p.AT_SLOTS] + step * slots
     strategy = EXECUTED + slots
-    at_rows, told = strategy + decisions, observations.shape[1] - slots
+    told, sums = observations.shape[1] - slots, np.empty(MAX_VALUES)
+    rows, width = states.reshape(-1), states.shape[1]
     for a in range(slots):
         t = ints[decided + a]
         if t < 0:
@@ -180,12 +194,15 @@ def step_run(
             continue
         size, before, touches = ints[sizes + t], ints[reference + t], touches_at(ints, header, t)
         for n in range(first, stop):
-            rows = states[n, at_rows : at_rows + terms]
             choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
+            at = n * width + strategy + decisions
             if rule == CLIP:
                 cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
-                choice = nearest_legal(touches, table, rows, before, size, choice, cost, limit)
-            decide(touches, table, rows, amounts[n], choice - before)
+                # Asked here as well: most choices fit, and the call takes longer than the question.
+                left = limit - cost - moved_cost(touches, table, rows, at, choice - before)
+                if left <= MARGIN * limit:
+                    choice = nearest_legal(touches, table, rows, at, terms, before, size, choice, cost, limit, sums)
+            decide(touches, table, rows, at, amounts, n, choice - before)
             states[n, strategy + t] = states[n, EXECUTED + a] = choice
             observations[n, told + a] = action_of(choice, size)
     ends = step + 1 == ints[header + p.STEPS]
@@ -212,18 +229,18 @@ def finish_run(
     touches = part(ints, ints[header + p.AT_TOUCHES], TOUCH * starts[decisions]).reshape(-1, TOUCH)
     reference = part(ints, ints[header + p.AT_REFERENCE], decisions)
     decided = ints[header + p.AT_SLOTS] + (ints[header + p.STEPS] - 1) * slots
-    strategy, told = EXECUTED + slots, observations.shape[1] - slots
+    strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
     for n in range(first, stop):
-        rows = states[n, strategy + decisions : strategy + decisions + terms]
+        at = n * states.shape[1] + strategy + decisions
         if ints[header + p.RULE] == REPAIR:
             choices = states[n, strategy : strategy + decisions]
-            repair(touches, starts, table, rows, choices, reference, amounts[n, LIMIT])
+            repair(touches, starts, table, rows, at, terms, choices, reference, amounts[n, LIMIT])
             for a in range(slots):
                 t = ints[decided + a]
                 if t >= 0:
                     states[n, EXECUTED + a] = choices[t]
                     observations[n, told + a] = action_of(choices[t], ints[sizes + t])
-        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(table, rows)
+        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(table, rows, at, terms)
 
 
 @jit
@@ -243,13 +260,12 @@ def observe_run(
     features = singles[ints[header + p.AT_FEATURES] + step * static :][:static]
     scale = floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_COST]
     for n in range(first, stop):
-        row = observations[n]
         for i in range(static):
-            row[i] = features[i]
-        row[static] = min(1.0, amounts[n, SPENT] / scale)
-        row[static + 1] = min(1.0, amounts[n, LEAST] / scale)
-        row[static + 2] = min(1.0, amounts[n, MOST] / scale)
-        row[static + 3] = amounts[n, BUDGET]
+            observations[n, i] = features[i]
+        observations[n, static] = min(1.0, amounts[n, SPENT] / scale)
+        observations[n, static + 1] = min(1.0, amounts[n, LEAST] / scale)
+        observations[n, static + 2] = min(1.0, amounts[n, MOST] / scale)
+        observations[n, static + 3] = amounts[n, BUDGET]
     for a in range(slots):
         t = ints[ints[header + p.AT_SLOTS] + (step - 1) * slots + a] if step > 0 else -1
         size = ints[sizes + t] if t >= 0 else 1
@@ -415,10 +431,10 @@ def mask_rows(
         t = ints[ints[header + p.AT_SLOTS] + step]
         size = ints[ints[header + p.AT_SIZES] + t]
         if ints[header + p.RULE] == CLIP:
-            strategy, decisions = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS]
+            strategy, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
             touches, table = touches_at(ints, header, t), bounded_costs(ints, floats, header)
-            rows, choice = states[n, strategy + decisions :], states[n, strategy + t]
+            rows, at, choice = states[n], strategy + decisions, states[n, strategy + t]
             cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
-            masks[n, :size] = legal_choices(touches, table, rows, choice, size, cost, limit)
+            masks[n, :size] = legal_choices(touches, table, rows, at, terms, choice, size, cost, limit, np.empty(size))
         else:
             masks[n, :size] = True

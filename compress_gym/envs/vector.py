@@ -281,6 +281,9 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
 
 def _add_column(infos: Infos, key: str, values: NDArray[Any], rows: NDArray[np.bool_]) -> None:
     """Adds the chosen rows of a column to vector infos."""
+    if rows.all():
+        infos[key], infos[f"_{key}"] = values.copy(), rows.copy()
+        return
     if key not in infos:
         absent = None if values.dtype == object else 0
         infos[key], infos[f"_{key}"] = np.full_like(values, absent), np.zeros(len(values), dtype=np.bool_)

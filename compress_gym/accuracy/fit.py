@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compress_gym.accuracy.surrogate import SurrogateAccuracy, input_features
+from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.decisions import DecisionSpace
 
 
@@ -26,12 +26,12 @@ class FitSettings:
         weight_decay: Decoupled weight decay.
     """
 
-    members: int = 4
-    hidden: int = 48
+    members: int = 2
+    hidden: int = 32
     epochs: int = 300
     batch_size: int = 128
     lr: float = 1e-2
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.3
 
 
 def fit_surrogate(
@@ -42,7 +42,7 @@ def fit_surrogate(
     seed: int = 0,
     settings: FitSettings | None = None,
 ) -> SurrogateAccuracy:
-    """Fits an ensemble by least squares of the accuracy.
+    """Fits an ensemble by cross-entropy: the likelihood of the correct and wrong images that were counted.
 
     Args:
         decisions: The space.
@@ -57,8 +57,9 @@ def fit_surrogate(
     """
     settings = settings or FitSettings()
     generator = torch.Generator().manual_seed(seed)
-    table = input_features(decisions)
-    inputs = torch.from_numpy(table[np.arange(len(decisions)), decisions.check(strategies)])
+    table = torch.from_numpy(input_features(decisions))
+    rows = torch.from_numpy(decisions.check(strategies))
+    inputs = table[torch.arange(len(decisions)), rows].flatten(1)
     targets = torch.from_numpy(accuracies.astype(np.float32))
     layers = [
         nn.Parameter(layer) for layer in _starting_layers(inputs.shape[1], settings.hidden, settings.members, generator)
@@ -69,15 +70,35 @@ def fit_surrogate(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.epochs * updates)
     for _ in range(settings.epochs):
         order = torch.stack([torch.randperm(count, generator=generator) for _ in range(settings.members)])
-        for rows in order.split(settings.batch_size, dim=1):
-            predicted = torch.sigmoid(_logits(inputs[rows], *layers))
-            loss = ((predicted - targets[rows]) ** 2).mean(dim=1).sum()
+        for batch in order.split(settings.batch_size, dim=1):
+            logits = _logits(inputs[batch], *layers)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[batch], reduction="none")
+            loss = loss.mean(dim=1).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    first, second, last = (layer.detach().numpy().copy() for layer in layers)
-    return SurrogateAccuracy(decisions, first, second, last, spread=1.0, baseline=baseline)
+    first, second, last = (layer.detach() for layer in layers)
+    added = torch.einsum("tvf,mtfh->mtvh", table, first[:, :-1].unflatten(1, (len(decisions), -1)))
+    added[:, 0] += first[:, -1:]
+    return SurrogateAccuracy(
+        decisions, added.numpy().copy(), second.numpy().copy(), last.numpy().copy(), spread=1.0, baseline=baseline
+    )
+
+
+def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
+    """Returns how a choice is seen while fitting: its value's share of the largest, the share's log and inverse.
+
+    Narrow layers hurt far more than linearly: with the share alone, the error on ResNet-20 was two thirds higher.
+
+    Returns:
+        float32 `[T, most values, 3]`, padded with zeros.
+    """
+    table = np.zeros((len(decisions), int(decisions.sizes.max()), 3), dtype=np.float32)
+    for row, decision in zip(table, decisions.decisions, strict=True):
+        share = np.array(decision.values, dtype=np.float64) / decision.values[-1]
+        row[: len(share)] = np.stack([2 * share - 1, np.log2(share) / 2 + 0.5, 0.25 / share - 0.5], axis=1)
+    return table
 
 
 def _starting_layers(

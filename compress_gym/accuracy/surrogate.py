@@ -27,8 +27,8 @@ def predict_member(
 ) -> float:
     """Predicts one strategy's accuracy by one network of the ensemble: two hidden layers of rectified units.
 
-    The inner loops run over output units, so they vectorise while each sum keeps its order; four inputs are added in
-    one pass, one after the other.
+    What a choice adds to the first layer is looked up. The inner loops run over output units, so they vectorise while
+    each sum keeps its order; four inputs are added in one pass, one after the other.
 
     Args:
         weights: What `SurrogateAccuracy.flat` lays out, float32; more may follow.
@@ -41,16 +41,17 @@ def predict_member(
         Accuracy, fraction of 1.
     """
     inputs, hidden = len(choices), units.shape[1]
-    first = inputs * values + member * ((inputs + 1) * hidden + (hidden + 1) * (hidden + 1))
-    second = first + (inputs + 1) * hidden
+    first = member * (inputs * values * hidden + (hidden + 1) * (hidden + 1))
+    second = first + inputs * values * hidden
     last = second + (hidden + 1) * hidden
     below, above, zero = units[0], units[1], np.float32(0)
-    below[:] = weights[second - hidden : second]
+    below[:] = zero
     above[:] = weights[last - hidden : last]
     for i in range(inputs):
-        x, row = weights[i * values + choices[i]], weights[first + i * hidden : first + (i + 1) * hidden]
+        at = first + (i * values + choices[i]) * hidden
+        row = weights[at : at + hidden]
         for j in range(hidden):
-            below[j] += x * row[j]
+            below[j] += row[j]
     for i in range(0, hidden, 4):
         a, b = max(below[i], zero), max(below[i + 1], zero)
         c, d = max(below[i + 2], zero), max(below[i + 3], zero)
@@ -114,8 +115,9 @@ class SurrogateAccuracy:
 
     Attributes:
         decisions: The space of strategies.
-        first: First layer of every member, biases as the last row, float32 `[members, T + 1, hidden]`.
-        second: Second layer, float32 `[members, hidden + 1, hidden]`.
+        first: What each choice adds to each unit of the first layer, float32 `[members, T, most values, hidden]`;
+            biases are part of the first decision's.
+        second: Second layer, biases as the last row, float32 `[members, hidden + 1, hidden]`.
         last: Last layer, float32 `[members, hidden + 1]`.
         spread: What the members' standard deviation is multiplied by to become an error of one standard deviation.
         baseline: Accuracy of the uncompressed network, as trained.
@@ -140,7 +142,8 @@ class SurrogateAccuracy:
             ValueError: The arrays do not fit each other or the decisions.
         """
         members, hidden = self.last.shape[0], self.last.shape[1] - 1
-        expected = (members, len(self.decisions) + 1, hidden), (members, hidden + 1, hidden)
+        values = int(self.decisions.sizes.max())
+        expected = (members, len(self.decisions), values, hidden), (members, hidden + 1, hidden)
         if (self.first.shape, self.second.shape) != expected:
             raise ValueError(f"layers have shapes {self.first.shape} and {self.second.shape}; expected {expected}")
         if hidden % 4:
@@ -167,13 +170,9 @@ class SurrogateAccuracy:
 
     @cached_property
     def flat(self) -> NDArray[np.float32]:
-        """What kernels read, float32: the input of every choice `[T, most values]`, then each member's layers."""
-        members = [
-            layer.ravel()
-            for first, second, last in zip(self.first, self.second, self.last, strict=True)
-            for layer in (first, second, last)
-        ]
-        return np.concatenate([input_features(self.decisions).ravel(), *members])
+        """What kernels read: each member's layers, one after the other, float32."""
+        layers = zip(self.first, self.second, self.last, strict=True)
+        return np.concatenate([layer.ravel() for member in layers for layer in member])
 
     def save(self, path: Path) -> None:
         """Writes the ensemble."""
@@ -208,16 +207,3 @@ class SurrogateAccuracy:
             raise
         except (KeyError, ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
             raise AssetError(f"{path}: not readable as a surrogate ({error})") from error
-
-
-def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
-    """Returns what each choice looks like to the surrogate: its value's share of the largest, from -1 to 1.
-
-    Returns:
-        float32 `[T, most values]`, padded with zeros.
-    """
-    table = np.zeros((len(decisions), int(decisions.sizes.max())), dtype=np.float32)
-    for row, decision in zip(table, decisions.decisions, strict=True):
-        values = np.array(decision.values, dtype=np.float64)
-        row[: len(values)] = 2 * values / values[-1] - 1
-    return table

@@ -1,9 +1,9 @@
 """The bounded cost of a strategy while it is being decided: what one choice changes, without summing every term.
 
 A strategy in progress is its choices `[T]`, what is not decided yet standing at the reference (the cheapest strategy),
-and the table row of each cost term under them `[K]`. A decision's *touches* are the terms that depend on it, a row each
-(the term, its stride, the two *gaps*, and whether no later decision changes it). The gaps lead from the term's row to the
-row in which every decision that is not made yet has its highest value, before and after this one is made.
+and the table row of each cost term under them `[K]`. A decision's *touches* are the terms that depend on it. A touch is
+the term, its stride, two *gaps*, and whether no later decision changes it. The gaps lead from the term's row to the one
+in which every decision that is not made yet has its highest value, before and after this one is made.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
-from compress_gym.accuracy.surrogate import SurrogateAccuracy, input_features
+from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.cards import write_card
 from compress_gym.decisions import from_lists
 from compress_gym.errors import AssetError
@@ -32,11 +32,10 @@ def test_it_learns(surrogate):
 
 def test_the_kernel_computes_what_torch_does(surrogate):
     rows = SPACE.enumerate()
-    x = torch.from_numpy(input_features(SPACE)[np.arange(3), rows]).double()
     first, second, last = (torch.from_numpy(v).double() for v in (surrogate.first, surrogate.second, surrogate.last))
     members = []
     for m in range(len(last)):
-        h = torch.relu(x @ first[m, :-1] + first[m, -1])
+        h = torch.relu(sum(first[m, t, rows[:, t]] for t in range(3)))
         h = torch.relu(h @ second[m, :-1] + second[m, -1])
         members.append(torch.sigmoid(h @ last[m, :-1] + last[m, -1]).numpy())
     assert np.allclose(surrogate(rows), np.mean(members, axis=0), atol=1e-6)
@@ -85,3 +84,14 @@ def test_layers_that_do_not_fit_are_told(surrogate):
     broken[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         SurrogateAccuracy(SPACE, broken, surrogate.second, surrogate.last, 1.0, 0.8)
+
+
+def test_biases_are_part_of_the_first_decision(surrogate):
+    """Added once: a network that never saw the other decisions' values still predicts what it was fitted to."""
+    flat = fit_surrogate(SPACE, SPACE.enumerate(), np.full(SPACE.count, 0.3), baseline=0.8, settings=QUICK)
+    assert flat(SPACE.enumerate()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_number_of_units_that_is_no_multiple_of_four_is_told():
+    with pytest.raises(ValueError, match="6 hidden units; a multiple of 4"):
+        fit_surrogate(SPACE, SPACE.enumerate(), np.full(SPACE.count, 0.3), 0.8, settings=FitSettings(2, 6, epochs=1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.costs.increments import MARGIN, exact_cost, exact_cost_with, move, moved_cost, touched_costs
+from compress_gym.costs.increments import MARGIN, exact_cost, exact_cost_with, move, touched_costs
 from compress_gym.costs.kernels import strategy_cost
 from compress_gym.jit import jit
 
@@ -24,20 +24,42 @@ def rule_code(rule: str) -> int:
 
 
 @jit
-def fits(
+def legal_costs(
     touches: NDArray[np.int64],
     table: NDArray[np.float64],
     rows: NDArray[np.int64],
     at: int,
     terms: int,
-    moved: int,
-    left: float,
+    choice: int,
+    size: int,
+    cost: float,
     limit: float,
-) -> bool:
-    """Returns whether a choice fits that leaves so much of the limit; summed anew where that is too close to tell."""
-    if abs(left) > MARGIN * limit:
-        return left > 0.0
-    return exact_cost_with(touches, table, rows, at, terms, moved) <= limit
+    sums: NDArray[np.float64],
+) -> None:
+    """Writes what the terms that a decision touches cost for each of its choices, infinity for those that are illegal.
+
+    A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
+
+    Args:
+        touches: The decision's touches.
+        table: The bounded cost of every table row.
+        rows: Holds each term's row.
+        at: Where they begin.
+        terms: How many they are.
+        choice: The decision's choice now: the reference's.
+        size: How many values it has.
+        cost: What the strategy costs now.
+        limit: The budget in the same unit.
+        sums: float64 `[size]` or more, overwritten.
+    """
+    touched_costs(touches, table, rows, at, choice, size, sums)
+    room, margin = limit - cost + sums[choice], MARGIN * limit
+    for other in range(size):
+        left = room - sums[other]
+        if left <= margin and (
+            left < -margin or exact_cost_with(touches, table, rows, at, terms, other - choice) > limit
+        ):
+            sums[other] = np.inf
 
 
 @jit
@@ -56,62 +78,20 @@ def nearest_legal(
 ) -> int:
     """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
-    A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
-    The reference choice itself keeps the cost as it was, so there always is one.
-
-    Args:
-        touches: The decision's touches.
-        table: The bounded cost of every table row.
-        rows: Holds each term's row.
-        at: Where they begin.
-        terms: How many they are.
-        choice: The decision's choice now: the reference's.
-        size: How many values it has.
-        wanted: The wanted choice.
-        cost: What the strategy costs now.
-        limit: The budget in the same unit.
-        sums: float64 `[size]` or more, overwritten.
+    The reference choice keeps the cost as it was, so there always is one. Arguments as of `legal_costs`.
     """
-    left = limit - cost - moved_cost(touches, table, rows, at, wanted - choice)
-    if fits(touches, table, rows, at, terms, wanted - choice, left, limit):
-        return wanted
-    touched_costs(touches, table, rows, at, choice, size, sums)
-    room = limit - cost + sums[choice]  # for what the decision touches
-    for distance in range(1, size):
+    legal_costs(touches, table, rows, at, terms, choice, size, cost, limit, sums)
+    for distance in range(size):
         lower, upper = wanted - distance, wanted + distance
-        low = lower >= 0 and fits(touches, table, rows, at, terms, lower - choice, room - sums[lower], limit)
-        high = upper < size and fits(touches, table, rows, at, terms, upper - choice, room - sums[upper], limit)
-        if low and high:
-            if abs(sums[lower] - sums[upper]) > MARGIN * limit:
-                return lower if sums[lower] < sums[upper] else upper
-            lower_cost = exact_cost_with(touches, table, rows, at, terms, lower - choice)
-            return lower if lower_cost <= exact_cost_with(touches, table, rows, at, terms, upper - choice) else upper
-        if low:
-            return lower
-        if high:
-            return upper
+        low = sums[lower] if lower >= 0 else np.inf
+        high = sums[upper] if upper < size else np.inf
+        if low == np.inf and high == np.inf:
+            continue
+        if abs(low - high) <= MARGIN * limit and lower < upper:
+            low = exact_cost_with(touches, table, rows, at, terms, lower - choice)
+            high = exact_cost_with(touches, table, rows, at, terms, upper - choice)
+        return lower if low <= high else upper
     return choice
-
-
-@jit
-def legal_choices(
-    touches: NDArray[np.int64],
-    table: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    at: int,
-    terms: int,
-    choice: int,
-    size: int,
-    cost: float,
-    limit: float,
-    sums: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Returns which choices of a decision are legal under `clip`, bool `[its values]`; arguments as before."""
-    touched_costs(touches, table, rows, at, choice, size, sums)
-    legal, room = np.zeros(size, dtype=np.bool_), limit - cost + sums[choice]
-    for other in range(size):
-        legal[other] = fits(touches, table, rows, at, terms, other - choice, room - sums[other], limit)
-    return legal
 
 
 @jit
@@ -153,7 +133,8 @@ def repair(
         if not lowered:
             for t in range(len(choices)):
                 move(touches[starts[t] : starts[t + 1]], rows, at, reference[t] - choices[t])
-            choices[:] = reference
+            for t in range(len(choices)):
+                choices[t] = reference[t]
             return
 
 

@@ -228,9 +228,9 @@ def collect(task: str, out: Path | None, workers: int, count: int, seed: int, pr
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live", "scoring strategies live") from error
     chosen, folder = get_task(task), out or Path(f"{task}-measured")
-    for path in (folder / "measured.npz", folder / "strategies.npz"):
-        if path.exists() and card_path(path).exists():
-            raise ValueError(f"{path} exists already; remove it or choose another --out")
+    path = folder / "measured.npz"
+    if path.exists() and card_path(path).exists():
+        raise ValueError(f"{path} exists already; remove it or choose another --out")
     click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision)}")
 
 

@@ -1,58 +1,88 @@
-"""`python -m benchmarks.speed --live | --costs`: how fast live evaluation and cost evaluation are."""
+"""`python -m benchmarks.speed`: how fast environments are, or with an option evaluation, or learning."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from benchmarks.speed.costs import measure
-from benchmarks.speed.live import compare
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.processor import one_thread
 from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed"
+A_STEP = """A step of a compression environment checks the action, moves it to the nearest choice that keeps the
+budget, follows what the choice changes of the bounded cost, and writes the observation; the last step of an episode
+sums every cost and finds accuracy (a table's entry, or a surrogate's forward pass) and reward. Episodes are started
+anew where they end, which is counted. A step of CartPole is one step of a differential equation: the comparison is of
+rates at which an agent can be fed, not of like with like. `unwrapped` is the class itself, `gym.make` adds Gymnasium's
+checks."""
 
 
 @click.command()
 @click.option("--live", is_flag=True, help="Live evaluation against the plain way and AMC's.")
 @click.option("--costs", is_flag=True, help="Strategies a second whose costs are evaluated.")
-@click.option("--task", "name", default="cifar10-resnet20", show_default=True)
+@click.option("--learners", is_flag=True, help="Steps a second that Stable-Baselines3's learners train.")
+@click.option("--task", "name", default="cifar10-resnet20", show_default=True, help="For --live and --costs.")
 @click.option("--device", help="For --costs: a device profiled for the task [default: the task's].")
-@click.option("--images", type=click.IntRange(1), default=5000, show_default=True, help="Validation images to score.")
-def main(live: bool, costs: bool, name: str, device: str | None, images: int) -> None:
-    """Measures speed; run it alone on the machine. Everything uses one thread."""
-    if live == costs:
-        raise click.UsageError("say what to measure: --live or --costs")
-    torch.set_num_threads(1)
-    task = get_task(name)
+@click.option("--images", type=click.IntRange(1), default=5000, show_default=True, help="For --live: images to score.")
+def main(live: bool, costs: bool, learners: bool, name: str, device: str | None, images: int) -> None:
+    """Measures the speed of every environment, or of what is asked for; run it alone on the machine."""
+    if live + costs + learners > 1:
+        raise click.UsageError("say what to measure: --live, --costs or --learners")
     if live:
-        rows, kind = compare(task, images), "live"
+        from benchmarks.speed.live import compare
+
+        task = get_task(name)
         title = f"Live evaluation of {name}, {images:,} images and {task.calibration_images} for calibration"
+        with one_thread():
+            _report(f"live-{name}", title, "One thread.", {"rows": compare(task, images)}, ["torch"])
+    elif costs:
+        from benchmarks.speed.costs import measure
+
+        rows = measure(get_task(name), device)
+        _report(f"costs-{name}", f"Cost evaluation of {name}", "One thread.", {"rows": rows}, ["numba"])
+    elif learners:
+        from benchmarks.speed.learners import LEARNING, compare_learners
+
+        with one_thread():
+            rows = compare_learners()
+        _report("learners", "Steps a second while learning", LEARNING, {"rows": rows}, ["stable_baselines3", "torch"])
     else:
-        rows, kind = measure(task, device), "costs"
-        title = f"Cost evaluation of {name}"
+        _environments()
+
+
+def _environments() -> None:
+    from benchmarks.speed.environments import draw, measure, start_up
+
+    facts = {"rows": measure(), "start_up": start_up()}
+    _report("environments", "Steps a second", A_STEP, facts, ["gymnasium", "numba"])
+    write_atomically(RESULTS / "environments.png", lambda p: draw(facts["rows"], p))
+    with (RESULTS / "environments.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, facts["rows"][0])
+        writer.writeheader()
+        writer.writerows(facts["rows"])
+
+
+def _report(stem: str, title: str, words: str, facts: dict[str, Any], packages: Sequence[str]) -> None:
+    """Writes JSON and Markdown of one measurement, each table of its facts, and shows them."""
     command = shlex.join(["python", "-m", "benchmarks.speed", *sys.argv[1:]])
-    facts = {"task": name, "rows": rows, **provenance(command, ["torch", "numpy", "numba"])}
-    text = "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"One thread, {facts['hardware']}, torch {facts['versions']['torch']}.",
-            "",
-            *_table(rows),
-            "",
-        ]
-    )
-    for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
-        write_atomically(RESULTS / f"{kind}-{name}{ending}", partial(Path.write_text, data=content))
+    made = provenance(command, ["numpy", *packages])
+    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    lines = [f"# {title}", "", words, "", f"On {made['hardware']}, {made['cores']} cores; {versions}.", ""]
+    for rows in facts.values():
+        lines += [*_table(rows), ""]
+    text = "\n".join(lines)
+    for ending, content in ((".json", json.dumps({**facts, **made}, indent=1) + "\n"), (".md", text)):
+        write_atomically(RESULTS / f"{stem}{ending}", partial(Path.write_text, data=content))
     click.echo(text)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.measured import save
 from compress_gym.accuracy.sampling import broad_sample
 from compress_gym.accuracy.scoring import Conditions, identity, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import provenance, write_card
+from compress_gym.cards import card_path, provenance, read_card, write_card
 from compress_gym.costs.build import channel_cost_terms
 from compress_gym.data.corruptions import CORRUPTIONS
 from compress_gym.decisions import ENUMERABLE
@@ -47,7 +48,7 @@ def collect(task: Task, out: Path, workers: int, count: int, seed: int, command:
         path = _collect_all(task, out, workers, command, precision)
     else:
         path = _sample(task, out, workers, count, seed, command, precision)
-    shutil.rmtree(out / "shards")
+    shutil.rmtree(out / "shards", ignore_errors=True)
     return path
 
 
@@ -71,26 +72,55 @@ def _collect_all(task: Task, out: Path, workers: int, command: str, precision: s
 
 
 def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command: str, precision: str) -> Path:
+    """Measures a sample, which is there to be used before its probes are."""
     decisions, default = task.channel_decisions(), Conditions(task.recovery, precision=precision)
-    evaluator = default.evaluator(task)
-    rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
-    shards = out / "shards"
-    scores = score(task, rows, default, shards / "sample", workers)
-    probed = np.random.default_rng([seed, 1]).permutation(count)[:PROBED]
-    conditions = other_conditions(default)
-    probes = [score(task, rows[probed], c, shards / f"probe-{n}", workers) for n, c in enumerate(conditions)]
-    measured = MeasuredStrategies(
-        rows,
-        np.zeros(count, dtype=np.int64),
-        scores.correct,
-        evaluator.images,
-        round(evaluator.baseline * evaluator.images),
-        tuple(c.name for c in conditions),
-        probed,
-        np.stack([p.correct for p in probes], axis=1),
+    path, shards, evaluator = out / "strategies.npz", out / "shards", default.evaluator(task)
+    if path.exists() and card_path(path).exists():
+        measured, scored_on, commands = _begun(path, task, evaluator)
+    else:
+        rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
+        scores = score(task, rows, default, shards / "sample", workers)
+        measured = MeasuredStrategies(
+            rows,
+            np.zeros(count, dtype=np.int64),
+            scores.correct,
+            evaluator.images,
+            round(evaluator.baseline * evaluator.images),
+            (),
+            np.zeros(0, dtype=np.int64),
+            np.zeros((0, 0, 2), dtype=np.int64),
+        )
+        scored_on, commands = scores.hardware, list[str]()
+        write_strategies(task, measured, path, default, scored_on, [command])
+    broad = int((measured.rounds == 0).sum())
+    probed = np.random.default_rng([seed, 1]).permutation(broad)[:PROBED]
+    conditions, rows = other_conditions(default), measured.strategies[probed]
+    probes = [score(task, rows, c, shards / f"probe-{n}", workers) for n, c in enumerate(conditions)]
+    measured = replace(
+        measured,
+        probes=tuple(c.name for c in conditions),
+        probe_rows=probed,
+        probe_correct=np.stack([p.correct for p in probes], axis=1),
     )
-    write_strategies(task, measured, out / "strategies.npz", default, scores.hardware, [command])
-    return out / "strategies.npz"
+    hardware = tuple(sorted({*scored_on, *(name for p in probes for name in p.hardware)}))
+    write_strategies(task, measured, path, default, hardware, [*commands, command])
+    return path
+
+
+def _begun(path: Path, task: Task, evaluator: LiveAccuracy) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
+    """Reads strategies whose probes are not measured yet, the processors that scored them, and the commands.
+
+    Raises:
+        ValueError: The file is complete, or was measured in another way.
+    """
+    card = read_card(path)
+    for key, value in identity(task, evaluator).items():
+        if card.get(key) != value:
+            raise ValueError(f"{path}: measured with {key}={card.get(key)!r}, not {value!r}; choose another --out")
+    measured = MeasuredStrategies.load(path, task.channel_decisions())
+    if measured.probes:
+        raise ValueError(f"{path} exists already; remove it or choose another --out")
+    return measured, tuple(card["scored_on"]), list(card["commands"])
 
 
 def other_conditions(default: Conditions) -> list[Conditions]:

@@ -40,8 +40,9 @@ class Conditions:
 
     @property
     def name(self) -> str:
-        """A short name: the recovery, what was done to the images, and the precision."""
-        return ", ".join(part for part in (self.recovery, self.corruption, self.precision) if part)
+        """A short name: the recovery, what was done to the images, and the precision where it is not fp32."""
+        parts = (self.recovery, self.corruption, self.precision if self.precision != "fp32" else "")
+        return ", ".join(part for part in parts if part)
 
     def evaluator(self, task: Task) -> LiveAccuracy:
         """Builds the evaluator."""

@@ -45,8 +45,8 @@ def predict_member(
     second = first + inputs * values * hidden
     last = second + (hidden + 1) * hidden
     below, above, zero = units[0], units[1], np.float32(0)
-    below[:] = zero
-    above[:] = weights[last - hidden : last]
+    for j in range(hidden):
+        below[j], above[j] = zero, weights[last - hidden + j]
     for i in range(inputs):
         at = first + (i * values + choices[i]) * hidden
         row = weights[at : at + hidden]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.accuracy.surrogate import predict_row
-from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, legal_choices, nearest_legal, repair
+from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, legal_costs, nearest_legal, repair
 from compress_gym.costs.increments import (
     GAP_AFTER,
     GAP_BEFORE,
@@ -134,8 +134,10 @@ def reset_row(
     states[n, PROBLEM], states[n, STEP], states[n, STATUS] = problem, 0, WAS_RESET
     states[n, EPISODE] += 1
     first, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
-    states[n, first : first + decisions] = part(ints, ints[header + p.AT_REFERENCE], decisions)
-    states[n, first + decisions : first + decisions + terms] = part(ints, ints[header + p.AT_ROWS], terms)
+    for t in range(decisions):
+        states[n, first + t] = ints[ints[header + p.AT_REFERENCE] + t]
+    for k in range(terms):
+        states[n, first + decisions + k] = ints[ints[header + p.AT_ROWS] + k]
     amounts[n, BUDGET] = budget
     amounts[n, LIMIT] = budget * floats[constants + p.BASELINE_COST] * (1 + TOLERANCE)
     amounts[n, SPENT] = floats[constants + p.CERTAIN]
@@ -293,7 +295,8 @@ def score_run(
     units = np.empty((2, max(1, hidden)), dtype=np.float32)
     for n in range(first, stop):
         costs, rows = amounts[n, COSTS : COSTS + metrics], states[n, strategy + decisions :]
-        costs[:] = 0.0
+        for m in range(metrics):
+            costs[m] = 0.0
         for k in range(terms):
             for m in range(metrics):
                 costs[m] += tables[rows[k], m]
@@ -394,19 +397,21 @@ def step_rows(
     bad = first_bad_action(ints, states, actions)
     if bad >= 0:
         return bad
-    first = 0
+    # A literal would be a type of its own: everything below would be compiled twice.
+    first, drawn = np.int64(0), np.int64(-1)
     while first < states.shape[0]:
         stop, ended = end_of_run(states, first), states[first, STATUS] == ENDED
-        amounts[first:stop, REWARD] = 0.0
+        for n in range(first, stop):
+            amounts[n, REWARD] = 0.0
         if ended:
             for n in range(first, stop):
-                reset_row(ints, floats, states, amounts, n, -1, np.nan)
+                reset_row(ints, floats, states, amounts, n, drawn, np.nan)
         else:
             step_run(ints, floats, states, amounts, observations, actions, first, stop)
             if states[first, STATUS] == ENDED:
                 score_run(ints, floats, singles, states, amounts, first, stop)
         first = stop
-    first = 0
+    first = np.int64(0)
     while first < states.shape[0]:
         stop = end_of_run(states, first)
         observe_run(ints, floats, singles, states, amounts, observations, first, stop)
@@ -424,6 +429,7 @@ def mask_rows(
 ) -> None:
     """Writes which choices of each row's next decision are executed as they are, bool `[N, most values]`, in place."""
     masks[:] = False
+    sums = np.empty(MAX_VALUES)
     for n in range(states.shape[0]):
         header, step = ints[p.HEADERS + states[n, PROBLEM]], states[n, STEP]
         if step >= ints[header + p.STEPS]:
@@ -435,6 +441,8 @@ def mask_rows(
             touches, table = touches_at(ints, header, t), bounded_costs(ints, floats, header)
             rows, at, choice = states[n], strategy + decisions, states[n, strategy + t]
             cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
-            masks[n, :size] = legal_choices(touches, table, rows, at, terms, choice, size, cost, limit, np.empty(size))
+            legal_costs(touches, table, rows, at, terms, choice, size, cost, limit, sums)
+            for other in range(size):
+                masks[n, other] = sums[other] < np.inf
         else:
             masks[n, :size] = True

@@ -18,6 +18,7 @@ from compress_gym.accuracy.collect import add_round, collect
 from compress_gym.accuracy.measured import MeasuredAccuracy
 from compress_gym.accuracy.scoring import Conditions, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.cards import read_card
 from tests.helpers import write_tiny_task
 
 SCRIPT = """
@@ -94,6 +95,29 @@ def test_a_shard_of_another_length_is_refused(tmp_path):
         score(task, rows, Conditions("none"), tmp_path / "shards", 1)
 
 
+def test_a_sample_is_there_before_its_probes(tmp_path, monkeypatch):
+    task = write_tiny_task(tmp_path)
+    for name, value in (("ENUMERABLE", 1), ("PROBED", 2), ("CORRUPTIONS", {})):
+        monkeypatch.setattr(collect_module, name, value)
+
+    def out_of_time(default):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(collect_module, "other_conditions", out_of_time)
+        with pytest.raises(KeyboardInterrupt):
+            collect(task, tmp_path / "out", 1, 4, 0, "first")
+    path = tmp_path / "out" / "strategies.npz"
+    begun = MeasuredStrategies.load(path, task.channel_decisions())
+    assert len(begun.strategies) == 4 and begun.probes == ()
+    collect(task, tmp_path / "out", 1, 4, 0, "second")
+    whole = MeasuredStrategies.load(path, task.channel_decisions())
+    assert np.array_equal(whole.correct, begun.correct) and len(whole.probes) == 3
+    assert read_card(path)["commands"] == ["first", "second"]
+    with pytest.raises(ValueError, match="exists already"):
+        collect(task, tmp_path / "out", 1, 4, 0, "third")
+
+
 def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path, monkeypatch):
     task = write_tiny_task(tmp_path)
     monkeypatch.setattr(collect_module, "ENUMERABLE", 1)
@@ -111,8 +135,8 @@ def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path,
         assert np.array_equal(measured.probe_correct[:, number].sum(1), live)
     unseen = [row for row in decisions.enumerate() if tuple(row) not in set(map(tuple, measured.strategies.tolist()))]
     offered = np.concatenate([measured.strategies[:1], unseen[:2], unseen[:1]])
-    longer, hardware = add_round(task, measured, offered, tmp_path / "round", 1)
+    longer, hardware = add_round(task, measured, offered, Conditions("adaptive-bn"), tmp_path / "round", 1)
     assert longer.rounds.tolist() == [0, 0, 0, 0, 1, 1] and len(hardware) == 1
     assert np.array_equal(longer.strategies[4:], unseen[:2])
-    again, _ = add_round(task, longer, offered, tmp_path / "round", 1)
+    again, _ = add_round(task, longer, offered, Conditions("adaptive-bn"), tmp_path / "round", 1)
     assert again is longer

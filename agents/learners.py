@@ -51,6 +51,8 @@ def build(
     if not isinstance(env.action_space, gym.spaces.Box):
         raise ValueError(f"algo={algorithm!r} here needs action_type='continuous'; got {env.action_space}")
     arguments = dict(settings)
+    if isinstance(arguments.get("train_freq"), list):  # [1, episode]: AMC's updates after each episode
+        arguments["train_freq"] = tuple(arguments["train_freq"])
     if algorithm != "ppo":
         episodes = int(arguments["warmup_episodes"])
         arguments["learning_starts"] = episodes * len(problem.steps)

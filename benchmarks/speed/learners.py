@@ -23,8 +23,8 @@ EPISODES = 4
 OFF_POLICY_EPISODES = 40
 LEARNING = f"""PPO with one setting on both: rollouts of {EPISODES} episodes an environment, 4 epochs of 4 minibatches
 each; `DummyVecEnv` steps {SCALAR_ENVS} scalar environments one after the other, `CompressionVecEnv` {NATIVE_ENVS} at a
-time. An off-policy learner spends nearly all of its time in its updates, whatever steps the environment: the last column
-is the share of its time that the environment does not take. One thread each: the networks are small."""
+time. An off-policy learner spends nearly all of its time in its updates, whatever steps the environment: the last
+column is the share of its time that the environment does not take. One thread each: the networks are small."""
 
 
 def compare_learners(repetitions: int = REPETITIONS) -> list[dict[str, Any]]:

@@ -102,8 +102,11 @@ class ChannelPruneEnv(CompressionEnv):
     images are never in an observation, a reward or an info.
 
     ## Starting State
-    Nothing is decided. `info` holds the uncompressed costs under `baseline`, and the task, its version, the hash of
-    its assets and the device. Episodes of one environment all start alike: the seed has no influence on it.
+    Nothing is decided. `info` holds the uncompressed costs under `baseline`, the task, its version, the hash of its
+    assets, the device and the budget. Of one task, one device and one budget, episodes all start alike: the seed has no
+    influence. Of several, each episode draws a task and a device with equal chances and a budget evenly from the range;
+    `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is otherwise drawn. Observations and actions
+    are the same for all, so that one agent can be trained on many networks and asked about others.
 
     ## Episode End
     `terminated` after the last group (5 steps on `digits-cnn`). Nothing is ever truncated. The last `info` has
@@ -114,15 +117,18 @@ class ChannelPruneEnv(CompressionEnv):
 
     | Argument      | Default           | Meaning                                                                    |
     |---------------|-------------------|----------------------------------------------------------------------------|
-    | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`                                      |
-    | `device`      | `"auto"`          | a name of `list_devices()`, a path of a table, `None`, or `auto`: the task's |
+    | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`, or a list of them                   |
+    | `device`      | `"auto"`          | a name of `list_devices()`, a path, `None`, `auto`: the task's, or a list |
     | `cost`        | `"latency_ms"`    | which cost is bounded                                                      |
-    | `budget`      | `0.5`             | the ceiling, as a fraction of the uncompressed cost                        |
+    | `budget`      | `0.5`             | the ceiling, a fraction of the uncompressed cost; or the lowest and highest |
     | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
     | `reward`      | `"mnasnet"`       | see above                                                                  |
-    | `accuracy`    | `"auto"`          | `measured`, `surrogate`, `live`, or `auto`: the first that the task has  |
+    | `accuracy`    | `"auto"`          | `measured`, `surrogate`, `live`, or `auto`: the first that the task has    |
     | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                 |
     | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                              |
+
+    `gym.make_vec` takes these as well, and `autoreset_mode` (`"NextStep"` or `"SameStep"`), `copy` (`False`:
+    observations are views that the next step overwrites) and `num_threads`; see `compress_gym.CompressionVectorEnv`.
 
     >>> import gymnasium as gym
     >>> import compress_gym

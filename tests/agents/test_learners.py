@@ -208,3 +208,11 @@ def test_ddpg_learns(tmp_path):
     run, _ = run_training("ddpg", "ChannelPrune-v0", SETTINGS, 180, 0, tmp_path, hyperparameters)
     rewards = np.array([s.reward for s in run.scored])
     assert np.median(rewards[-40:]) > np.quantile(rewards[:60], 0.75)
+
+
+def test_updates_after_each_episode():
+    env = ChannelPruneEnv(**SETTINGS)
+    settings = {**read_hyperparameters("ddpg", "ChannelPrune-v0"), "warmup_episodes": 2, "batch_size": 4}
+    model = build("ddpg", env, {**settings, "train_freq": [1, "episode"], "gradient_steps": 7}, seed=0)
+    model.learn(6 * len(env.unwrapped.problem.steps))
+    assert model._n_updates == 7 * 4

@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from agents.runs import Scored
+from agents.search.aging_evolution import aging_evolution
 from agents.search.annealing import annealing
+from agents.search.bayesian import gaussian_process, tpe
+from agents.search.cma_es import cma_es
 from agents.search.evolution import evolution
 from agents.search.hand_made import deep_heavy, shallow_heavy
 from agents.search.hill_climb import hill_climb
+from agents.search.integer_program import integer_program
 from agents.search.method import SearchMethod
+from agents.search.netadapt import netadapt
 from agents.search.random_search import random_search
 from agents.search.uniform import uniform
 from compress_gym.errors import unknown_name
@@ -29,6 +34,12 @@ METHODS: dict[str, Callable[[Problem, np.random.Generator], SearchMethod]] = {
     "hill-climb": hill_climb,
     "evolution": evolution,
     "annealing": annealing,
+    "aging-evolution": aging_evolution,
+    "tpe": tpe,
+    "gaussian-process": gaussian_process,
+    "cma-es": cma_es,
+    "netadapt": netadapt,
+    "integer-program": integer_program,
 }
 
 

@@ -16,6 +16,8 @@ KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
 MAX_VALUES = 16
 # Spaces up to this size are enumerated: measured exhaustively, and searched exactly for the cheapest strategy.
 ENUMERABLE = 200_000
+# How far a decision strays from its strategy's level in `spread`, as a fraction of the values.
+_SPREAD = (0.05, 0.4)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,19 @@ class DecisionSpace:
         """Returns strategies number `start` to `stop` (default: all), int64 `[N, T]`."""
         rows = np.arange(start, self.count if stop is None else stop, dtype=np.int64)
         return rows[:, None] // self.strides % self.sizes
+
+    def spread(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draws strategies over the whole range, from the smallest to the uncompressed one, int64 `[n, T]`.
+
+        Each has a random level and strays from it by a random spread. (Independent uniform choices have costs near the
+        middle, all alike.)
+        """
+        rows = []
+        for _ in range(n):
+            level, spread = rng.uniform(0, 1), rng.uniform(*_SPREAD)
+            fractions = np.clip(level + spread * rng.standard_normal(len(self)), 0, 1)
+            rows.append(np.rint(fractions * (self.sizes - 1)).astype(np.int64))
+        return np.array(rows, dtype=np.int64).reshape(n, len(self))
 
     def describe(self, strategy: ArrayLike) -> dict[str, int]:
         """Returns decision name to value of one strategy `[T]`."""

@@ -10,9 +10,6 @@ from compress_gym.costs import CostTerms
 from compress_gym.costs.increments import touches_of
 from compress_gym.decisions import DecisionSpace
 
-# How far a decision strays from its strategy's level, as a fraction of the values.
-_SPREAD = (0.05, 0.4)
-
 
 def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count: int, seed: int) -> NDArray[np.int64]:
     """Draws distinct strategies over the whole range of a cost.
@@ -47,8 +44,6 @@ def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
         limit = rng.uniform(lowest, highest) * (1 + budgets.TOLERANCE)
         wanted = rng.integers(sizes, size=(1, len(sizes)))
         acted = budgets.keep_budget(*touches, bounded, sizes, reference, wanted, clip, limit)
-        level, spread = rng.uniform(0, 1), rng.uniform(*_SPREAD)
-        fractions = np.clip(level + spread * rng.standard_normal(len(sizes)), 0, 1)
-        around = np.rint(fractions * (sizes - 1)).astype(np.int64)
-        found.update(dict.fromkeys([tuple(acted[0].tolist()), tuple(around.tolist())]))
+        around = decisions.spread(rng, 1)
+        found.update(dict.fromkeys([tuple(acted[0].tolist()), tuple(around[0].tolist())]))
     return np.array(list(found), dtype=np.int64)[:count]

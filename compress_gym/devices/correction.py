@@ -98,7 +98,7 @@ def errors(
     order = np.sign(predicted[:, None] - predicted) * np.sign(measured[:, None] - measured)
     pairs = len(measured) * (len(measured) - 1)
     return {
-        "checked_on": f"{len(measured)} whole networks of other random strategies, measured in the same rounds",
+        "checked_on": f"{len(measured)} whole networks of other strategies of all sizes, measured in the same rounds",
         "predicted_over_measured": {
             "median": round(float(np.median(ratio)), 4),
             "lowest": round(float(ratio.min()), 4),

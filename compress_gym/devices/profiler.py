@@ -62,8 +62,8 @@ class Plan:
         rounds: How often everything is visited.
         repetitions: Timed calls a visit.
         seed: Of the strategies whose networks are measured, and of the order of visits.
-        fit_networks: Whole networks of random strategies that the correction is fitted on; the uncompressed network and
-            the smallest one are added to them.
+        fit_networks: Whole networks of strategies of all sizes that the correction is fitted on; the uncompressed
+            network and the smallest one are added to them.
         check_networks: Whole networks the error is stated on.
     """
 
@@ -187,7 +187,7 @@ def measured_card(
             "model": "network_us + sum over operations of weighted or other * (median_us - that of the empty call), "
             "less layout * half the layout changes around each convolution",
             **correction.to_json(),
-            "fitted_on": f"{plan.fit_networks} whole networks of random strategies, the uncompressed and the smallest",
+            "fitted_on": f"{plan.fit_networks} whole networks of all sizes, the uncompressed and the smallest",
         },
         "stated_error": error,
         **made,
@@ -195,9 +195,8 @@ def measured_card(
 
 
 def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]:
-    """Returns the strategies whose networks are measured: uncompressed, smallest, then random ones, int64 `[N, T]`."""
-    count = plan.fit_networks + plan.check_networks
-    drawn = np.random.default_rng(plan.seed).integers(decisions.sizes, size=(count, len(decisions)))
+    """Returns the strategies whose networks are measured: uncompressed, smallest, then of all sizes, int64 `[N, T]`."""
+    drawn = decisions.spread(np.random.default_rng(plan.seed), plan.fit_networks + plan.check_networks)
     return np.concatenate([decisions.sizes[None] - 1, np.zeros_like(drawn[:1]), drawn])
 
 

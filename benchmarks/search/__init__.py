@@ -1,0 +1,1 @@
+"""Methods compared on many problems and seeds, with intervals."""

@@ -1,0 +1,107 @@
+"""Statistics of a matrix of scores, runs by problems: what Agarwal et al. 2021 recommend for few runs.
+
+Interquartile mean, stratified-bootstrap intervals, probability of improvement, performance profiles. Scores are normalised: 0 is the uniform strategy, 1 the best strategy known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import mannwhitneyu, trim_mean
+
+RESAMPLES = 2000
+# A problem whose best strategy is closer than this to the uniform one is told in points, not normalised.
+LEAST_GAP = 0.01
+Scores = NDArray[np.float64]
+
+
+def normalised(scores: ArrayLike, uniform: float, best: float) -> Scores:
+    """Returns scores of one problem with the uniform strategy at 0 and the best known one at 1.
+
+    Raises:
+        ValueError: The two are closer than `LEAST_GAP`: what would be divided by is mostly noise.
+    """
+    if best - uniform < LEAST_GAP:
+        raise ValueError(
+            f"best={best} and uniform={uniform} are closer than {LEAST_GAP}; report this problem in points instead"
+        )
+    return (np.asarray(scores, dtype=np.float64) - uniform) / (best - uniform)
+
+
+def interquartile_mean(scores: Scores) -> float:
+    """Returns the mean of the middle half of all runs of all problems, `[runs, problems]`."""
+    return float(trim_mean(_matrix(scores), 0.25, axis=None))
+
+
+def bootstrap_interval(
+    scores: Scores,
+    statistic: Callable[[Scores], float] = interquartile_mean,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns a percentile interval; runs are drawn anew within each problem, so that no problem is lost.
+
+    Args:
+        scores: `[runs, problems]`.
+        statistic: From such a matrix to a number.
+        level: Of the interval.
+        resamples: How often runs are drawn.
+        seed: Of the draws.
+    """
+    matrix, rng = _matrix(scores), np.random.default_rng(seed)
+    columns = np.arange(matrix.shape[1])
+    drawn = [statistic(matrix[rng.integers(len(matrix), size=matrix.shape), columns]) for _ in range(resamples)]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def probability_of_improvement(first: Scores, second: Scores) -> float:
+    """Returns how likely a run of the first method beats one of the second on a random problem; equals count half.
+
+    Args:
+        first: `[runs, problems]`.
+        second: `[runs, problems]`; the number of runs may differ.
+
+    Raises:
+        ValueError: The numbers of problems differ.
+    """
+    one, other = _matrix(first), _matrix(second)
+    if one.shape[1] != other.shape[1]:
+        raise ValueError(f"methods were scored on {one.shape[1]} and {other.shape[1]} problems")
+    beaten = mannwhitneyu(one, other, axis=0, method="asymptotic").statistic
+    return float(np.mean(beaten) / (len(one) * len(other)))
+
+
+def improvement_interval(
+    first: Scores, second: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the interval of `probability_of_improvement`, runs of both methods drawn anew within each problem."""
+    one, other, rng = _matrix(first), _matrix(second), np.random.default_rng(seed)
+    columns = np.arange(one.shape[1])
+    drawn = [
+        probability_of_improvement(
+            one[rng.integers(len(one), size=one.shape), columns],
+            other[rng.integers(len(other), size=other.shape), columns],
+        )
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def performance_profile(scores: Scores, thresholds: ArrayLike) -> Scores:
+    """Returns the fraction of runs, over all problems, whose score is above each threshold."""
+    matrix = _matrix(scores)
+    return (matrix[..., None] > np.asarray(thresholds, dtype=np.float64)).mean(axis=(0, 1))
+
+
+def _matrix(scores: Scores) -> Scores:
+    matrix = np.asarray(scores, dtype=np.float64)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(f"scores have shape {matrix.shape}; expected [runs, problems]")
+    if not np.isfinite(matrix).all():
+        raise ValueError("scores hold numbers that are not finite: a run is missing or has failed")
+    return matrix

@@ -1,7 +1,7 @@
 """Integer programming on measured sensitivities (HAWQ-V3, Yao et al. 2021), which are added up.
 
-HAWQ adds up Hessian traces. Here a decision's sensitivity is measured: the reward that is lost if it alone is lowered in
-the uncompressed network. The cost is not approximated: a term over several decisions gets a variable for each of its
+HAWQ adds up Hessian traces. Here a decision's sensitivity is measured: the reward that is lost if it alone is lowered
+in the uncompressed network. The cost is not approximated: a term over several decisions gets a variable for each of its
 table rows, tied to the decisions' variables.
 """
 

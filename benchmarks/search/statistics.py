@@ -1,6 +1,7 @@
 """Statistics of a matrix of scores, runs by problems: what Agarwal et al. 2021 recommend for few runs.
 
-Interquartile mean, stratified-bootstrap intervals, probability of improvement, performance profiles. Scores are normalised: 0 is the uniform strategy, 1 the best strategy known.
+Interquartile mean, stratified-bootstrap intervals, probability of improvement, performance profiles. Scores
+are normalised: 0 is the uniform strategy, 1 the best strategy known.
 """
 
 from __future__ import annotations

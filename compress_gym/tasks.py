@@ -143,7 +143,7 @@ class Task:
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
-        data, module = self.dataset_splits(), self.trained_module()
+        module, data = self.trained_module(), self.dataset_splits()
         import torch
 
         from compress_gym.accuracy.live import LiveAccuracy
@@ -254,7 +254,7 @@ class Task:
         return read_card(self.folder / "weights.safetensors")
 
 
-def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
+def _cifar10(name: str, builder: str, summary: str, shipped: bool, device: str | None = None) -> Task:
     return Task(
         name=f"cifar10-{name}",
         version=1,
@@ -268,6 +268,7 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool) -> Task:
         validation_images=2000,
         half_weights=True,
         shipped=shipped,
+        device=device,
     )
 
 
@@ -284,7 +285,7 @@ _TASKS = (
         summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
     ),
     _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: nineteen convolutions in a row", False),
-    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", False),
+    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, "epyc-ort-fp32"),
     _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False),
     _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),
     _cifar10("mobilenetv2", "mobilenet_v2:MobileNetV2", "MobileNetV2 with CIFAR strides on CIFAR-10", False),

@@ -20,7 +20,7 @@ def test_the_table_is_that_of_the_results():
 
 def test_the_results_are_those_of_the_shipped_assets():
     results = json.loads((RESULTS / "results.json").read_text())
-    problem = channel_prune_problem(reward="accuracy", budget=results["budget"])
+    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=results["budget"])
     for row in results["rows"]:
         strategy = problem.decisions.encode(row["strategy"])
         assert row["validation_accuracy"] == problem.accuracy(strategy)[0]
@@ -28,7 +28,7 @@ def test_the_results_are_those_of_the_shipped_assets():
 
 
 def test_the_figures_in_the_text_are_those_of_the_assets():
-    problem = channel_prune_problem(reward="accuracy")
+    problem = channel_prune_problem("digits-cnn", reward="accuracy")
     uncompressed = problem.accuracy(problem.decisions.sizes - 1)[0]
     card = load_device(problem.origin["device"]).card
     smallest = problem.costs(problem.reference)["latency_ms"][0] / problem.baseline_costs["latency_ms"]

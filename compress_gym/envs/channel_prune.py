@@ -15,7 +15,7 @@ from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
 from compress_gym.tasks import Task, get_task
 
-DEFAULT_TASK = "digits-cnn"
+DEFAULT_TASK = "cifar10-resnet20"
 ACCURACIES = ("auto", "measured", "surrogate", "live")
 
 
@@ -26,9 +26,9 @@ class ChannelPruneEnv(CompressionEnv):
     A trained network is compressed in one episode. Its convolutions' output channels form *groups* that can only
     shrink together; each step decides how many channels one group keeps, in forward order of the group's first
     producer. Which channels stay is not decided: those that the following layers read with the largest
-    absolute weights (AMC's criterion). After the last step, the channels are really gone, batch-norm statistics are
-    re-estimated on training images (the task's default recovery), and the network has an accuracy on validation
-    images and a latency on the device.
+    absolute weights (AMC's criterion). After the last step, the channels are really gone, the network is recovered as
+    the task says (weights refitted to the uncompressed network's outputs on CIFAR-10, batch-norm statistics re-estimated
+    on all), and it has an accuracy on validation images and a latency on the device.
 
     Accuracies come from a table in which every strategy was scored live, from a surrogate fitted to live scores, or
     from scoring the network now (`accuracy="live"`, which needs the data set). Latencies are sums of measured
@@ -37,8 +37,9 @@ class ChannelPruneEnv(CompressionEnv):
 
     The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
     It differs from AMC's release among other things in these: what is decided is the number of output channels, in
-    equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots); the
-    recovery is re-estimated batch-norm statistics and not reconstruction; and the action that was executed is told.
+    equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots);
+    convolutions of any kernel and stride are reconstructed (AMC's release: 1x1), and batch-norm statistics re-estimated;
+    and the action that was executed is told.
 
     ## Action Space
     `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A group with K legal channel counts has K bins
@@ -109,23 +110,23 @@ class ChannelPruneEnv(CompressionEnv):
     are the same for all, so that one agent can be trained on many networks and asked about others.
 
     ## Episode End
-    `terminated` after the last group (5 steps on `digits-cnn`). Nothing is ever truncated. The last `info` has
-    `accuracy`, `baseline_accuracy`, `strategy`, every cost under its name (`macs`, `params`, `size_bytes`, `bops`,
-    `latency_ms`, `energy_mj`), `cost_ratio`, `feasible` and `accuracy_source`.
+    `terminated` after the last group (12 steps on `cifar10-resnet20`, 5 on `digits-cnn`). Nothing is ever truncated.
+    The last `info` has `accuracy`, `baseline_accuracy`, `strategy`, every cost under its name (`macs`, `params`,
+    `size_bytes`, `bops`, `latency_ms`, `energy_mj`), `cost_ratio`, `feasible` and `accuracy_source`.
 
     ## Arguments
 
-    | Argument      | Default           | Meaning                                                                    |
-    |---------------|-------------------|----------------------------------------------------------------------------|
-    | `task`        | `"digits-cnn"`    | a name of `compress_gym.list_tasks()`, or a list of them                   |
-    | `device`      | `"auto"`          | a name of `list_devices()`, a path, `None`, `auto`: the task's, or a list |
-    | `cost`        | `"latency_ms"`    | which cost is bounded                                                      |
-    | `budget`      | `0.5`             | the ceiling, a fraction of the uncompressed cost; or the lowest and highest |
-    | `budget_rule` | `"clip"`          | `clip`, `repair` (lower the last choices until it fits) or `none`          |
-    | `reward`      | `"mnasnet"`       | see above                                                                  |
-    | `accuracy`    | `"auto"`          | `measured`, `surrogate`, `live`, or `auto`: the first that the task has    |
-    | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                 |
-    | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                              |
+    | Argument      | Default              | Meaning                                                                   |
+    |---------------|----------------------|---------------------------------------------------------------------------|
+    | `task`        | `"cifar10-resnet20"` | a name of `compress_gym.list_tasks()`, or a list of them                  |
+    | `device`      | `"auto"`             | a name of `list_devices()`, a path, `None`, `auto`: the task's, or a list |
+    | `cost`        | `"latency_ms"`       | which cost is bounded                                                     |
+    | `budget`      | `0.5`                | the ceiling, a fraction of the uncompressed cost; or lowest and highest   |
+    | `budget_rule` | `"clip"`             | `clip`, `repair` (lower the last choices until it fits) or `none`         |
+    | `reward`      | `"mnasnet"`          | see above                                                                 |
+    | `accuracy`    | `"auto"`             | `measured`, `surrogate`, `live`, or `auto`: the first that the task has   |
+    | `action_type` | `"continuous"`       | `continuous` or `discrete`                                                |
+    | `render_mode` | `None`               | `None`, `ansi` or `rgb_array`                                             |
 
     `gym.make_vec` takes these as well, and `autoreset_mode` (`"NextStep"` or `"SameStep"`), `copy` (`False`:
     observations are views that the next step overwrites) and `num_threads`; see `compress_gym.CompressionVectorEnv`.

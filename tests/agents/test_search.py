@@ -35,7 +35,7 @@ class Counting:
 @pytest.mark.parametrize("allowance", [1, 7, 60])
 def test_the_allowance_is_kept_exactly(method, allowance):
     allowance = min(allowance, 12) if method in SLOW else allowance
-    problem = channel_prune_problem(reward="accuracy")
+    problem = channel_prune_problem("digits-cnn", reward="accuracy")
     counting = Counting(problem.accuracy_model)
     scored = list(search(problem.replace(accuracy_model=counting), method, allowance, seed=0))
     assert counting.asked == len(scored) <= allowance
@@ -54,7 +54,7 @@ def test_every_strategy_keeps_the_budget(method, seed):
 
 @every_method
 def test_same_seed_same_search(method):
-    problem = channel_prune_problem(reward="accuracy")
+    problem = channel_prune_problem("digits-cnn", reward="accuracy")
     first, second, other = (list(search(problem, method, 12 if method in SLOW else 40, seed)) for seed in (1, 1, 2))
     assert first == second
     assert method in (*HAND_MADE, *ENDING) or first != other
@@ -63,7 +63,7 @@ def test_same_seed_same_search(method):
 @pytest.mark.parametrize("method", ["hill-climb", "evolution", "aging-evolution", "cma-es"])
 def test_searches_beat_random_on_average(method):
     """Against random search at equal evaluations, over 20 seeds; an idle method would not pass."""
-    problem = channel_prune_problem(reward="accuracy", budget=0.7)
+    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=0.7)
 
     def median_best(name):
         return np.median([max(s.reward for s in search(problem, name, 300, seed)) for seed in range(20)])
@@ -72,7 +72,7 @@ def test_searches_beat_random_on_average(method):
 
 
 def test_uniform_is_the_largest_uniform_strategy_that_fits():
-    problem = channel_prune_problem(reward="accuracy")
+    problem = channel_prune_problem("digits-cnn", reward="accuracy")
     (scored,) = search(problem, "uniform", 10, seed=0)
     levels = set(problem.decisions.encode(scored.strategy).tolist())
     assert len(levels) == 1
@@ -93,7 +93,7 @@ def test_neighbours_are_distinct_and_within_budget(seed):
 
 def test_unknown_methods_are_told():
     with pytest.raises(KeyError, match="Did you mean 'hill-climb'"):
-        list(search(channel_prune_problem(), "hillclimb", 1, 0))
+        list(search(channel_prune_problem("digits-cnn"), "hillclimb", 1, 0))
 
 
 @pytest.mark.parametrize("method", ["shallow-heavy", "deep-heavy"])

@@ -48,7 +48,7 @@ def test_a_table_of_ones_own_in_an_environment(tmp_path):
 
     import compress_gym  # noqa: F401
 
-    env = gym.make("compress_gym/ChannelPrune-v0", device=str(copy(tmp_path)))
+    env = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", device=str(copy(tmp_path)))
     assert env.reset()[1]["device"] == "mine"
 
 
@@ -129,7 +129,7 @@ def test_a_table_for_another_network_is_refused(tmp_path):
     import gymnasium as gym
 
     with pytest.raises(ValueError, match="device='own' has no measurement of conv 1->4"):
-        gym.make("compress_gym/ChannelPrune-v0", device=str(own_table(tmp_path, [CALL_ROW, GOOD])))
+        gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", device=str(own_table(tmp_path, [CALL_ROW, GOOD])))
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

@@ -57,7 +57,7 @@ def _equal(env, observation, expected):
 
 def test_the_layer_columns_of_digits_cnn():
     """By hand: conv3 reads 32 channels of 16x16 pixels, makes 64, kernel 3, stride 2."""
-    env = ChannelPruneEnv()
+    env = ChannelPruneEnv("digits-cnn")
     env.reset()
     for _ in range(2):
         observation, *_ = env.step([1.0])

@@ -27,8 +27,8 @@ class ChannelPruneEnv(CompressionEnv):
     shrink together; each step decides how many channels one group keeps, in forward order of the group's first
     producer. Which channels stay is not decided: those that the following layers read with the largest
     absolute weights (AMC's criterion). After the last step, the channels are really gone, the network is recovered as
-    the task says (weights refitted to the uncompressed network's outputs on CIFAR-10, batch-norm statistics re-estimated
-    on all), and it has an accuracy on validation images and a latency on the device.
+    the task says (on CIFAR-10, weights are refitted to the uncompressed network's outputs; on all tasks, batch-norm
+    statistics are re-estimated), and it has an accuracy on validation images and a latency on the device.
 
     Accuracies come from a table in which every strategy was scored live, from a surrogate fitted to live scores, or
     from scoring the network now (`accuracy="live"`, which needs the data set). Latencies are sums of measured
@@ -38,8 +38,8 @@ class ChannelPruneEnv(CompressionEnv):
     The environment follows *AMC: AutoML for Model Compression and Acceleration on Mobile Devices* (He et al., 2018).
     It differs from AMC's release among other things in these: what is decided is the number of output channels, in
     equal steps (eight or sixteen); the budget is kept by construction (AMC rounds after its check and overshoots);
-    convolutions of any kernel and stride are reconstructed (AMC's release: 1x1), and batch-norm statistics re-estimated;
-    and the action that was executed is told.
+    convolutions of any kernel and stride are reconstructed (AMC's release: 1x1), and batch-norm statistics
+    re-estimated; and the action that was executed is told.
 
     ## Action Space
     `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A group with K legal channel counts has K bins

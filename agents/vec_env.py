@@ -29,12 +29,17 @@ class CompressionVecEnv(VecEnv):
             step_infos: Whether the infos of every step tell `choice` and `executed_action`; it takes time.
 
         Raises:
-            ValueError: Another autoreset mode.
+            ValueError: Another autoreset mode, or views instead of copies.
         """
         if envs.autoreset_mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"envs has autoreset_mode={envs.autoreset_mode.value!r}; Stable-Baselines3 needs 'SameStep': "
                 'gym.make_vec(..., autoreset_mode="SameStep")'
+            )
+        if not envs.copy:
+            raise ValueError(
+                "envs was made with copy=False: Stable-Baselines3 stores a step's observations after the next step, "
+                "which overwrites views; use copy=True"
             )
         self.envs, self._step_infos = envs, step_infos
         self.render_mode = envs.render_mode
@@ -44,9 +49,11 @@ class CompressionVecEnv(VecEnv):
         self._begun = time.perf_counter()
 
     def reset(self) -> np.ndarray:
-        """Starts an episode in every environment, with the seeds of the last call of `seed`."""
+        """Starts an episode in every environment, with the last seeds and options that were set."""
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
-        observations, infos = self.envs.reset(seed=seeds)
+        if any(options != self._options[0] for options in self._options):
+            raise ValueError(f"options={self._options} must be the same for all environments of one vector environment")
+        observations, infos = self.envs.reset(seed=seeds, options=self._options[0])
         self.reset_infos = [_row(infos, n) for n in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
@@ -76,14 +83,20 @@ class CompressionVecEnv(VecEnv):
         self._returns[ended], self._lengths[ended] = 0, 0
         return observations, rewards.astype(np.float32), ended, told
 
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Draws every episode."""
+        return self.envs.render() or ()
+
     def close(self) -> None:
         """Closes the environments."""
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Returns an attribute of the vector environment, once for each asked environment."""
-        value = self.envs.problems[0] if attr_name == "problem" else getattr(self.envs, attr_name)
-        return [value] * len(list(self._get_indices(indices)))
+        chosen = list(self._get_indices(indices))
+        if attr_name == "problem":
+            return [self.envs.problem_of(n) for n in chosen]
+        return [getattr(self.envs, attr_name)] * len(chosen)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Refuses: environments of one vector environment share their attributes."""

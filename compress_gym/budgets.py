@@ -126,7 +126,7 @@ def repair(
         for t in range(len(choices) - 1, -1, -1):
             if choices[t] > 0:
                 choices[t] -= 1
-                move(touches[starts[t] : starts[t + 1]], rows, at, -1)
+                move(touches[starts[t] : starts[t + 1]], rows, at, np.int64(-1))
                 lowered = True
                 if exact_cost(table, rows, at, terms) <= limit:
                     return
@@ -164,18 +164,19 @@ def keep_budget(
         limit: Budget in the cost's unit, tolerance included.
     """
     kept, sums, terms = wanted.copy(), np.empty(sizes.max()), len(reference_rows)
+    at = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
     for n in range(len(wanted) if rule != NONE else 0):
         rows, choices = reference_rows.copy(), kept[n]
         for t in range(len(sizes)):
             own, before = touches[starts[t] : starts[t + 1]], reference[t]
             if rule == CLIP:
-                cost = exact_cost(table, rows, 0, terms)
+                cost = exact_cost(table, rows, at, terms)
                 choices[t] = nearest_legal(
-                    own, table, rows, 0, terms, before, sizes[t], wanted[n, t], cost, limit, sums
+                    own, table, rows, at, terms, before, sizes[t], wanted[n, t], cost, limit, sums
                 )
-            move(own, rows, 0, choices[t] - before)
+            move(own, rows, at, choices[t] - before)
         if rule == REPAIR:
-            repair(touches, starts, table, rows, 0, terms, choices, reference, limit)
+            repair(touches, starts, table, rows, at, terms, choices, reference, limit)
     return kept
 
 

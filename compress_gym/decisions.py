@@ -102,7 +102,8 @@ class DecisionSpace:
             raise ValueError(f"strategies have shape {np.shape(strategies)}; expected [N, {len(self)}]")
         if given.dtype.kind not in "iu":
             raise ValueError(f"strategies have dtype {given.dtype}; choices are integers (indices of values)")
-        choices = given.astype(np.int64, copy=False)
+        # Kernels are compiled for arrays of one kind; others would be compiled for anew.
+        choices = np.require(given, np.int64, ["C", "W"])
         wrong = (choices < 0) | (choices >= self.sizes)
         if wrong.any():
             row, t = np.argwhere(wrong)[0]

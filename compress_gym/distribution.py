@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+
+# What `reset` can be asked for.
+OPTIONS = ("task", "device", "budget")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +32,14 @@ class ProblemDistribution:
         Raises:
             ValueError: There are no problems, the range is none, or a budget is below some problem's cheapest strategy.
         """
-        if not self.problems:
-            raise ValueError("problems=() must hold at least one problem")
+        if not self.problems or not all(isinstance(problem, Problem) for problem in self.problems):
+            raise ValueError(f"problems={self.problems!r} must hold at least one Problem, and nothing else")
         if self.budgets is None:
             return
-        low, high = self.budgets
-        if not 0 < low <= high <= 1:
-            raise ValueError(f"budget={self.budgets} must be a range (lowest, highest) within 0 and 1")
+        check_range(self.budgets)
         for problem in self.problems:
             try:
-                problem.limit_of(low)
+                problem.check_budget(self.budgets[0])
             except ValueError as error:
                 raise ValueError(f"{dict(problem.origin)}: {error}") from error
 
@@ -56,11 +59,15 @@ class ProblemDistribution:
         """Returns the number of the problem that has the wanted origin, -1 if none is wanted.
 
         Args:
-            options: May hold `task` and `device`.
+            options: May hold `task`, `device` and `budget`.
 
         Raises:
-            ValueError: No problem has it, or several do.
+            KeyError: An option is something else.
+            ValueError: No problem has the origin, or several do.
         """
+        for name in options:
+            if name not in OPTIONS:
+                raise unknown_name("options", name, OPTIONS)
         wanted = {key: options[key] for key in ("task", "device") if key in options}
         if not wanted:
             return -1
@@ -97,10 +104,22 @@ def draw_from(
             raise ValueError(f"{name}={values} must name at least one")
     if not isinstance(budget, (tuple, list)):
         return ProblemDistribution(tuple(build(t, d, budget=budget, **settings) for t in tasks for d in devices))
-    if len(budget) != 2:
-        raise ValueError(
-            f"budget={budget!r} must be one fraction, or a pair: the lowest and the highest that are drawn"
-        )
+    check_range(budget)
     low, high = float(budget[0]), float(budget[1])
     problems = tuple(build(t, d, budget=high, **settings) for t in tasks for d in devices)
     return ProblemDistribution(problems, (low, high))
+
+
+def check_range(budgets: object) -> None:
+    """Checks the range from which budgets are drawn.
+
+    Raises:
+        ValueError: It is no pair of fractions, lowest first.
+    """
+    pair = tuple(budgets) if isinstance(budgets, (tuple, list)) else ()
+    if len(pair) != 2 or not all(isinstance(b, Real) and not isinstance(b, bool) for b in pair):
+        raise ValueError(
+            f"budget={budgets!r} must be one fraction, or a pair: the lowest and the highest that are drawn"
+        )
+    if not 0 < pair[0] <= pair[1] <= 1:
+        raise ValueError(f"budget={budgets!r} must be a range (lowest, highest) within 0 and 1")

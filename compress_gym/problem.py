@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
@@ -104,8 +105,7 @@ class Problem:
             object.__setattr__(self, "shapes", no_shape_features(self.decisions))
         if self.device_features is None:
             object.__setattr__(self, "device_features", np.zeros(len(DEVICE_NAMES), dtype=np.float32))
-        if self.budget_rule != "none":
-            self.limit_of(self.budget)
+        self.check_budget(self.budget)
 
     @classmethod
     def from_table(
@@ -181,7 +181,14 @@ class Problem:
 
     def replace(self, **changes: Any) -> Problem:
         """Returns the same problem with some fields changed, for instance `budget=0.3`."""
-        return replace(self, **changes)
+        if set(changes) != {"budget"}:
+            return replace(self, **changes)
+        # What does not depend on the budget is not computed again.
+        self.check_budget(changes["budget"])
+        other = copy(self)
+        vars(other).pop("cost_limit", None)
+        object.__setattr__(other, "budget", changes["budget"])
+        return other
 
     @cached_property
     def reward_spec(self) -> Reward:
@@ -196,7 +203,20 @@ class Problem:
     @cached_property
     def cost_limit(self) -> float:
         """The budget in the unit of the bounded cost, tolerance (1e-6, relative) included."""
-        return float(self.budget) * self.baseline_costs[self.cost] * (1 + budgets.TOLERANCE)
+        return self._in_units(self.budget)
+
+    def _in_units(self, budget: float) -> float:
+        return float(budget) * self.baseline_costs[self.cost] * (1 + budgets.TOLERANCE)
+
+    def check_budget(self, budget: float) -> None:
+        """Checks that a budget is a fraction of 1 and, where a rule enforces it, that some strategy keeps it.
+
+        Raises:
+            ValueError: It is none, or no strategy does.
+        """
+        _check_budget(budget)
+        if self.budget_rule != "none":
+            self.limit_of(budget)
 
     def limit_of(self, budget: float | None) -> float:
         """Returns a budget (default: the problem's) in the unit of the bounded cost, tolerance included.
@@ -207,7 +227,7 @@ class Problem:
         given = self.budget if budget is None else budget
         _check_budget(given)
         baseline = self.baseline_costs[self.cost]
-        limit = float(given) * baseline * (1 + budgets.TOLERANCE)
+        limit = self._in_units(given)
         cheapest = float(self.costs(self.reference)[self.cost][0])
         if limit < cheapest:
             raise ValueError(

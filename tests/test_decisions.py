@@ -67,3 +67,13 @@ def test_illegal_values_are_refused(values):
 def test_names_are_unique():
     with pytest.raises(ValueError, match="unique"):
         DecisionSpace((Decision("a", "other", (1,)), Decision("a", "other", (1,))))
+
+
+@pytest.mark.parametrize("spoil", [np.asfortranarray, lambda rows: rows[:, ::-1], lambda rows: rows.astype(np.uint8)])
+def test_kernels_see_arrays_of_one_kind(spoil):
+    """Whatever is given: contiguous, writable int64; other kinds would be compiled for anew."""
+    rows = spoil(np.array([[0, 1], [1, 0]]))
+    rows.flags.writeable = False
+    checked = from_lists({"a": (1, 2), "b": (1, 2)}).check(rows)
+    assert checked.dtype == np.int64 and checked.flags.c_contiguous and checked.flags.writeable
+    assert np.array_equal(checked, rows)

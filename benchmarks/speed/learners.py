@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -90,8 +91,14 @@ class _Timed(gym.Wrapper):
         super().__init__(env)
         self.seconds = 0.0
 
+    def reset(self, **arguments: Any) -> Any:
+        return self._timed(lambda: self.env.reset(**arguments))
+
     def step(self, action: Any) -> Any:
+        return self._timed(lambda: self.env.step(action))
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
         begun = time.perf_counter()
-        result = self.env.step(action)
+        result = call()
         self.seconds += time.perf_counter() - begun
         return result

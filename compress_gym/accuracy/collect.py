@@ -76,7 +76,7 @@ def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command:
     decisions, default = task.channel_decisions(), Conditions(task.recovery, precision=precision)
     path, shards, evaluator = out / "strategies.npz", out / "shards", default.evaluator(task)
     if path.exists() and card_path(path).exists():
-        measured, scored_on, commands = _begun(path, task, evaluator)
+        measured, scored_on, commands = _begun(path, task, evaluator, count, seed)
     else:
         rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
         scores = score(task, rows, default, shards / "sample", workers)
@@ -107,7 +107,9 @@ def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command:
     return path
 
 
-def _begun(path: Path, task: Task, evaluator: LiveAccuracy) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
+def _begun(
+    path: Path, task: Task, evaluator: LiveAccuracy, count: int, seed: int
+) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
     """Reads strategies whose probes are not measured yet, the processors that scored them, and the commands.
 
     Raises:
@@ -120,6 +122,10 @@ def _begun(path: Path, task: Task, evaluator: LiveAccuracy) -> tuple[MeasuredStr
     measured = MeasuredStrategies.load(path, task.channel_decisions())
     if measured.probes:
         raise ValueError(f"{path} exists already; remove it or choose another --out")
+    terms = channel_cost_terms(task.network(), task.channel_decisions())
+    wanted = broad_sample(task.channel_decisions(), terms, "macs", count, seed)
+    if not np.array_equal(measured.strategies[measured.rounds == 0], wanted):
+        raise ValueError(f"{path} holds another sample than --count {count} --seed {seed}; choose another --out")
     return measured, tuple(card["scored_on"]), list(card["commands"])
 
 

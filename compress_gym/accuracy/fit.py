@@ -93,9 +93,16 @@ def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
 
     Returns:
         float32 `[T, most values, 3]`, padded with zeros.
+
+    Raises:
+        ValueError: A decision has a value that is not positive.
     """
     table = np.zeros((len(decisions), int(decisions.sizes.max()), 3), dtype=np.float32)
     for row, decision in zip(table, decisions.decisions, strict=True):
+        if decision.values[0] <= 0:
+            raise ValueError(
+                f"decision {decision.name!r} has the value {decision.values[0]}; shares need positive values"
+            )
         share = np.array(decision.values, dtype=np.float64) / decision.values[-1]
         row[: len(share)] = np.stack([2 * share - 1, np.log2(share) / 2 + 0.5, 0.25 / share - 0.5], axis=1)
     return table
@@ -113,7 +120,7 @@ def _starting_layers(
 
 
 def _logits(x: torch.Tensor, first: torch.Tensor, second: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Maps inputs `[members, N, T]` to logits `[members, N]`."""
+    """Maps inputs `[members, N, 3 T]` to logits `[members, N]`."""
     h = torch.relu(torch.baddbmm(first[:, -1:], x, first[:, :-1]))
     h = torch.relu(torch.baddbmm(second[:, -1:], h, second[:, :-1]))
     return torch.baddbmm(last[:, None, -1:], h, last[:, :-1, None]).squeeze(-1)

@@ -153,15 +153,13 @@ class SurrogateAccuracy:
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
-        rows = np.ascontiguousarray(self.decisions.check(strategies))
-        accuracies: NDArray[np.float64] = predict_rows(self.flat, *self.shape, rows)
+        accuracies: NDArray[np.float64] = predict_rows(self.flat, *self.shape, self.decisions.check(strategies))
         return accuracies
 
     def uncertainty(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns the expected error of each prediction, one standard deviation, fractions of 1, float64 `[N]`."""
-        rows = np.ascontiguousarray(self.decisions.check(strategies))
-        deviation: NDArray[np.float64] = predict_members(self.flat, *self.shape, rows).std(axis=1)
-        return deviation * self.spread
+        members: NDArray[np.float64] = predict_members(self.flat, *self.shape, self.decisions.check(strategies))
+        return members.std(axis=1) * self.spread
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -91,9 +91,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
     @property
     def strategy(self) -> NDArray[np.int64]:
         """The strategy so far `[T]`; what is not decided yet stands at the cheapest strategy."""
-        if self._steps_left < 0:
-            return self.problem.reference.copy()
-        return self._episodes.strategies([0], self.problem)[0]
+        problem = self._episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
+        return problem.reference.copy() if self._steps_left < 0 else self._episodes.strategies([0], problem)[0]
 
     @property
     def decided(self) -> int:
@@ -110,6 +109,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
             options: `task`, `device` and `budget` fix what is otherwise drawn.
         """
         episodes = self._episodes
+        if options:
+            episodes.wanted(options)  # what is refused changes nothing
         if seed is not None or self._steps_left < 0:
             super().reset(seed=seed)
             episodes.seed(0, self.np_random)
@@ -137,7 +138,12 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         if self._steps_left <= 0:
             began = "has not begun" if self._steps_left < 0 else "is over"
             raise gym.error.ResetNeeded(f"the episode {began}: call reset() before step()")
-        if type(action) is not np.ndarray or action.dtype is not _FLOAT32 or action.shape != self._action_shape:
+        if (
+            self._discrete
+            or type(action) is not np.ndarray
+            or action.dtype is not _FLOAT32
+            or action.shape != self._action_shape
+        ):
             action = self._checked(action)
         self._action[:] = action
         if kernels.step_rows(*self._arguments) >= 0:
@@ -182,9 +188,11 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
                 raise ValueError(f"action={action!r} is not in {self.action_space}")
             return int(action)
         try:
-            numbers = np.asarray(action, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            numbers = np.asarray(action)
+        except ValueError as error:
             raise ValueError(f"action={action!r} is not an array of numbers") from error
+        if numbers.dtype.kind not in "fiu":
+            raise ValueError(f"action={action!r} is not an array of numbers")
         if numbers.shape != self._action_shape:
             raise ValueError(f"action has shape {numbers.shape}; expected {self._action_shape}")
         return numbers

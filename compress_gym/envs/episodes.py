@@ -118,15 +118,21 @@ class Episodes:
             options: `task`, `device` and `budget` fix what is otherwise drawn.
 
         Raises:
+            KeyError: An option is something else.
             ValueError: No problem has the wanted origin, or it cannot keep the wanted budget.
         """
+        number, budget = self.wanted(options)
+        kernels.reset_rows(*self.reset_arguments(chosen, number, budget))
+
+    def wanted(self, options: dict[str, Any] | None) -> tuple[int, float]:
+        """Returns the number of the wanted problem (-1: any) and the wanted budget (NaN: any); raises as `reset`."""
         wanted, budget = options or {}, math.nan
         number = self.distribution.number_of(wanted)
         if wanted.get("budget") is not None:
             for problem in self.distribution.problems if number < 0 else (self.distribution.problems[number],):
-                problem.limit_of(wanted["budget"])
+                problem.check_budget(wanted["budget"])
             budget = float(wanted["budget"])
-        kernels.reset_rows(*self.reset_arguments(chosen, number, budget))
+        return number, budget
 
     def reset_arguments(
         self, chosen: NDArray[np.bool_], problem: int = -1, budget: float = math.nan

@@ -70,7 +70,10 @@ def first_bad_action(ints: NDArray[np.int64], states: NDArray[np.int64], actions
         if states[n, STEP] >= ints[header + p.STEPS]:
             continue
         for a in range(actions.shape[1]):
-            if not ints[header + p.DISCRETE] and not abs(actions[n, a]) <= 1.0 + ACTION_TOLERANCE:
+            if ints[header + p.DISCRETE]:
+                if not actions[n, a] >= 0.0:
+                    return n
+            elif not abs(actions[n, a]) <= 1.0 + ACTION_TOLERANCE:
                 return n
     return -1
 

@@ -41,7 +41,6 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     MEMBERS,
     VALUES,
     HIDDEN,
-    TOUCHES,
     TABLE_ROWS,
     AT_SLOTS,
     AT_SIZES,
@@ -55,8 +54,8 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     AT_TABLES,
     AT_CONSTANTS,
     AT_ACCURACY,
-) = range(28)
-FIELDS = 28
+) = range(27)
+FIELDS = AT_ACCURACY + 1
 # The constants of a problem, in `floats`.
 BASELINE_COST, BASELINE_ACCURACY, BUDGET, CERTAIN, LEAST, MOST = range(6)
 # Where accuracies come from: a table, a surrogate, or a model that only Python can call.
@@ -183,7 +182,7 @@ def _header(
         ints.add(reference),
     )
     header[AT_ROWS], header[AT_STARTS], header[AT_TOUCHES] = ints.add(rows), ints.add(starts), ints.add(touches)
-    header[TOUCHES], header[TABLE_ROWS] = len(touches), len(terms.tables)
+    header[TABLE_ROWS] = len(terms.tables)
     header[AT_FEATURES] = singles.add(features)
     header[AT_BOUNDED], header[AT_TABLES] = floats.add(terms.tables[:, problem.metric]), floats.add(terms.tables)
     header[AT_CONSTANTS] = floats.add(constants)

@@ -100,6 +100,10 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         self._all = np.ones(self.num_envs, dtype=np.bool_)
         self._begun = False
 
+    def problem_of(self, n: int) -> Problem:
+        """Returns the problem of an environment's episode, with the budget that was drawn."""
+        return self._episodes.problem_of(n)
+
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The problems that episodes draw from."""
@@ -113,19 +117,27 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         Args:
             seed: Environment i is seeded `seed + i`, or by the i-th of a list.
             options: `reset_mask` (bool `[num_envs]`) says which environments are reset; `task`, `device` and `budget`
-                fix what is otherwise drawn.
+                fix what is otherwise drawn, for the episodes that begin now.
 
         Raises:
-            ValueError: Seeds or mask do not fit the number of environments.
+            KeyError: Another option.
+            ValueError: Seeds or mask do not fit the number of environments, or options no problem.
         """
         options = dict(options or {})
         chosen = self._reset_mask(options.pop("reset_mask", None))
+        self._episodes.wanted(options)  # what is refused changes nothing
         if isinstance(seed, (int, np.integer)):
             super().reset(seed=int(seed))
             seed = range(int(seed), int(seed) + self.num_envs)
-        seeds = [None] * self.num_envs if seed is None else list(seed)
+        try:
+            seeds = [None] * self.num_envs if seed is None else list(seed)
+        except TypeError as error:
+            raise ValueError(f"seed={seed!r} must be a whole number, or a list of them") from error
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} entries; expected one for each of {self.num_envs} environments")
+        for n, s in enumerate(seeds):
+            if s is not None and (not isinstance(s, (int, np.integer)) or s < 0):
+                raise ValueError(f"seed[{n}]={s!r} must be None or a whole number of at least 0")
         self._episodes.seed_all([s if c else None for s, c in zip(seeds, chosen.tolist(), strict=True)])
         self._episodes.reset(chosen, options)
         self._begun = True
@@ -214,19 +226,22 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         """
         try:
             numbers = np.asarray(actions)
-            expected = self.action_space.shape
-            if numbers.shape != expected:
-                raise ValueError(f"actions have shape {numbers.shape}; expected {expected}")
-            if self.action_type == "discrete":
-                legal = (numbers >= 0) & (numbers < self._episodes.program.most_values)
-                if numbers.dtype.kind not in "iu" or not legal.all():
-                    bad = int(np.argmin(legal)) if numbers.dtype.kind in "iu" else 0
-                    raise ValueError(f"actions[{bad}]={numbers[bad]!r} is not in {self.single_action_space}")
-                self._episodes.actions[:, 0] = numbers
-            else:
-                self._episodes.actions[:] = numbers
-        except TypeError as error:
+        except ValueError as error:
             raise ValueError(f"actions={actions!r} are not an array of numbers") from error
+        expected, discrete = self.action_space.shape, self.action_type == "discrete"
+        if numbers.shape != expected:
+            raise ValueError(f"actions have shape {numbers.shape}; expected {expected}")
+        if numbers.dtype.kind not in ("iu" if discrete else "fiu"):
+            raise ValueError(f"actions of dtype {numbers.dtype} are not in {self.action_space}")
+        if not discrete:
+            self._episodes.actions[:] = numbers
+            return
+        ignored = self._episodes.status == kernels.ENDED
+        legal = ignored | ((numbers >= 0) & (numbers < self._episodes.program.most_values))
+        if not legal.all():
+            bad = int(np.argmin(legal))
+            raise ValueError(f"actions[{bad}]={numbers[bad]!r} is not in {self.single_action_space}")
+        self._episodes.actions[:, 0] = np.where(ignored, 0, numbers)
 
     def _observed(self) -> NDArray[np.float32]:
         return self._episodes.observations.copy() if self.copy else self._episodes.observations
@@ -280,14 +295,16 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
 
 
 def _add_column(infos: Infos, key: str, values: NDArray[Any], rows: NDArray[np.bool_]) -> None:
-    """Adds the chosen rows of a column to vector infos."""
+    """Adds the chosen rows of a column to vector infos; a column of mixed types becomes one of objects."""
     if rows.all():
         infos[key], infos[f"_{key}"] = values.copy(), rows.copy()
         return
     if key not in infos:
         absent = None if values.dtype == object else 0
         infos[key], infos[f"_{key}"] = np.full_like(values, absent), np.zeros(len(values), dtype=np.bool_)
-    np.copyto(infos[key], values, where=rows.reshape(-1, *[1] * (values.ndim - 1)))
+    if infos[key].dtype != values.dtype:
+        infos[key] = np.where(infos[f"_{key}"], infos[key].astype(object), None)
+    np.copyto(infos[key], values, where=rows.reshape(-1, *[1] * (values.ndim - 1)), casting="unsafe")
     infos[f"_{key}"] |= rows
 
 
@@ -299,9 +316,12 @@ def _add_constants(infos: Infos, constants: Mapping[str, Any], rows: NDArray[np.
             _add_constants(nested, value, rows)
             infos.setdefault(f"_{key}", np.zeros(len(rows), dtype=np.bool_))
             infos[f"_{key}"] |= rows
-        else:
-            column = np.empty(len(rows), dtype=type(value) if type(value) in (int, float, bool) else object)
+            continue
+        if type(value) in (int, float, bool) or isinstance(value, np.number):
+            column = np.zeros(len(rows), dtype=type(value))
             column[rows] = value
-            if column.dtype != object:
-                column[~rows] = 0
-            _add_column(infos, key, column, rows)
+        else:
+            column = np.full(len(rows), None, dtype=object)
+            for n in np.flatnonzero(rows):  # a slice would spread a tuple over the rows
+                column[n] = value
+        _add_column(infos, key, column, rows)

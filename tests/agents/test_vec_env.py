@@ -24,7 +24,7 @@ def test_it_equals_a_loop_over_scalar_environments():
     assert np.array_equal(fast.reset(), slow.reset())
     assert [info["task"] for info in fast.reset_infos] == [info["task"] for info in slow.reset_infos]
     rng, ends = np.random.default_rng(0), 0
-    for _ in range(12):
+    for _ in range(2 * len(fast.get_attr("problem")[0].steps)):
         actions = rng.uniform(-1, 1, size=(3, *fast.action_space.shape)).astype(np.float32)
         (o, r, d, i), (p, s, e, j) = fast.step(actions), slow.step(actions)
         assert np.array_equal(o, p) and np.array_equal(r, s) and np.array_equal(d, e)
@@ -61,3 +61,28 @@ def test_another_autoreset_mode_is_refused():
 def test_attributes_cannot_be_set_for_some():
     with pytest.raises(NotImplementedError, match="share their attributes"):
         native(2).set_attr("copy", False)
+
+
+def test_views_are_refused():
+    """Stable-Baselines3 stores a step's observations after the next step."""
+    with pytest.raises(ValueError, match="copy=False"):
+        native(2, copy=False)
+
+
+def test_options_and_problems_of_each_environment():
+    envs = native(3, task="digits-cnn", budget=(0.5, 0.9))
+    envs.set_options({"budget": 0.7})
+    envs.reset()
+    assert [problem.budget for problem in envs.get_attr("problem")] == [0.7] * 3
+    envs.seed(0)
+    envs.reset()
+    assert len({problem.budget for problem in envs.get_attr("problem")}) == 3
+    envs.set_options([{"budget": 0.7}, {"budget": 0.8}, {}])
+    with pytest.raises(ValueError, match="must be the same for all"):
+        envs.reset()
+
+
+def test_pictures():
+    envs = native(2, task="digits-cnn", render_mode="rgb_array")
+    envs.reset()
+    assert envs.render().ndim == 3

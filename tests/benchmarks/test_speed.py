@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.speed import costs, live
+from benchmarks.speed import costs, environments, learners, live
 from compress_gym.processor import bf16_supported, one_thread
-from compress_gym.tasks import get_task
+from compress_gym.tasks import get_task, list_tasks
 
 TASK = get_task("digits-cnn")
 
@@ -44,3 +44,30 @@ def test_the_report_of_cost_evaluation(monkeypatch):
     rows = costs.measure(TASK, None)
     assert [row["case"] for row in rows] == ["bounded cost", "all costs", "compiling the cost terms, seconds"]
     assert rows[0]["strategies_per_second"] > 0
+
+
+def test_the_report_of_environments(monkeypatch, tmp_path):
+    for name, value in (("SCALAR_STEPS", 40), ("VECTOR_STEPS", 8), ("NUM_ENVS", 16)):
+        monkeypatch.setattr(environments, name, value)
+    rows = environments.measure(repetitions=2)
+    assert len(rows) == len(environments.cases())
+    assert {row["kind"] for row in rows} == {"unwrapped", "gym.make", "vector of 16"}
+    assert {row["task"] for row in rows} >= set(list_tasks())
+    for row in rows:
+        assert row["ns_a_step"] >= row["p10_ns"] > 0 and row["steps_a_second"] > 0
+        assert (row["times_cartpole"] == 1.0) or row["environment"] != environments.CARTPOLE
+    environments.draw(rows, tmp_path / "rows.png")
+    assert (tmp_path / "rows.png").stat().st_size > 1000
+
+
+def test_a_first_episode_is_timed_in_a_process_of_its_own(tmp_path):
+    assert 0 < environments._first_episode("compress_gym/ChannelPrune-v0", "digits-cnn", tmp_path) < 300
+
+
+def test_the_report_of_learners(monkeypatch):
+    for name, value in (("SCALAR_ENVS", 2), ("NATIVE_ENVS", 4), ("EPISODES", 1), ("OFF_POLICY_EPISODES", 3)):
+        monkeypatch.setattr(learners, name, value)
+    with one_thread():
+        rows = learners.compare_learners(repetitions=1)
+    assert [row["environments"] for row in rows] == ["DummyVecEnv of 2", "CompressionVecEnv of 4", "1"]
+    assert rows[0]["times_dummy"] == 1.0 and 0 < rows[2]["learner_share"] < 1

@@ -253,7 +253,7 @@ def test_observations_stay_within_bounds_and_follow_the_episode(env_id):
 
 
 @every_env
-@pytest.mark.parametrize("action", [[np.nan], [1.1], [-1.00001], [0.0, 0.0], 0.5, [None], "one", {}, [1j]])
+@pytest.mark.parametrize("action", [[np.nan], [1.1], [-1.00001], [0.0, 0.0], 0.5, [None], "one", ["0.5"], {}, [1j]])
 def test_bad_actions_are_refused(env_id, action):
     env = gym.make(env_id, disable_env_checker=True).unwrapped
     env.reset()
@@ -270,7 +270,9 @@ def test_an_action_within_the_tolerance_is_accepted(env_id):
 
 
 @every_env
-@pytest.mark.parametrize("action", [-1, 99, 0.5, "one"])
+@pytest.mark.parametrize(
+    "action", [-1, 99, 0.5, "one", np.float32([-3]), np.float32([0.7]), np.float32([np.nan]), np.array([-1]), [1]]
+)
 def test_bad_discrete_actions_are_refused(env_id, action):
     env = gym.make(env_id, action_type="discrete", disable_env_checker=True).unwrapped
     env.reset()

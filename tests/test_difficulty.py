@@ -9,7 +9,7 @@ from compress_gym.envs.channel_prune import channel_prune_problem
 from compress_gym.tasks import get_task, list_tasks
 
 
-@pytest.mark.parametrize("name", list_tasks())
+@pytest.mark.parametrize("name", [name for name in list_tasks() if get_task(name).best_signal() == "measured"])
 def test_the_card_says_what_is_so(name):
     card = json.loads((get_task(name).folder / "difficulty.json").read_text())
     problem = channel_prune_problem(name, reward="accuracy")

@@ -23,7 +23,8 @@ def test_the_uncompressed_network_stays_within_a_third_of_a_point(name, recovery
     task = get_task(name)
     live = task.live(recovery=recovery)
     uncompressed = live(task.channel_decisions().sizes - 1)[0]
-    assert abs(uncompressed - live.baseline) <= 0.003
+    # counted in images: 0.3 points of 2,000 are 6, which fractions miss by rounding
+    assert round(abs(uncompressed - live.baseline) * live.images) <= 0.003 * live.images
 
 
 @every_task

@@ -178,7 +178,7 @@ def test_replay_action_is_checked_and_matters(tmp_path):
     settings = {**read_hyperparameters("ddpg", ""), "warmup_episodes": 3}
     stored = {}
     for which in ("raw", "executed"):
-        env = ChannelPruneEnv(budget=0.4)
+        env = ChannelPruneEnv("digits-cnn", budget=0.4)
         model = build("ddpg", env, {**settings, "replay_action": which}, seed=0)
         model.learn(10)
         stored[which] = model.replay_buffer.actions[:10, 0, 0]
@@ -186,7 +186,7 @@ def test_replay_action_is_checked_and_matters(tmp_path):
     assert np.abs(stored["executed"][:, None] - centres).min(axis=1).max() < 1e-6
     assert np.abs(stored["raw"][:, None] - centres).min(axis=1).max() > 1e-3
     with pytest.raises(ValueError, match="replay_action='both'"):
-        build("ddpg", ChannelPruneEnv(), {**settings, "replay_action": "both"}, seed=0)
+        build("ddpg", env, {**settings, "replay_action": "both"}, seed=0)
 
 
 @pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (0.9, 0.3), (-1.0, 0.5), (0.2, 0.01)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ CONV = Operation("conv", 4, 4, 3, 1, 1, 8, 8)
 
 def conv(i, o):
     return replace(CONV, in_channels=i, out_channels=o)
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "devices.md"
 
 
 def depthwise(c):
@@ -51,7 +55,7 @@ def test_a_device_refuses_what_lies_outside():
 
 @pytest.mark.parametrize("name", shipped_devices())
 def test_interpolation_of_measurements_held_back(name):
-    """Every second channel count is held back and interpolated from its neighbours."""
+    """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
     times = {o: m.median_us for o, m in load_device(name).table.items() if o.kind == "conv"}
     ratios = []
     for operation, measured in times.items():
@@ -61,4 +65,6 @@ def test_interpolation_of_measurements_held_back(name):
         if 0 < place < len(counts) - 1:
             left = {o: t for o, t in times.items() if o != operation and o.out_channels == operation.out_channels}
             ratios.append(ChannelGrid(left).time(operation) / measured)
-    assert len(ratios) > 50 and np.median(np.abs(np.array(ratios) - 1)) < 0.08
+    error = np.median(np.abs(np.array(ratios) - 1))
+    assert len(ratios) > 50 and error < 0.12
+    assert f"{100 * error:.1f} % on `{name}`" in " ".join(DOCS.read_text().split())

@@ -322,6 +322,7 @@ def _add_constants(infos: Infos, constants: Mapping[str, Any], rows: NDArray[np.
             column[rows] = value
         else:
             column = np.full(len(rows), None, dtype=object)
-            for n in np.flatnonzero(rows):  # a slice would spread a tuple over the rows
-                column[n] = value
+            whole = np.empty((), dtype=object)  # a tuple itself would be spread over the rows
+            whole[()] = value
+            column[rows] = whole
         _add_column(infos, key, column, rows)

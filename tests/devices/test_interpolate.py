@@ -53,7 +53,13 @@ def test_a_device_refuses_what_lies_outside():
         times[conv(9, 4)]
 
 
-@pytest.mark.parametrize("name", shipped_devices())
+# Counts that are no multiples of 8 take some 10 % longer there than a line between their neighbours says.
+UNEVEN = pytest.mark.xfail(strict=True, raises=AssertionError, reason="off by more than 8 %; see docs/devices.md")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[UNEVEN] * (name == "epyc-ort-fp32")) for name in shipped_devices()]
+)
 def test_interpolation_of_measurements_held_back(name):
     """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
     times = {o: m.median_us for o, m in load_device(name).table.items() if o.kind == "conv"}
@@ -66,5 +72,6 @@ def test_interpolation_of_measurements_held_back(name):
             left = {o: t for o, t in times.items() if o != operation and o.out_channels == operation.out_channels}
             ratios.append(ChannelGrid(left).time(operation) / measured)
     error = np.median(np.abs(np.array(ratios) - 1))
-    assert len(ratios) > 50 and error < 0.12
-    assert f"{100 * error:.1f} % on `{name}`" in " ".join(DOCS.read_text().split())
+    if f"{100 * error:.1f} % on `{name}`" not in " ".join(DOCS.read_text().split()):
+        raise ValueError(f"docs/devices.md must say that interpolation is off by {100 * error:.1f} % on {name}")
+    assert len(ratios) > 50 and error < 0.08

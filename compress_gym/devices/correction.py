@@ -78,16 +78,34 @@ def fit(parts: NDArray[np.float64], measured: NDArray[np.float64]) -> Correction
 
     Returns:
         The correction; no coefficient is negative, and not more than the layout changes is taken off.
+
+    Raises:
+        ValueError: The networks' latencies do not grow with those of their operations.
     """
+    design = np.column_stack([np.ones(len(parts)), parts[:, 0], parts[:, 1], -parts[:, 2]]) / measured[:, None]
+    coefficients = _bounded_least_squares(design)
+    if coefficients[1] == 0:
+        # Too few or too noisy networks to tell weighted operations from the others: one scale serves both.
+        merged = _bounded_least_squares(np.column_stack([design[:, 0], design[:, 1] + design[:, 2], design[:, 3]]))
+        coefficients = merged[[0, 1, 1, 2]]
+    if coefficients[1] == 0:
+        raise ValueError(
+            f"the latencies of the {len(measured)} whole networks do not grow with those of their operations; "
+            "measure again on an idle machine, or more networks"
+        )
+    return Correction(*(float(c) for c in coefficients))
+
+
+def _bounded_least_squares(design: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fits a right side of ones: no coefficient is negative, and the last, of layout changes, is at most 1."""
     from scipy.optimize import lsq_linear
 
-    design = np.column_stack([np.ones(len(parts)), parts[:, 0], parts[:, 1], -parts[:, 2]]) / measured[:, None]
     used = np.abs(design).sum(axis=0) > 0
-    upper = np.array([np.inf, np.inf, np.inf, 1.0])
-    solution = lsq_linear(design[:, used], np.ones(len(measured)), bounds=(0, upper[used]))
-    coefficients = np.zeros(4)
+    upper = np.append(np.full(design.shape[1] - 1, np.inf), 1.0)
+    solution = lsq_linear(design[:, used], np.ones(len(design)), bounds=(0, upper[used]), method="bvls")
+    coefficients = np.zeros(design.shape[1])
     coefficients[used] = solution.x
-    return Correction(*(round(float(c), 4) for c in coefficients))
+    return np.round(coefficients, 4)
 
 
 def errors(

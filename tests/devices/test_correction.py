@@ -43,12 +43,25 @@ def test_without_layout_changes_nothing_is_taken_off():
 
 
 def test_coefficients_are_never_negative_nor_is_an_operation():
-    parts = np.array([[10.0, 1.0, 2.0], [20.0, 1.0, 4.0], [30.0, 2.0, 6.0]])
-    found = fit(parts, np.array([30.0, 20.0, 10.0]))  # the slower the operations, the faster the network
+    _, lookup, networks, measured = planted()
+    found = fit(features(networks, lookup, True), measured - 11.9 + 0.1 * np.arange(len(measured)) % 3)
     assert min(found.to_json().values()) >= 0
     conv = Operation("conv", 4, 4, 3, 1, 1, 8, 8)
     lookup = {CALL: 1.0, conv: 1.5, **dict.fromkeys(layout_of(conv), 9.0)}
     assert Correction(0.0, 1.0, 1.0, 1.0).operation_us(conv, lookup) == 0.0
+
+
+def test_networks_that_do_not_tell_operations_apart_share_one_scale():
+    parts = np.array([[12.0, 10.0, 0.0], [9.0, 20.0, 0.0], [14.0, 30.0, 0.0], [11.0, 40.0, 0.0]])
+    measured = 20 + parts[:, 1] - 0.5 * parts[:, 0]  # the slower the weighted ones, the faster the network
+    found = fit(parts, measured)
+    assert found.weighted == found.other == pytest.approx(1.0, abs=0.1)
+
+
+def test_networks_that_are_faster_with_slower_operations_are_refused():
+    parts = np.array([[10.0, 1.0, 2.0], [20.0, 1.0, 4.0], [30.0, 2.0, 6.0]])
+    with pytest.raises(ValueError, match="latencies of the 3 whole networks do not grow .* idle machine"):
+        fit(parts, np.array([30.0, 20.0, 10.0]))
 
 
 def test_the_profilers_evaluation_on_planted_samples():

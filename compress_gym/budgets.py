@@ -139,12 +139,19 @@ def repair(
 
 
 @jit
+def inactive(conditions: NDArray[np.int64], t: int, choices: NDArray[np.int64]) -> bool:
+    """Returns whether a decision does not matter under what was chosen before it."""
+    return conditions[t, 0] >= 0 and choices[conditions[t, 0]] < conditions[t, 1]
+
+
+@jit
 def keep_budget(
     touches: NDArray[np.int64],
     starts: NDArray[np.int64],
     reference_rows: NDArray[np.int64],
     table: NDArray[np.float64],
     sizes: NDArray[np.int64],
+    conditions: NDArray[np.int64],
     reference: NDArray[np.int64],
     wanted: NDArray[np.int64],
     rule: int,
@@ -158,6 +165,7 @@ def keep_budget(
         reference_rows: See there.
         table: The bounded cost of every table row, float64 `[rows]`.
         sizes: Values of each decision.
+        conditions: What each decision requires, see `DecisionSpace`.
         reference: The cheapest strategy.
         wanted: int64 `[N, T]`.
         rule: Code of the rule.
@@ -165,11 +173,13 @@ def keep_budget(
     """
     kept, sums, terms = wanted.copy(), np.empty(sizes.max()), len(reference_rows)
     at = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
-    for n in range(len(wanted) if rule != NONE else 0):
+    for n in range(len(wanted)):
         rows, choices = reference_rows.copy(), kept[n]
         for t in range(len(sizes)):
             own, before = touches[starts[t] : starts[t + 1]], reference[t]
-            if rule == CLIP:
+            if inactive(conditions, t, choices):
+                choices[t] = 0
+            elif rule == CLIP:
                 cost = exact_cost(table, rows, at, terms)
                 choices[t] = nearest_legal(
                     own, table, rows, at, terms, before, sizes[t], wanted[n, t], cost, limit, sums
@@ -177,6 +187,9 @@ def keep_budget(
             move(own, rows, at, choices[t] - before)
         if rule == REPAIR:
             repair(touches, starts, table, rows, at, terms, choices, reference, limit)
+            for t in range(len(sizes)):
+                if inactive(conditions, t, choices):
+                    choices[t] = 0
     return kept
 
 

@@ -29,12 +29,15 @@ class Decision:
         kind: One of `KINDS`; `other` serves tables of one's own.
         values: Legal values, strictly ascending, at most 16.
         subject: The layer or group that is decided, or "" where there is none.
+        requires: Name of an earlier decision and the least value of it under which this one matters (the genes of a
+            layer require a depth); `None`: it always does.
     """
 
     name: str
     kind: str
     values: tuple[int, ...]
     subject: str = ""
+    requires: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Checks kind and values."""
@@ -51,7 +54,8 @@ class Decision:
 class DecisionSpace:
     """T decisions in the order in which they are made.
 
-    A strategy is an integer array `[T]` of choices (indices into each decision's values).
+    A strategy is an integer array `[T]` of choices (indices into each decision's values). A decision whose requirement
+    is not met is *inactive*: it is not made, and its choice is 0, so that equal networks have equal strategies.
     """
 
     decisions: tuple[Decision, ...]
@@ -62,6 +66,18 @@ class DecisionSpace:
         repeated = sorted({n for n in names if names.count(n) > 1})
         if not names or repeated:
             raise ValueError(f"decisions need at least one entry and unique names; repeated: {repeated}")
+        for t, decision in enumerate(self.decisions):
+            if decision.requires is None:
+                continue
+            name, least = decision.requires
+            if name not in names[:t]:
+                raise ValueError(f"decision {decision.name!r} requires {name!r}, which is no earlier decision")
+            values = self.decisions[names.index(name)].values
+            if least not in values[1:]:
+                raise ValueError(
+                    f"decision {decision.name!r} requires {name!r} to be at least {least}; that must be one of its "
+                    f"values but the lowest, {list(values[1:])}"
+                )
 
     def __len__(self) -> int:
         """Returns T."""
@@ -78,6 +94,21 @@ class DecisionSpace:
         return np.array([len(d.values) for d in self.decisions], dtype=np.int64)
 
     @cached_property
+    def conditions(self) -> NDArray[np.int64]:
+        """The decision each one requires and the least choice of it, int64 `[T, 2]`; -1 and 0 where there is none."""
+        rows = []
+        for decision in self.decisions:
+            name, least = decision.requires or ("", 0)
+            t = self.names.index(name) if name else -1
+            rows.append((t, self.decisions[t].values.index(least) if name else 0))
+        return np.array(rows, dtype=np.int64)
+
+    @cached_property
+    def conditional(self) -> bool:
+        """Whether some decision requires another."""
+        return bool((self.conditions[:, 0] >= 0).any())
+
+    @cached_property
     def count(self) -> int:
         """Number of strategies."""
         return int(np.prod([int(n) for n in self.sizes], dtype=object))
@@ -90,11 +121,16 @@ class DecisionSpace:
         return np.concatenate([np.cumprod(self.sizes[:0:-1])[::-1], [1]]).astype(np.int64)
 
     def check(self, strategies: ArrayLike) -> NDArray[np.int64]:
-        """Checks strategies and returns them as int64 `[N, T]`.
+        """Checks strategies and returns them as int64 `[N, T]`, choices of inactive decisions as 0.
 
         Raises:
             ValueError: Wrong shape, not integers, or a choice that does not exist.
         """
+        choices = self.check_choices(strategies)
+        return self._canonical(choices) if self.conditional else choices
+
+    def check_choices(self, strategies: ArrayLike) -> NDArray[np.int64]:
+        """Checks choices as `check` does, but leaves those of inactive decisions as they are, int64 `[N, T]`."""
         given = np.asarray(strategies)
         if given.ndim == 1:
             given = given[None]
@@ -112,6 +148,22 @@ class DecisionSpace:
                 f"which has {self.sizes[t]} values"
             )
         return choices
+
+    def canonical(self, strategies: ArrayLike) -> NDArray[np.int64]:
+        """Returns strategies with choice 0 wherever a decision is inactive, int64 `[N, T]`; the same as `check`."""
+        return self.check(strategies)
+
+    def active(self, strategies: ArrayLike) -> NDArray[np.bool_]:
+        """Says which decisions matter in each strategy, bool `[N, T]`."""
+        controller, least = self.conditions.T
+        return (controller < 0) | (self.check(strategies)[:, controller] >= least)
+
+    def _canonical(self, choices: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = choices.copy()
+        for t, (controller, least) in enumerate(self.conditions):
+            if controller >= 0:
+                rows[rows[:, controller] < least, t] = 0
+        return rows
 
     def check_one(self, strategy: ArrayLike) -> NDArray[np.int64]:
         """Checks one strategy and returns it as int64 `[T]`; several are refused."""
@@ -140,7 +192,7 @@ class DecisionSpace:
             level, spread = rng.uniform(0, 1), rng.uniform(*_SPREAD)
             fractions = np.clip(level + spread * rng.standard_normal(len(self)), 0, 1)
             rows.append(np.rint(fractions * (self.sizes - 1)).astype(np.int64))
-        return np.array(rows, dtype=np.int64).reshape(n, len(self))
+        return self.check(np.array(rows, dtype=np.int64).reshape(n, len(self)))
 
     def describe(self, strategy: ArrayLike) -> dict[str, int]:
         """Returns decision name to value of one strategy `[T]`."""

@@ -105,7 +105,20 @@ class Problem:
             object.__setattr__(self, "shapes", no_shape_features(self.decisions))
         if self.device_features is None:
             object.__setattr__(self, "device_features", np.zeros(len(DEVICE_NAMES), dtype=np.float32))
+        if self.decisions.conditional:
+            self._check_inactive_are_free()
         self.check_budget(self.budget)
+
+    def _check_inactive_are_free(self) -> None:
+        """Checks on some strategies that costs do not depend on inactive decisions."""
+        choices = np.random.default_rng(0).integers(self.decisions.sizes, size=(256, len(self.decisions)))
+        terms = self.cost_terms
+        differ = (terms.evaluate(choices) != terms.evaluate(self.decisions.check(choices))).any(axis=1)
+        if differ.any():
+            raise ValueError(
+                f"the costs of {self.describe(choices[differ.argmax()])} change with decisions that are inactive in "
+                "it; cost terms must hold the same costs wherever a requirement is not met"
+            )
 
     @classmethod
     def from_table(
@@ -293,8 +306,9 @@ class Problem:
             *self.touches,
             np.ascontiguousarray(self.cost_terms.tables[:, self.metric]),
             self.decisions.sizes,
+            self.decisions.conditions,
             self.reference,
-            self.decisions.check(strategies),
+            self.decisions.check_choices(strategies),
             budgets.rule_code(self.budget_rule),
             self.cost_limit,
         )
@@ -316,7 +330,7 @@ class Problem:
         limit = self.limit_of(budget)
         highest = self.decisions.sizes - 1
         levels = np.unique(np.concatenate([np.arange(n + 1) / max(n, 1) for n in highest]))
-        candidates = np.floor(levels[:, None] * highest + 1e-9).astype(np.int64)
+        candidates = self.decisions.check(np.floor(levels[:, None] * highest + 1e-9).astype(np.int64))
         fitting = np.flatnonzero(self.costs(candidates)[self.cost] <= limit)
         return candidates[fitting[-1]] if len(fitting) else self.reference.copy()
 

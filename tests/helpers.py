@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,42 @@ def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
     return random_terms(seed, budget_slack, **settings)[0]
 
 
-def random_terms(seed: int, budget_slack: float = 0.3, **settings) -> tuple[Problem, list[Term]]:
-    """The same, with the cost terms it was packed from."""
+def random_terms(
+    seed: int, budget_slack: float = 0.3, conditional: bool = False, **settings
+) -> tuple[Problem, list[Term]]:
+    """The same, with the cost terms it was packed from; conditional: some decisions require an earlier one."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 6))
     sizes = rng.integers(1, 7, size=count)
-    space = DecisionSpace(tuple(Decision(f"d{t}", "other", tuple(range(1, int(n) + 1))) for t, n in enumerate(sizes)))
+    decisions = [Decision(f"d{t}", "other", tuple(range(1, int(n) + 1))) for t, n in enumerate(sizes)]
+    for t in range(1, count if conditional else 0):
+        u = int(rng.integers(t))
+        if sizes[u] > 1 and rng.random() < 0.7:
+            decisions[t] = replace(decisions[t], requires=(f"d{u}", int(rng.integers(2, sizes[u] + 1))))
+    space = DecisionSpace(tuple(decisions))
     terms = []
     for k in range(int(rng.integers(1, 6))):
         used = tuple(int(t) for t in rng.permutation(count)[: rng.integers(0, min(3, count) + 1)])
-        terms.append(Term(f"t{k}", used, rng.uniform(0.1, 10, size=(*sizes[list(used)], 2))))
+        terms.append(_indifferent(space, Term(f"t{k}", used, rng.uniform(0.1, 10, size=(*sizes[list(used)], 2)))))
     packed = pack(space, ("latency_ms", "macs"), terms)
     model = MeasuredAccuracy(space, rng.random(space.count), 0.9)
     costs = packed.evaluate(space.enumerate())[:, 0]
     cheapest = costs.min() / costs[-1]
     budget = cheapest + budget_slack * (1 - cheapest)
     return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings}), terms
+
+
+def _indifferent(space: DecisionSpace, term: Term) -> Term:
+    """Makes a term depend on what its decisions require, too, and on nothing that is inactive."""
+    used = list(term.decisions)
+    for t in used:
+        used += [u for u in (int(space.conditions[t, 0]),) if u >= 0 and u not in used]
+    table = np.empty((*space.sizes[used], 2))
+    for choices in np.ndindex(*space.sizes[used]):
+        row = np.zeros(len(space), dtype=np.int64)
+        row[used] = choices
+        table[choices] = term.table[tuple(space.check_one(row)[list(term.decisions)])]
+    return Term(term.name, tuple(used), table)
 
 
 def run_here(command, arguments, monkeypatch, capsys) -> tuple[int, str, str]:

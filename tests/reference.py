@@ -24,6 +24,9 @@ def clip(problem: Problem, terms: list[Term], wanted: list[int]) -> list[int]:
     limit, metric = problem.cost_limit, problem.metric
     strategy = problem.reference.tolist()
     for t, want in enumerate(wanted):
+        if inactive(problem, strategy, t):
+            strategy[t] = 0
+            continue
         legal = []
         for c in range(int(problem.decisions.sizes[t])):
             total = cost(terms, [*strategy[:t], c, *strategy[t + 1 :]], metric)
@@ -33,7 +36,27 @@ def clip(problem: Problem, terms: list[Term], wanted: list[int]) -> list[int]:
     return strategy
 
 
+def inactive(problem: Problem, strategy: list[int], t: int) -> bool:
+    """A decision whose requirement is not met."""
+    decisions = problem.decisions
+    if decisions.decisions[t].requires is None:
+        return False
+    name, least = decisions.decisions[t].requires
+    u = decisions.names.index(name)
+    return decisions.decisions[u].values[strategy[u]] < least
+
+
+def canonical(problem: Problem, strategy: list[int]) -> list[int]:
+    for t in range(len(strategy)):
+        strategy = [*strategy[:t], 0 if inactive(problem, strategy, t) else strategy[t], *strategy[t + 1 :]]
+    return strategy
+
+
 def repair(problem: Problem, terms: list[Term], wanted: list[int]) -> list[int]:
+    return canonical(problem, lowered(problem, terms, canonical(problem, wanted)))
+
+
+def lowered(problem: Problem, terms: list[Term], wanted: list[int]) -> list[int]:
     limit, metric, strategy = problem.cost_limit, problem.metric, list(wanted)
     while cost(terms, strategy, metric) > limit:
         if not any(strategy):

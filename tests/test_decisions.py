@@ -32,6 +32,26 @@ def test_channel_values_are_ascending_and_end_whole(channels, levels):
     assert all(v % 4 == 0 or v == channels for v in values)
 
 
+@given(seeds)
+def test_inactive_decisions_have_choice_0(seed):
+    space = random_problem(seed, conditional=True).decisions
+    rows = np.random.default_rng(seed).integers(space.sizes, size=(20, len(space)))
+    kept, active = space.canonical(rows), space.active(rows)
+    assert (kept[~active] == 0).all() and (kept[active] == rows[active]).all()
+    assert (space.canonical(kept) == kept).all() and (space.active(kept) == active).all()
+    drawn = space.spread(np.random.default_rng(seed), 5)
+    assert (space.canonical(drawn) == drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [(("c", 2), "requires 'c', which is no earlier"), (("a", 3), "at least 3"), (("a", 1), r"at least 1; .*\[2\]")],
+)
+def test_requirements_that_say_nothing_are_refused(requires, words):
+    with pytest.raises(ValueError, match=words):
+        DecisionSpace((Decision("a", "other", (1, 2)), Decision("b", "other", (1, 2), requires=requires)))
+
+
 SPACE = from_lists({"a": (1, 2), "b": (4, 8, 16)})
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym import Problem
+from compress_gym import Decision, DecisionSpace, Problem
+from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.costs import Term, pack
 from compress_gym.envs.channel_prune import channel_prune_problem
 from compress_gym.rewards import REWARDS, Outcome
 from tests.helpers import random_problem, seeds
@@ -168,3 +170,12 @@ def test_rewards_by_hand(name, expected):
 def test_a_reward_of_ones_own():
     problem = table(reward=lambda outcome: outcome.accuracy - outcome.cost_ratio, budget_rule="none")
     assert problem.evaluate([[1, 2]]).reward[0] == pytest.approx(0.9 - 1.0)
+
+
+def test_costs_of_inactive_decisions_are_refused():
+    space = DecisionSpace(
+        (Decision("depth", "other", (1, 2)), Decision("width", "other", (4, 8), requires=("depth", 2)))
+    )
+    terms = pack(space, ("latency_ms",), [Term("all", (0, 1), np.array([[[1.0], [2.0]], [[3.0], [4.0]]]))])
+    with pytest.raises(ValueError, match="change with decisions that are inactive"):
+        Problem(space, terms, MeasuredAccuracy(space, np.full(4, 0.5), 0.9), reward="accuracy")

@@ -36,14 +36,14 @@ def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
     reference = budgets.cheapest(sizes, terms.terms, terms.tables, column)
     lowest, highest = terms.evaluate(np.stack([reference, sizes - 1]))[:, column]
     levels = np.unique(np.concatenate([np.arange(n) / max(n - 1, 1) for n in sizes]))
-    uniform = np.rint(levels[:, None] * (sizes - 1)).astype(np.int64)
+    uniform = decisions.check(np.rint(levels[:, None] * (sizes - 1)).astype(np.int64))
     found = dict.fromkeys(map(tuple, uniform.tolist()))
     clip, touches = budgets.rule_code("clip"), touches_of(terms, sizes, reference)
     bounded = np.ascontiguousarray(terms.tables[:, column])
     while len(found) < count:
         limit = rng.uniform(lowest, highest) * (1 + budgets.TOLERANCE)
         wanted = rng.integers(sizes, size=(1, len(sizes)))
-        acted = budgets.keep_budget(*touches, bounded, sizes, reference, wanted, clip, limit)
+        acted = budgets.keep_budget(*touches, bounded, sizes, decisions.conditions, reference, wanted, clip, limit)
         around = decisions.spread(rng, 1)
         found.update(dict.fromkeys([tuple(acted[0].tolist()), tuple(around[0].tolist())]))
     return np.array(list(found), dtype=np.int64)[:count]

@@ -120,7 +120,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
             kernels.reset_rows(*self._reset_arguments)
         self._last_info = {}
         problem = episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
-        self._steps_left = len(problem.decisions) if self._discrete else len(problem.steps)
+        self._length = len(problem.decisions) if self._discrete else len(problem.steps)
+        self._steps_left, self._skips = self._length, problem.decisions.conditional
         info = {
             "baseline": dict(problem.baseline_costs),
             **problem.origin,
@@ -148,7 +149,9 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         self._action[:] = action
         if kernels.step_rows(*self._arguments) >= 0:
             raise ValueError(f"action={action!r} must be within -1 and 1 and not NaN")
-        self._steps_left = left = self._steps_left - 1
+        # Where steps are skipped, counting does not tell how many are left; looking it up takes longer.
+        left = self._length - int(self._state[kernels.STEP]) if self._skips else self._steps_left - 1
+        self._steps_left = left
         row, choice = self._row.copy(), self._choice.copy()
         executed = int(choice[0]) if self._discrete else row[self._columns :]
         self._last_info = info = {"choice": choice, "executed_action": executed}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.accuracy.surrogate import predict_row
-from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, legal_costs, nearest_legal, repair
+from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, inactive, legal_costs, nearest_legal, repair
 from compress_gym.costs.increments import (
     GAP_AFTER,
     GAP_BEFORE,
@@ -20,6 +20,7 @@ from compress_gym.costs.increments import (
     TERM,
     TOUCH,
     exact_cost,
+    move,
     moved_cost,
 )
 from compress_gym.decisions import MAX_VALUES
@@ -28,9 +29,10 @@ from compress_gym.jit import jit
 from compress_gym.rewards import named_reward
 
 ACTION_TOLERANCE = 1e-6
-# Columns of `states`; the choices executed last and a strategy in progress (see `costs/increments.py`) follow. The key
-# and the number of the episode decide which problem is drawn.
-PROBLEM, STEP, STATUS, KEY, EPISODE, EXECUTED = range(6)
+# Columns of `states`; the choices executed last and a strategy in progress (see `costs/increments.py`) follow. Steps in
+# which nothing is active are skipped, so the previous step may lie further back. The key and the number of the episode
+# decide which problem is drawn.
+PROBLEM, STEP, PREVIOUS, STATUS, KEY, EPISODE, EXECUTED = range(7)
 # What a row has just done.
 STEPPED, ENDED, WAS_RESET, NOT_BEGUN = range(4)
 # Columns of `amounts`: the budget as a fraction and in the bounded cost's unit, costs in progress, and the outcome of
@@ -99,7 +101,7 @@ def bounded_costs(ints: NDArray[np.int64], floats: NDArray[np.float64], header: 
 
 @jit
 def end_of_run(states: NDArray[np.int64], first: int) -> int:
-    """Returns the end of the rows that are at the same step of the same problem as the first.
+    """Returns the end of the rows that are at the same step of the same problem, after the same one, as the first.
 
     Such rows are handled together, so that what they share is looked up once.
     """
@@ -107,6 +109,7 @@ def end_of_run(states: NDArray[np.int64], first: int) -> int:
     while (
         stop < states.shape[0]
         and states[stop, STEP] == states[first, STEP]
+        and states[stop, PREVIOUS] == states[first, PREVIOUS]
         and states[stop, PROBLEM] == states[first, PROBLEM]
     ):
         stop += 1
@@ -134,7 +137,7 @@ def reset_row(
         if floats[p.HIGHEST_BUDGET] > 0.0:
             place = (mixed(states[n, KEY], 2 * states[n, EPISODE] + 1) >> np.uint64(11)) * 2.0**-53
             budget = floats[p.LOWEST_BUDGET] + place * (floats[p.HIGHEST_BUDGET] - floats[p.LOWEST_BUDGET])
-    states[n, PROBLEM], states[n, STEP], states[n, STATUS] = problem, 0, WAS_RESET
+    states[n, PROBLEM], states[n, STEP], states[n, PREVIOUS], states[n, STATUS] = problem, 0, -1, WAS_RESET
     states[n, EPISODE] += 1
     first, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
     for t in range(decisions):
@@ -188,7 +191,7 @@ def step_run(
     sizes, reference = ints[header + p.AT_SIZES], ints[header + p.AT_REFERENCE]
     discrete, rule, table = ints[header + p.DISCRETE], ints[header + p.RULE], bounded_costs(ints, floats, header)
     decided = ints[header + p.AT_SLOTS] + step * slots
-    strategy = EXECUTED + slots
+    strategy, conditions = EXECUTED + slots, ints[header + p.AT_CONDITIONS]
     told, sums = observations.shape[1] - slots, np.empty(MAX_VALUES)
     rows, width = states.reshape(-1), states.shape[1]
     for a in range(slots):
@@ -198,7 +201,12 @@ def step_run(
                 states[n, EXECUTED + a], observations[n, told + a] = -1, 0.0
             continue
         size, before, touches = ints[sizes + t], ints[reference + t], touches_at(ints, header, t)
+        controller, least = ints[conditions + 2 * t], ints[conditions + 2 * t + 1]
         for n in range(first, stop):
+            if controller >= 0 and states[n, strategy + controller] < least:
+                decide(touches, table, rows, n * width + strategy + decisions, amounts, n, -before)
+                states[n, strategy + t], states[n, EXECUTED + a], observations[n, told + a] = 0, -1, 0.0
+                continue
             choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
             at = n * width + strategy + decisions
             if rule == CLIP:
@@ -210,11 +218,47 @@ def step_run(
             decide(touches, table, rows, at, amounts, n, choice - before)
             states[n, strategy + t] = states[n, EXECUTED + a] = choice
             observations[n, told + a] = action_of(choice, size)
-    ends = step + 1 == ints[header + p.STEPS]
+    steps = ints[header + p.STEPS]
     for n in range(first, stop):
-        states[n, STEP], states[n, STATUS] = step + 1, ENDED if ends else STEPPED
-    if ends:
-        finish_run(ints, floats, states, amounts, observations, first, stop)
+        following = step + 1
+        if ints[header + p.CONDITIONAL]:
+            following = skip_inactive(ints, header, table, states, amounts, n, following)
+        states[n, STEP], states[n, PREVIOUS], states[n, STATUS] = (
+            following,
+            step,
+            STEPPED if following < steps else ENDED,
+        )
+
+
+@jit
+def skip_inactive(
+    ints: NDArray[np.int64],
+    header: int,
+    table: NDArray[np.float64],
+    states: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    n: int,
+    step: int,
+) -> int:
+    """Returns the next step in which something is active; what is not takes its first choice on the way."""
+    slots, rows = ints[p.SLOTS], states.reshape(-1)
+    conditions, strategy = ints[header + p.AT_CONDITIONS], EXECUTED + slots
+    at = n * states.shape[1] + strategy + ints[header + p.DECISIONS]
+    while step < ints[header + p.STEPS]:
+        decided = ints[header + p.AT_SLOTS] + step * slots
+        for a in range(slots):
+            t = ints[decided + a]
+            if t >= 0:
+                controller = ints[conditions + 2 * t]
+                if controller < 0 or states[n, strategy + controller] >= ints[conditions + 2 * t + 1]:
+                    return step
+        for a in range(slots):
+            t = ints[decided + a]
+            if t >= 0:
+                decide(touches_at(ints, header, t), table, rows, at, amounts, n, -states[n, strategy + t])
+                states[n, strategy + t] = 0
+        step += 1
+    return step
 
 
 @jit
@@ -233,18 +277,24 @@ def finish_run(
     starts, sizes = part(ints, ints[header + p.AT_STARTS], decisions + 1), ints[header + p.AT_SIZES]
     touches = part(ints, ints[header + p.AT_TOUCHES], TOUCH * starts[decisions]).reshape(-1, TOUCH)
     reference = part(ints, ints[header + p.AT_REFERENCE], decisions)
-    decided = ints[header + p.AT_SLOTS] + (ints[header + p.STEPS] - 1) * slots
+    decided = ints[header + p.AT_SLOTS] + states[first, PREVIOUS] * slots
+    conditions = part(ints, ints[header + p.AT_CONDITIONS], 2 * decisions).reshape(-1, 2)
     strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
     for n in range(first, stop):
         at = n * states.shape[1] + strategy + decisions
         if ints[header + p.RULE] == REPAIR:
             choices = states[n, strategy : strategy + decisions]
             repair(touches, starts, table, rows, at, terms, choices, reference, amounts[n, LIMIT])
+            for t in range(decisions):
+                if inactive(conditions, t, choices):
+                    move(touches[starts[t] : starts[t + 1]], rows, at, -choices[t])
+                    choices[t] = 0
             for a in range(slots):
                 t = ints[decided + a]
                 if t >= 0:
-                    states[n, EXECUTED + a] = choices[t]
-                    observations[n, told + a] = action_of(choices[t], ints[sizes + t])
+                    without = inactive(conditions, t, choices)
+                    states[n, EXECUTED + a] = -1 if without else choices[t]
+                    observations[n, told + a] = 0.0 if without else action_of(choices[t], ints[sizes + t])
         amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(table, rows, at, terms)
 
 
@@ -261,6 +311,7 @@ def observe_run(
 ) -> None:
     """Writes observations of a run: what the step determines, the costs in progress, the choices executed last."""
     header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], ints[p.SLOTS]
+    previous = states[first, PREVIOUS]
     static, sizes = ints[header + p.FEATURES], ints[header + p.AT_SIZES]
     features = singles[ints[header + p.AT_FEATURES] + step * static :][:static]
     scale = floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_COST]
@@ -272,10 +323,11 @@ def observe_run(
         observations[n, static + 2] = min(1.0, amounts[n, MOST] / scale)
         observations[n, static + 3] = amounts[n, BUDGET]
     for a in range(slots):
-        t = ints[ints[header + p.AT_SLOTS] + (step - 1) * slots + a] if step > 0 else -1
+        t = ints[ints[header + p.AT_SLOTS] + previous * slots + a] if previous >= 0 else -1
         size = ints[sizes + t] if t >= 0 else 1
         for n in range(first, stop):
-            observations[n, static + 4 + a] = (states[n, EXECUTED + slots + t] + 0.5) / size if t >= 0 else 0.0
+            made = t >= 0 and states[n, EXECUTED + a] >= 0
+            observations[n, static + 4 + a] = (states[n, EXECUTED + slots + t] + 0.5) / size if made else 0.0
 
 
 @jit
@@ -411,8 +463,12 @@ def step_rows(
                 reset_row(ints, floats, states, amounts, n, drawn, np.nan)
         else:
             step_run(ints, floats, states, amounts, observations, actions, first, stop)
-            if states[first, STATUS] == ENDED:
-                score_run(ints, floats, singles, states, amounts, first, stop)
+            while first < stop:
+                end = end_of_run(states[:stop], first)
+                if states[first, STATUS] == ENDED:
+                    finish_run(ints, floats, states, amounts, observations, first, end)
+                    score_run(ints, floats, singles, states, amounts, first, end)
+                first = end
         first = stop
     first = np.int64(0)
     while first < states.shape[0]:

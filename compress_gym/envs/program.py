@@ -42,8 +42,10 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     VALUES,
     HIDDEN,
     TABLE_ROWS,
+    CONDITIONAL,
     AT_SLOTS,
     AT_SIZES,
+    AT_CONDITIONS,
     AT_REFERENCE,
     AT_ROWS,
     AT_STARTS,
@@ -54,7 +56,7 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     AT_TABLES,
     AT_CONSTANTS,
     AT_ACCURACY,
-) = range(27)
+) = range(29)
 FIELDS = AT_ACCURACY + 1
 # The constants of a problem, in `floats`.
 BASELINE_COST, BASELINE_ACCURACY, BUDGET, CERTAIN, LEAST, MOST = range(6)
@@ -181,6 +183,7 @@ def _header(
         ints.add(decisions.sizes),
         ints.add(reference),
     )
+    header[CONDITIONAL], header[AT_CONDITIONS] = decisions.conditional, ints.add(decisions.conditions)
     header[AT_ROWS], header[AT_STARTS], header[AT_TOUCHES] = ints.add(rows), ints.add(starts), ints.add(touches)
     header[TABLE_ROWS] = len(terms.tables)
     header[AT_FEATURES] = singles.add(features)

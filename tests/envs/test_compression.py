@@ -49,6 +49,53 @@ def test_observations_equal_plain_python(seed):
     _equal(env, observation, reference.observed(problem, terms, made))
 
 
+@pytest.mark.parametrize("action_type", ["continuous", "discrete"])
+@pytest.mark.parametrize("rule", ["clip", "repair", "none"])
+@given(seed=seeds)
+def test_inactive_decisions_are_skipped(rule, action_type, seed):
+    """Of a step's decisions, the active ones are made; a step in which none is active does not happen."""
+    problem, terms = random_terms(seed, conditional=True, budget_rule=rule, reward="mnasnet")
+    count, rng = len(problem.decisions), np.random.default_rng(seed)
+    ends = sorted({*rng.integers(1, count + 1, size=2).tolist(), count})
+    steps = tuple(tuple(range(a, b)) for a, b in zip([0, *ends], ends, strict=False))
+    wanted = rng.integers(problem.decisions.sizes).tolist()
+    expected = (
+        reference.canonical(problem, wanted) if rule == "none" else getattr(reference, rule)(problem, terms, wanted)
+    )
+    assert problem.within_budget(wanted)[0].tolist() == expected
+    env = CompressionEnv(problem.replace(steps=steps), action_type)
+    left = [[t] for t in range(count)] if action_type == "discrete" else [list(step) for step in steps]
+    env.reset()
+    terminated, made = False, problem.reference.tolist()
+    while not terminated:
+        while all(reference.inactive(problem, made, t) for t in left[0]):
+            for t in left.pop(0):
+                made[t] = 0
+        if action_type == "discrete":
+            assert env.action_masks().any()
+            action = wanted[left[0][0]]
+        else:
+            action = np.zeros(env.action_space.shape)
+            for a, t in enumerate(left[0]):
+                action[a] = (2 * wanted[t] + 1) / int(problem.decisions.sizes[t]) - 1
+        observation, _, terminated, _, info = env.step(action)
+        slots = len(info["choice"])
+        if terminated and rule == "repair":
+            made = list(expected)  # the whole strategy was repaired
+        for a, t in enumerate(left.pop(0)):
+            inactive = reference.inactive(problem, made, t)
+            made[t] = 0 if inactive else int(info["choice"][a])
+            assert (info["choice"][a] == -1) == inactive
+            seen = observation[len(observation) - slots + a]
+            assert seen == (0 if inactive else np.float32((made[t] + 0.5) / problem.decisions.sizes[t]))
+    if rule != "repair":  # which may have activated what was skipped
+        assert all(reference.inactive(problem, expected, t) for step in left for t in step)
+    assert info["strategy"] == problem.describe(expected)
+    for name, value in problem.costs(expected).items():
+        assert info[name] == value[0]
+    assert info["cost_ratio"] == pytest.approx(info["latency_ms"] / problem.baseline_costs["latency_ms"])
+
+
 def _equal(env, observation, expected):
     seen = dict(zip(env.observation_names, observation.tolist(), strict=True))
     for name, value in expected.items():

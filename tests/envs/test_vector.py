@@ -19,7 +19,7 @@ from numba.core.runtime import _nrt_python, rtsys
 import compress_gym
 from compress_gym import CompressionEnv, CompressionVectorEnv, Problem, ProblemDistribution
 from compress_gym.envs import kernels
-from tests.helpers import random_problem, seeds
+from tests.helpers import random_problem, random_terms, seeds
 
 IDS = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
@@ -75,10 +75,18 @@ def test_random_problems_equal_their_scalar_environment(seed, count, rule):
     assert_equal(CompressionVectorEnv(problem, count), looped(problem, count), seed=seed, steps=15)
 
 
-@given(seed=seeds, mode=st.sampled_from(MODES))
-def test_many_problems_in_one_environment(seed, mode):
+@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]))
+def test_environments_that_skip_equal_their_scalar_ones(seed, count, rule):
+    problem, _ = random_terms(seed, conditional=True, budget_rule=rule, reward="mnasnet")
+    assert_equal(CompressionVectorEnv(problem, count), looped(problem, count), seed=seed, steps=15)
+
+
+@given(seed=seeds, mode=st.sampled_from(MODES), conditional=st.booleans())
+def test_many_problems_in_one_environment(seed, mode, conditional):
     """Problems of different length: each environment draws its own, as a scalar environment of its seed does."""
-    problems = tuple(random_problem(seed // 2 + n, budget_slack=0.2, reward="mnasnet") for n in range(3))
+    problems = tuple(
+        random_problem(seed // 2 + n, budget_slack=0.2, reward="mnasnet", conditional=conditional) for n in range(3)
+    )
     lowest = max(p.budget for p in problems)
     distribution = ProblemDistribution(problems, (lowest, (1 + lowest) / 2))
     native = CompressionVectorEnv(distribution, 7, autoreset_mode=mode)

@@ -9,7 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.costs.increments import MARGIN, exact_cost, exact_cost_with, move, touched_costs
+from compress_gym.costs.increments import (
+    MARGIN,
+    TERMS,
+    advance,
+    exact_cost,
+    exact_cost_with,
+    move,
+    to_rows,
+    touched_costs,
+)
 from compress_gym.costs.kernels import strategy_cost
 from compress_gym.jit import jit
 
@@ -24,84 +33,108 @@ def rule_code(rule: str) -> int:
 
 
 @jit
-def legal_costs(
-    touches: NDArray[np.int64],
-    table: NDArray[np.float64],
-    rows: NDArray[np.int64],
+def exact_nearest_legal(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
     at: int,
-    terms: int,
-    choice: int,
+    t: int,
     size: int,
-    cost: float,
+    before: int,
+    wanted: int,
     limit: float,
-    sums: NDArray[np.float64],
-) -> None:
-    """Writes what the terms that a decision touches cost for each of its choices, infinity for those that are illegal.
+) -> int:
+    """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
     A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
 
     Args:
-        touches: The decision's touches.
-        table: The bounded cost of every table row.
-        rows: Holds each term's row.
+        ints: Holds the integers of `Stages`.
+        layout: Where they begin.
+        floats: Holds the costs of `Stages`.
+        costs: Where they begin.
+        places: Holds each term's place.
         at: Where they begin.
-        terms: How many they are.
-        choice: The decision's choice now: the reference's.
+        t: The decision.
         size: How many values it has.
-        cost: What the strategy costs now.
-        limit: The budget in the same unit.
-        sums: float64 `[size]` or more, overwritten.
+        before: Its choice in the reference, which keeps the cost as it was, so that there always is a legal one.
+        wanted: The choice wanted.
+        limit: The budget in the cost's unit.
     """
-    touched_costs(touches, table, rows, at, choice, size, sums)
-    room, margin = limit - cost + sums[choice], MARGIN * limit
-    for other in range(size):
-        left = room - sums[other]
-        if left <= margin and (
-            left < -margin or exact_cost_with(touches, table, rows, at, terms, other - choice) > limit
-        ):
-            sums[other] = np.inf
+    for distance in range(size):
+        lower, upper = wanted - distance, wanted + distance
+        low = exact_cost_with(ints, layout, floats, costs, places, at, t, lower) if lower >= 0 else np.inf
+        high = exact_cost_with(ints, layout, floats, costs, places, at, t, upper) if upper < size else np.inf
+        if low <= limit and (low <= high or high > limit):
+            return lower
+        if high <= limit:
+            return upper
+    return before
 
 
 @jit
 def nearest_legal(
-    touches: NDArray[np.int64],
-    table: NDArray[np.float64],
-    rows: NDArray[np.int64],
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
     at: int,
-    terms: int,
-    choice: int,
+    t: int,
     size: int,
+    before: int,
     wanted: int,
     cost: float,
     limit: float,
     sums: NDArray[np.float64],
 ) -> int:
-    """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
+    """Returns what `exact_nearest_legal` does, and asks it only where the last bits matter.
 
-    The reference choice keeps the cost as it was, so there always is one. Arguments as of `legal_costs`.
+    Args:
+        ints: See there, as are the next nine.
+        layout: See there.
+        floats: See there.
+        costs: See there.
+        places: See there.
+        at: See there.
+        t: See there.
+        size: See there.
+        before: See there.
+        wanted: See there.
+        cost: What the strategy costs with the decision at the reference, exact but for the last bits.
+        limit: The budget in the same unit.
+        sums: float64 `[size]` or more, overwritten.
     """
-    legal_costs(touches, table, rows, at, terms, choice, size, cost, limit, sums)
-    for distance in range(size):
-        lower, upper = wanted - distance, wanted + distance
-        low = sums[lower] if lower >= 0 else np.inf
-        high = sums[upper] if upper < size else np.inf
-        if low == np.inf and high == np.inf:
-            continue
-        if abs(low - high) <= MARGIN * limit and lower < upper:
-            low = exact_cost_with(touches, table, rows, at, terms, lower - choice)
-            high = exact_cost_with(touches, table, rows, at, terms, upper - choice)
-        return lower if low <= high else upper
-    return choice
+    touched_costs(ints, layout, floats, costs, places, at, t, size, sums)
+    margin = MARGIN * limit
+    highest = limit - cost + sums[before] + margin
+    lower = wanted
+    while lower >= 0 and sums[lower] > highest:
+        lower -= 1
+    upper, reach = wanted + 1, size if lower < 0 else min(size, 2 * wanted - lower + 1)
+    while upper < reach and sums[upper] > highest:
+        upper += 1
+    if upper == reach:
+        nearest, certain = lower, lower >= 0
+    elif lower < 0 or upper - wanted < wanted - lower:
+        nearest, certain = upper, True
+    else:
+        nearest, certain = lower if sums[lower] <= sums[upper] else upper, abs(sums[lower] - sums[upper]) > margin
+    if certain and sums[nearest] < highest - 2 * margin:
+        return nearest
+    return exact_nearest_legal(ints, layout, floats, costs, places, at, t, size, before, wanted, limit)
 
 
 @jit
 def repair(
-    touches: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    table: NDArray[np.float64],
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
     rows: NDArray[np.int64],
     at: int,
-    terms: int,
     choices: NDArray[np.int64],
     reference: NDArray[np.int64],
     limit: float,
@@ -111,28 +144,28 @@ def repair(
     Where costs are not monotone even the lowest choices may not fit; then the reference is taken.
 
     Args:
-        touches: Of all decisions.
-        starts: Where those of each decision begin.
-        table: The bounded cost of every table row.
-        rows: Holds each term's row.
+        ints: Holds the integers of `Stages`.
+        layout: Where they begin.
+        floats: Holds the costs of `Stages`.
+        costs: Where they begin.
+        rows: Holds the row of each term's table.
         at: Where they begin.
-        terms: How many they are.
         choices: The strategy.
         reference: The cheapest strategy.
         limit: The budget.
     """
-    while exact_cost(table, rows, at, terms) > limit:
+    while exact_cost(ints, layout, floats, costs, rows, at) > limit:
         lowered = False
         for t in range(len(choices) - 1, -1, -1):
             if choices[t] > 0:
                 choices[t] -= 1
-                move(touches[starts[t] : starts[t + 1]], rows, at, np.int64(-1))
+                move(ints, layout, rows, at, t, np.int64(-1))
                 lowered = True
-                if exact_cost(table, rows, at, terms) <= limit:
+                if exact_cost(ints, layout, floats, costs, rows, at) <= limit:
                     return
         if not lowered:
             for t in range(len(choices)):
-                move(touches[starts[t] : starts[t + 1]], rows, at, reference[t] - choices[t])
+                move(ints, layout, rows, at, t, reference[t] - choices[t])
             for t in range(len(choices)):
                 choices[t] = reference[t]
             return
@@ -146,10 +179,8 @@ def inactive(conditions: NDArray[np.int64], t: int, choices: NDArray[np.int64]) 
 
 @jit
 def keep_budget(
-    touches: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    reference_rows: NDArray[np.int64],
-    table: NDArray[np.float64],
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
     sizes: NDArray[np.int64],
     conditions: NDArray[np.int64],
     reference: NDArray[np.int64],
@@ -160,10 +191,8 @@ def keep_budget(
     """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them.
 
     Args:
-        touches: From `touches_of`, as are the next two.
-        starts: See there.
-        reference_rows: See there.
-        table: The bounded cost of every table row, float64 `[rows]`.
+        ints: Of `Stages`.
+        floats: Costs of `Stages`.
         sizes: Values of each decision.
         conditions: What each decision requires, see `DecisionSpace`.
         reference: The cheapest strategy.
@@ -171,22 +200,23 @@ def keep_budget(
         rule: Code of the rule.
         limit: Budget in the cost's unit, tolerance included.
     """
-    kept, sums, terms = wanted.copy(), np.empty(sizes.max()), len(reference_rows)
-    at = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
+    kept, sums, places = wanted.copy(), np.empty(sizes.max()), np.empty(ints[TERMS], dtype=np.int64)
+    at = layout = costs = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
     for n in range(len(wanted)):
-        rows, choices = reference_rows.copy(), kept[n]
+        choices = kept[n]
+        places[:] = 0
         for t in range(len(sizes)):
-            own, before = touches[starts[t] : starts[t + 1]], reference[t]
             if inactive(conditions, t, choices):
                 choices[t] = 0
             elif rule == CLIP:
-                cost = exact_cost(table, rows, at, terms)
+                cost = exact_cost_with(ints, layout, floats, costs, places, at, t, reference[t])
                 choices[t] = nearest_legal(
-                    own, table, rows, at, terms, before, sizes[t], wanted[n, t], cost, limit, sums
+                    ints, layout, floats, costs, places, at, t, sizes[t], reference[t], wanted[n, t], cost, limit, sums
                 )
-            move(own, rows, at, choices[t] - before)
+            advance(ints, layout, places, at, t, choices[t])
         if rule == REPAIR:
-            repair(touches, starts, table, rows, at, terms, choices, reference, limit)
+            to_rows(ints, layout, places, at)
+            repair(ints, layout, floats, costs, places, at, choices, reference, limit)
             for t in range(len(sizes)):
                 if inactive(conditions, t, choices):
                     choices[t] = 0

@@ -10,6 +10,11 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def inlined(function: Function) -> Function:
+    """Compiles a small kernel into each of its callers: handing over many arrays would take longer than running it."""
+    return cast(Function, njit(nogil=True, forceinline=True)(function))
+
+
 def jit(function: Function) -> Function:
     """Compiles a kernel with numba, cached on disk where some cache folder is writable.
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from compress_gym import budgets
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.costs import CostTerms, Term, pack
-from compress_gym.costs.increments import touches_of
+from compress_gym.costs.increments import Stages, stages_of
 from compress_gym.decisions import ENUMERABLE, DecisionSpace, from_lists
 from compress_gym.errors import missing_extra, unknown_name
 from compress_gym.observations import DEVICE_NAMES, no_shape_features
@@ -263,9 +263,9 @@ class Problem:
         return budgets.cheapest(self.decisions.sizes, self.cost_terms.terms, self.cost_terms.tables, self.metric)
 
     @cached_property
-    def touches(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Which cost terms each decision touches; see `costs/increments.py`."""
-        return touches_of(self.cost_terms, self.decisions.sizes, self.reference)
+    def stages(self) -> Stages:
+        """The bounded cost at every stage of deciding; see `costs/increments.py`."""
+        return stages_of(self.cost_terms, self.metric, self.decisions.sizes, self.reference)
 
     def costs(self, strategies: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Returns cost name to costs, float64 `[N]`."""
@@ -303,8 +303,7 @@ class Problem:
     def within_budget(self, strategies: ArrayLike) -> NDArray[np.int64]:
         """Returns what the budget rule makes of wanted strategies, int64 `[N, T]`."""
         kept: NDArray[np.int64] = budgets.keep_budget(
-            *self.touches,
-            np.ascontiguousarray(self.cost_terms.tables[:, self.metric]),
+            *self.stages,
             self.decisions.sizes,
             self.decisions.conditions,
             self.reference,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from compress_gym import budgets
 from compress_gym.costs import CostTerms
-from compress_gym.costs.increments import touches_of
+from compress_gym.costs.increments import stages_of
 from compress_gym.decisions import DecisionSpace
 
 
@@ -38,12 +38,11 @@ def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
     levels = np.unique(np.concatenate([np.arange(n) / max(n - 1, 1) for n in sizes]))
     uniform = decisions.check(np.rint(levels[:, None] * (sizes - 1)).astype(np.int64))
     found = dict.fromkeys(map(tuple, uniform.tolist()))
-    clip, touches = budgets.rule_code("clip"), touches_of(terms, sizes, reference)
-    bounded = np.ascontiguousarray(terms.tables[:, column])
+    clip, stages = budgets.rule_code("clip"), stages_of(terms, column, sizes, reference)
     while len(found) < count:
         limit = rng.uniform(lowest, highest) * (1 + budgets.TOLERANCE)
         wanted = rng.integers(sizes, size=(1, len(sizes)))
-        acted = budgets.keep_budget(*touches, bounded, sizes, decisions.conditions, reference, wanted, clip, limit)
+        acted = budgets.keep_budget(*stages, sizes, decisions.conditions, reference, wanted, clip, limit)
         around = decisions.spread(rng, 1)
         found.update(dict.fromkeys([tuple(acted[0].tolist()), tuple(around[0].tolist())]))
     return np.array(list(found), dtype=np.int64)[:count]

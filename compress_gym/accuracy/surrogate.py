@@ -47,9 +47,16 @@ def predict_member(
     below, above, zero = units[0], units[1], np.float32(0)
     for j in range(hidden):
         below[j], above[j] = zero, weights[last - hidden + j]
-    for i in range(inputs):
-        at = first + (i * values + choices[i]) * hidden
-        row = weights[at : at + hidden]
+    fours = inputs - inputs % 4
+    for i in range(0, fours, 4):
+        row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
+        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
+        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
+        for j in range(hidden):
+            below[j] = (((below[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
+    for i in range(fours, inputs):
+        row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
         for j in range(hidden):
             below[j] += row[j]
     for i in range(0, hidden, 4):
@@ -61,12 +68,14 @@ def predict_member(
         for j in range(hidden):
             above[j] = (((above[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
     row = weights[last : last + hidden + 1]
+    for j in range(hidden):
+        above[j] = max(above[j], zero) * row[j]
     a = b = c = d = zero  # four sums in turns do not wait for each other
     for j in range(0, hidden, 4):
-        a += max(above[j], zero) * row[j]
-        b += max(above[j + 1], zero) * row[j + 1]
-        c += max(above[j + 2], zero) * row[j + 2]
-        d += max(above[j + 3], zero) * row[j + 3]
+        a += above[j]
+        b += above[j + 1]
+        c += above[j + 2]
+        d += above[j + 3]
     z = ((a + b) + (c + d)) + row[hidden]
     return 1.0 / (1.0 + math.exp(-np.float64(z)))
 

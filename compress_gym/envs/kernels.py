@@ -10,25 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.accuracy.surrogate import predict_row
-from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, inactive, legal_costs, nearest_legal, repair
+from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, inactive, nearest_legal, repair
 from compress_gym.costs.increments import (
-    GAP_AFTER,
-    GAP_BEFORE,
+    AT,
     LAST,
     MARGIN,
-    STRIDE,
+    STARTS,
     TERM,
     TOUCH,
     exact_cost,
+    exact_cost_with,
     move,
-    moved_cost,
+    risen_cost,
+    to_rows,
 )
 from compress_gym.decisions import MAX_VALUES
 from compress_gym.envs import program as p
-from compress_gym.jit import jit
+from compress_gym.jit import inlined, jit
 from compress_gym.rewards import named_reward
 
 ACTION_TOLERANCE = 1e-6
+# Rows that are stepped, scored and observed before the next ones: as many as stay in a core's cache.
+BLOCK = 256
 # Columns of `states`; the choices executed last and a strategy in progress (see `costs/increments.py`) follow. Steps in
 # which nothing is active are skipped, so the previous step may lie further back. The key and the number of the episode
 # decide which problem is drawn.
@@ -87,27 +90,14 @@ def part(ints: NDArray[np.int64], at: int, length: int) -> NDArray[np.int64]:
 
 
 @jit
-def touches_at(ints: NDArray[np.int64], header: int, t: int) -> NDArray[np.int64]:
-    """Returns the touches of decision `t`, int64 `[touches, TOUCH]`."""
-    starts, touches = ints[header + p.AT_STARTS] + t, ints[header + p.AT_TOUCHES]
-    return ints[touches + TOUCH * ints[starts] : touches + TOUCH * ints[starts + 1]].reshape(-1, TOUCH)
+def end_of_run(states: NDArray[np.int64], first: int, end: int) -> int:
+    """Returns where, before `end`, the rows stop that are at the same step of the same problem as the first.
 
-
-@jit
-def bounded_costs(ints: NDArray[np.int64], floats: NDArray[np.float64], header: int) -> NDArray[np.float64]:
-    """Returns the bounded cost of every table row, float64 `[rows]`."""
-    return floats[ints[header + p.AT_BOUNDED] : ints[header + p.AT_BOUNDED] + ints[header + p.TABLE_ROWS]]
-
-
-@jit
-def end_of_run(states: NDArray[np.int64], first: int) -> int:
-    """Returns the end of the rows that are at the same step of the same problem, after the same one, as the first.
-
-    Such rows are handled together, so that what they share is looked up once.
+    They came there by the same step. Such rows are handled together, so that what they share is looked up once.
     """
     stop = first + 1
     while (
-        stop < states.shape[0]
+        stop < end
         and states[stop, STEP] == states[first, STEP]
         and states[stop, PREVIOUS] == states[first, PREVIOUS]
         and states[stop, PROBLEM] == states[first, PROBLEM]
@@ -143,7 +133,7 @@ def reset_row(
     for t in range(decisions):
         states[n, first + t] = ints[ints[header + p.AT_REFERENCE] + t]
     for k in range(terms):
-        states[n, first + decisions + k] = ints[ints[header + p.AT_ROWS] + k]
+        states[n, first + decisions + k] = 0
     amounts[n, BUDGET] = budget
     amounts[n, LIMIT] = budget * floats[constants + p.BASELINE_COST] * (1 + TOLERANCE)
     amounts[n, SPENT] = floats[constants + p.CERTAIN]
@@ -151,26 +141,32 @@ def reset_row(
     amounts[n, MOST] = floats[constants + p.MOST]
 
 
-@jit
+@inlined
 def decide(
-    touches: NDArray[np.int64],
-    table: NDArray[np.float64],
-    rows: NDArray[np.int64],
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
     at: int,
     amounts: NDArray[np.float64],
     n: int,
-    moved: int,
+    t: int,
+    size: int,
+    before: int,
+    choice: int,
 ) -> None:
-    """Moves a decision's choice from the reference by so many, and carries rows and costs in progress along."""
+    """Makes decision `t`, which stood at the reference; places and costs in progress follow."""
     spent, least, most = amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST]
-    for i in range(len(touches)):
-        row = rows[at + touches[i, TERM]]
-        new = row + touches[i, STRIDE] * moved
-        cost = table[new]
-        least += cost - table[row]
-        most += table[new + touches[i, GAP_AFTER]] - table[row + touches[i, GAP_BEFORE]]
-        spent += touches[i, LAST] * cost
-        rows[at + touches[i, TERM]] = new
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        k = at + ints[i + TERM]
+        place = places[k] * size
+        base = costs + ints[i + AT] + 2 * place
+        cost = floats[base + choice]
+        least += cost - floats[base + before]
+        most += floats[base + size + choice] - floats[base + 2 * size - 1]
+        spent += ints[i + LAST] * cost
+        places[k] = place + choice
     amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, least, most
 
 
@@ -187,42 +183,44 @@ def step_run(
 ) -> None:
     """Executes one action in each row of a run."""
     header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], actions.shape[1]
-    decisions, terms = ints[header + p.DECISIONS], ints[header + p.TERMS]
+    decisions, layout, costs = ints[header + p.DECISIONS], ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
     sizes, reference = ints[header + p.AT_SIZES], ints[header + p.AT_REFERENCE]
-    discrete, rule, table = ints[header + p.DISCRETE], ints[header + p.RULE], bounded_costs(ints, floats, header)
+    discrete, rule = ints[header + p.DISCRETE], ints[header + p.RULE]
     decided = ints[header + p.AT_SLOTS] + step * slots
     strategy, conditions = EXECUTED + slots, ints[header + p.AT_CONDITIONS]
     told, sums = observations.shape[1] - slots, np.empty(MAX_VALUES)
-    rows, width = states.reshape(-1), states.shape[1]
+    places, width = states.reshape(-1), states.shape[1]
     for a in range(slots):
         t = ints[decided + a]
         if t < 0:
             for n in range(first, stop):
                 states[n, EXECUTED + a], observations[n, told + a] = -1, 0.0
             continue
-        size, before, touches = ints[sizes + t], ints[reference + t], touches_at(ints, header, t)
+        size, before = ints[sizes + t], ints[reference + t]
         controller, least = ints[conditions + 2 * t], ints[conditions + 2 * t + 1]
         for n in range(first, stop):
+            at = n * width + strategy + decisions
             if controller >= 0 and states[n, strategy + controller] < least:
-                decide(touches, table, rows, n * width + strategy + decisions, amounts, n, -before)
+                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, np.int64(0))
                 states[n, strategy + t], states[n, EXECUTED + a], observations[n, told + a] = 0, -1, 0.0
                 continue
             choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
-            at = n * width + strategy + decisions
             if rule == CLIP:
                 cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
                 # Asked here as well: most choices fit, and the call takes longer than the question.
-                left = limit - cost - moved_cost(touches, table, rows, at, choice - before)
+                left = limit - cost - risen_cost(ints, layout, floats, costs, places, at, t, choice)
                 if left <= MARGIN * limit:
-                    choice = nearest_legal(touches, table, rows, at, terms, before, size, choice, cost, limit, sums)
-            decide(touches, table, rows, at, amounts, n, choice - before)
+                    choice = nearest_legal(
+                        ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
+                    )
+            decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice)
             states[n, strategy + t] = states[n, EXECUTED + a] = choice
             observations[n, told + a] = action_of(choice, size)
     steps = ints[header + p.STEPS]
     for n in range(first, stop):
         following = step + 1
         if ints[header + p.CONDITIONAL]:
-            following = skip_inactive(ints, header, table, states, amounts, n, following)
+            following = skip_inactive(ints, floats, header, states, amounts, n, following)
         states[n, STEP], states[n, PREVIOUS], states[n, STATUS] = (
             following,
             step,
@@ -233,15 +231,16 @@ def step_run(
 @jit
 def skip_inactive(
     ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
     header: int,
-    table: NDArray[np.float64],
     states: NDArray[np.int64],
     amounts: NDArray[np.float64],
     n: int,
     step: int,
 ) -> int:
     """Returns the next step in which something is active; what is not takes its first choice on the way."""
-    slots, rows = ints[p.SLOTS], states.reshape(-1)
+    slots, places, sizes = ints[p.SLOTS], states.reshape(-1), ints[header + p.AT_SIZES]
+    layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
     conditions, strategy = ints[header + p.AT_CONDITIONS], EXECUTED + slots
     at = n * states.shape[1] + strategy + ints[header + p.DECISIONS]
     while step < ints[header + p.STEPS]:
@@ -255,7 +254,8 @@ def skip_inactive(
         for a in range(slots):
             t = ints[decided + a]
             if t >= 0:
-                decide(touches_at(ints, header, t), table, rows, at, amounts, n, -states[n, strategy + t])
+                before = states[n, strategy + t]
+                decide(ints, layout, floats, costs, places, at, amounts, n, t, ints[sizes + t], before, np.int64(0))
                 states[n, strategy + t] = 0
         step += 1
     return step
@@ -271,23 +271,23 @@ def finish_run(
     first: int,
     stop: int,
 ) -> None:
-    """Repairs finished strategies where that is the rule, and sums anew what was carried along."""
+    """Turns places into rows, repairs strategies where that is the rule, and sums anew what was carried along."""
     header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
-    decisions, terms, table = ints[header + p.DECISIONS], ints[header + p.TERMS], bounded_costs(ints, floats, header)
-    starts, sizes = part(ints, ints[header + p.AT_STARTS], decisions + 1), ints[header + p.AT_SIZES]
-    touches = part(ints, ints[header + p.AT_TOUCHES], TOUCH * starts[decisions]).reshape(-1, TOUCH)
+    decisions, sizes = ints[header + p.DECISIONS], ints[header + p.AT_SIZES]
+    layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
     reference = part(ints, ints[header + p.AT_REFERENCE], decisions)
     decided = ints[header + p.AT_SLOTS] + states[first, PREVIOUS] * slots
     conditions = part(ints, ints[header + p.AT_CONDITIONS], 2 * decisions).reshape(-1, 2)
     strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
     for n in range(first, stop):
         at = n * states.shape[1] + strategy + decisions
+        to_rows(ints, layout, rows, at)
         if ints[header + p.RULE] == REPAIR:
             choices = states[n, strategy : strategy + decisions]
-            repair(touches, starts, table, rows, at, terms, choices, reference, amounts[n, LIMIT])
+            repair(ints, layout, floats, costs, rows, at, choices, reference, amounts[n, LIMIT])
             for t in range(decisions):
                 if inactive(conditions, t, choices):
-                    move(touches[starts[t] : starts[t + 1]], rows, at, -choices[t])
+                    move(ints, layout, rows, at, t, -choices[t])
                     choices[t] = 0
             for a in range(slots):
                 t = ints[decided + a]
@@ -295,7 +295,7 @@ def finish_run(
                     without = inactive(conditions, t, choices)
                     states[n, EXECUTED + a] = -1 if without else choices[t]
                     observations[n, told + a] = 0.0 if without else action_of(choices[t], ints[sizes + t])
-        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(table, rows, at, terms)
+        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(ints, layout, floats, costs, rows, at)
 
 
 @jit
@@ -453,28 +453,29 @@ def step_rows(
     if bad >= 0:
         return bad
     # A literal would be a type of its own: everything below would be compiled twice.
-    first, drawn = np.int64(0), np.int64(-1)
-    while first < states.shape[0]:
-        stop, ended = end_of_run(states, first), states[first, STATUS] == ENDED
-        for n in range(first, stop):
-            amounts[n, REWARD] = 0.0
-        if ended:
+    begin, drawn = np.int64(0), np.int64(-1)
+    while begin < states.shape[0]:
+        end = min(begin + BLOCK, states.shape[0])
+        first = begin
+        while first < end:
+            stop, ended = end_of_run(states, first, end), states[first, STATUS] == ENDED
             for n in range(first, stop):
-                reset_row(ints, floats, states, amounts, n, drawn, np.nan)
-        else:
-            step_run(ints, floats, states, amounts, observations, actions, first, stop)
-            while first < stop:
-                end = end_of_run(states[:stop], first)
-                if states[first, STATUS] == ENDED:
-                    finish_run(ints, floats, states, amounts, observations, first, end)
-                    score_run(ints, floats, singles, states, amounts, first, end)
-                first = end
-        first = stop
-    first = np.int64(0)
-    while first < states.shape[0]:
-        stop = end_of_run(states, first)
-        observe_run(ints, floats, singles, states, amounts, observations, first, stop)
-        first = stop
+                amounts[n, REWARD] = 0.0
+            if ended:
+                for n in range(first, stop):
+                    reset_row(ints, floats, states, amounts, n, drawn, np.nan)
+            else:
+                step_run(ints, floats, states, amounts, observations, actions, first, stop)
+            first = stop
+        first = begin
+        while first < end:
+            stop = end_of_run(states, first, end)
+            if states[first, STATUS] == ENDED:
+                finish_run(ints, floats, states, amounts, observations, first, stop)
+                score_run(ints, floats, singles, states, amounts, first, stop)
+            observe_run(ints, floats, singles, states, amounts, observations, first, stop)
+            first = stop
+        begin = end
     return -1
 
 
@@ -488,7 +489,6 @@ def mask_rows(
 ) -> None:
     """Writes which choices of each row's next decision are executed as they are, bool `[N, most values]`, in place."""
     masks[:] = False
-    sums = np.empty(MAX_VALUES)
     for n in range(states.shape[0]):
         header, step = ints[p.HEADERS + states[n, PROBLEM]], states[n, STEP]
         if step >= ints[header + p.STEPS]:
@@ -496,12 +496,10 @@ def mask_rows(
         t = ints[ints[header + p.AT_SLOTS] + step]
         size = ints[ints[header + p.AT_SIZES] + t]
         if ints[header + p.RULE] == CLIP:
-            strategy, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
-            touches, table = touches_at(ints, header, t), bounded_costs(ints, floats, header)
-            rows, at, choice = states[n], strategy + decisions, states[n, strategy + t]
-            cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
-            legal_costs(touches, table, rows, at, terms, choice, size, cost, limit, sums)
-            for other in range(size):
-                masks[n, other] = sums[other] < np.inf
+            layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
+            places, at = states[n], EXECUTED + ints[p.SLOTS] + ints[header + p.DECISIONS]
+            for choice in range(size):
+                cost = exact_cost_with(ints, layout, floats, costs, places, at, t, choice)
+                masks[n, choice] = cost <= amounts[n, LIMIT]
         else:
             masks[n, :size] = True

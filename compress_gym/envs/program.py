@@ -47,16 +47,14 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     AT_SIZES,
     AT_CONDITIONS,
     AT_REFERENCE,
-    AT_ROWS,
-    AT_STARTS,
-    AT_TOUCHES,
+    AT_STAGES,
     AT_STRIDES,
     AT_FEATURES,
-    AT_BOUNDED,
+    AT_STAGED,
     AT_TABLES,
     AT_CONSTANTS,
     AT_ACCURACY,
-) = range(29)
+) = range(27)
 FIELDS = AT_ACCURACY + 1
 # The constants of a problem, in `floats`.
 BASELINE_COST, BASELINE_ACCURACY, BUDGET, CERTAIN, LEAST, MOST = range(6)
@@ -75,7 +73,7 @@ class Program:
         singles: float32.
         steps: Most steps of an episode.
         slots: Action numbers of a step.
-        width: Columns that a strategy in progress needs: choices and table rows.
+        width: Columns that a strategy in progress needs: choices and places.
         metrics: Names of the costs.
         observation_names: Names of the observation's columns.
         most_values: Most values of a decision.
@@ -166,7 +164,7 @@ def _header(
     features = static_features(
         decisions, steps, kinds_of(decisions), problem.shapes, problem.device_features, terms, problem.cost
     )
-    touches, starts, rows = problem.touches
+    stages = problem.stages
     certain = [terms.tables[row[0], problem.metric] for row in terms.terms if row[1] == 0]
     least = problem.costs(reference)[problem.cost][0]
     baseline = problem.baseline_costs[problem.cost]
@@ -184,10 +182,9 @@ def _header(
         ints.add(reference),
     )
     header[CONDITIONAL], header[AT_CONDITIONS] = decisions.conditional, ints.add(decisions.conditions)
-    header[AT_ROWS], header[AT_STARTS], header[AT_TOUCHES] = ints.add(rows), ints.add(starts), ints.add(touches)
-    header[TABLE_ROWS] = len(terms.tables)
+    header[AT_STAGES], header[TABLE_ROWS] = ints.add(stages.ints), len(terms.tables)
     header[AT_FEATURES] = singles.add(features)
-    header[AT_BOUNDED], header[AT_TABLES] = floats.add(terms.tables[:, problem.metric]), floats.add(terms.tables)
+    header[AT_STAGED], header[AT_TABLES] = floats.add(stages.costs), floats.add(terms.tables)
     header[AT_CONSTANTS] = floats.add(constants)
     if isinstance(problem.accuracy_model, MeasuredAccuracy):
         header[AT_STRIDES], header[AT_ACCURACY] = ints.add(decisions.strides), floats.add(problem.accuracy_model.table)

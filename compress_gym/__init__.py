@@ -12,6 +12,7 @@ import gymnasium
 from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.devices import list_devices
 from compress_gym.distribution import ProblemDistribution
+from compress_gym.envs import wrappers
 from compress_gym.envs.compression import CompressionEnv
 from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.problem import Problem
@@ -26,6 +27,7 @@ __all__ = [
     "ProblemDistribution",
     "list_devices",
     "list_tasks",
+    "wrappers",
 ]
 
 gymnasium.register(

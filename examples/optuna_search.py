@@ -1,0 +1,22 @@
+"""A search by Optuna over a problem, without an environment: `python examples/optuna_search.py`."""
+
+import optuna
+
+from compress_gym.envs.channel_prune import channel_prune_problem
+
+EVALUATIONS = 200
+problem = channel_prune_problem("digits-cnn", budget=0.5, reward="accuracy")
+
+
+def accuracy(trial: optuna.Trial) -> float:
+    """Asks for one channel count a group, keeps the budget as an episode would, and looks the accuracy up."""
+    values = {d.name: trial.suggest_categorical(d.name, d.values) for d in problem.decisions.decisions}
+    kept = problem.within_budget(problem.decisions.encode(values))
+    return float(problem.accuracy(kept)[0])
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
+study.optimize(accuracy, n_trials=EVALUATIONS, show_progress_bar=True)
+optimum = float(problem.accuracy(problem.optimum())[0])
+print(f"found {100 * study.best_value:.2f} % in {EVALUATIONS} evaluations; the optimum is {100 * optimum:.2f} %")

@@ -9,7 +9,7 @@ import click
 
 from agents.commands import environment_options, make
 from agents.hyperparams import override, read_hyperparameters
-from agents.learners import ALGORITHMS, build, policy_strategy, save_policy, train
+from agents.learners import ALGORITHMS, action_type, build, policy_strategy, save_policy, train
 from agents.runs import Run, default_folder, run_config
 from compress_gym.commands import run_command
 
@@ -28,7 +28,7 @@ def run_training(
     Args:
         algorithm: A name of `agents.learners.ALGORITHMS`.
         env_id: Environment id.
-        settings: Arguments of the environment.
+        settings: Arguments of the environment; the algorithm's `action_type` is added.
         episodes: Scored episodes.
         seed: Of everything random.
         folder: The run folder; must not hold a run.
@@ -38,6 +38,7 @@ def run_training(
         The run, and the last info of the final deterministic policy's episode (its strategy is not counted as
         an evaluation).
     """
+    settings = {**settings, "action_type": action_type(algorithm)}
     env = make(env_id, **settings)
     config = run_config("learner", algorithm, env_id, settings, env, seed, episodes)
     config["hyperparameters"] = hyperparameters

@@ -16,6 +16,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
 
 from agents.exploration import TruncatedNormalDDPG, TruncatedNormalTD3
 from agents.recording import Record
@@ -29,6 +30,7 @@ from compress_gym.processor import one_thread
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ddpg": TruncatedNormalDDPG,
     "ddpg-amc": TruncatedNormalDDPG,
+    "ddpg-executed": TruncatedNormalDDPG,
     "td3": TruncatedNormalTD3,
     "sac": SAC,
     "ppo": PPO,
@@ -36,6 +38,8 @@ ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
 }
 # Masks of legal choices exist for discrete actions only; the other learners are run on continuous ones.
 DISCRETE = ("maskable-ppo",)
+# What is stored of each running mean and variance.
+_STATISTICS = ("mean", "var", "count")
 
 
 def action_type(algorithm: str) -> str:
@@ -124,13 +128,16 @@ def policy_strategy(model: BaseAlgorithm, env: gym.Env) -> dict[str, Any]:
 
 
 def save_policy(model: BaseAlgorithm, path: Path) -> None:
-    """Writes the policy's weights as safetensors; statistics of a `VecNormalize` beside them as `.npz`."""
-    save_weights(model.policy, path)
+    """Writes what acts as safetensors: an off-policy learner's actor, PPO's policy.
+
+    The statistics of a `VecNormalize` are written beside it as `.npz`. Training cannot go on from these files.
+    """
+    save_weights(_acting(model), path)
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         arrays: dict[str, np.ndarray] = {}
         for name, statistics in _statistics(normalizer).items():
-            arrays |= {f"{name}.{key}": np.asarray(getattr(statistics, key)) for key in ("mean", "var", "count")}
+            arrays |= {f"{name}.{key}": np.asarray(getattr(statistics, key)) for key in _STATISTICS}
         write_arrays(path.with_suffix(".npz"), **arrays)
 
 
@@ -140,7 +147,7 @@ def load_policy(model: BaseAlgorithm, path: Path) -> None:
     Raises:
         AssetError: The weights or the statistics are missing or do not fit.
     """
-    load_weights(model.policy, path, check_card=False)
+    load_weights(_acting(model), path, check_card=False)
     normalizer = model.get_vec_normalize_env()
     if normalizer is None:
         return
@@ -148,11 +155,16 @@ def load_policy(model: BaseAlgorithm, path: Path) -> None:
     try:
         with np.load(statistics_path, allow_pickle=False) as arrays:
             for name, statistics in _statistics(normalizer).items():
-                for key in ("mean", "var", "count"):
+                for key in _STATISTICS:
                     setattr(statistics, key, arrays[f"{name}.{key}"].astype(np.float64))
     except (OSError, KeyError, ValueError) as error:
         raise AssetError(f"{statistics_path}: the normalisation's statistics are missing or damaged") from error
     normalizer.training = False
+
+
+def _acting(model: BaseAlgorithm) -> nn.Module:
+    acting: nn.Module = model.policy.actor if isinstance(model, OffPolicyAlgorithm) else model.policy
+    return acting
 
 
 def _statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:

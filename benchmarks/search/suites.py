@@ -67,7 +67,7 @@ PROBLEMS = (
     DIGITS,
     BenchmarkProblem("ChannelPrune-v0", "cifar10-resnet20"),
 )
-LEARNERS = ("ddpg", "ddpg-amc", "td3", "sac", "ppo", "maskable-ppo")
+LEARNERS = ("ddpg", "ddpg-executed", "ddpg-amc", "td3", "sac", "ppo", "maskable-ppo")
 SEARCHES = (
     "uniform",
     "shallow-heavy",

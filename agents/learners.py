@@ -163,7 +163,7 @@ def load_policy(model: BaseAlgorithm, path: Path) -> None:
 
 
 def _acting(model: BaseAlgorithm) -> nn.Module:
-    acting: nn.Module = model.policy.actor if isinstance(model, OffPolicyAlgorithm) else model.policy
+    acting: nn.Module = model.policy.actor if isinstance(model, OffPolicyAlgorithm) else model.policy  # type: ignore[assignment]
     return acting
 
 

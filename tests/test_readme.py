@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import RESULTS, demo_section
+from benchmarks.readme import RESULTS, SEARCH, demo_section, with_sections
 from compress_gym.devices import load_device
 from compress_gym.envs.channel_prune import channel_prune_problem
 
@@ -16,6 +16,22 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_is_that_of_the_results():
     assert demo_section() in README
+
+
+def test_the_benchmarks_table_is_that_of_its_results():
+    if not SEARCH.search(README):
+        pytest.skip("README has no table of benchmarks.search")
+    assert with_sections(README) == README
+
+
+def test_a_figure_that_differs_from_the_results_is_found():
+    runs = ROOT / "benchmarks" / "results" / "search"
+    for path in sorted(runs.glob("*.json")):
+        marker = f"<!-- search table: benchmarks/results/search/{path.name} -->"
+        text = with_sections(README + f"\n{marker}\n<!-- end of search table -->\n")
+        assert with_sections(text) == text and "| random |" in text
+        changed = re.sub(r"(\| random \| -?\d\.\d)\d", r"\1x", text)
+        assert changed != text and with_sections(changed) == text
 
 
 def test_the_results_are_those_of_the_shipped_assets():

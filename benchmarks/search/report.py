@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.search.learning import learning_section
 from benchmarks.search.plots import plot_curves, plot_profiles
 from benchmarks.search.records import Record
 from benchmarks.search.references import reference
@@ -100,6 +101,7 @@ def markdown(facts: dict[str, Any], results: Results) -> str:
     lines += [f"![regret over evaluations]({name}-curves.png)", f"![performance profiles]({name}-profiles.png)", ""]
     for problem in results.problems:
         lines += [*_problem_table(results, problem), ""]
+    lines += learning_section(results)
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     lines += [
         f"{facts['processor_hours']:.2f} hours of processor time, one thread a run, on {made['hardware']}. "

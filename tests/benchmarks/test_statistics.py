@@ -8,6 +8,8 @@ from scipy import stats
 
 from benchmarks.search.statistics import (
     bootstrap_interval,
+    curve_interval,
+    difference_interval,
     improvement_interval,
     interquartile_mean,
     normalised,
@@ -70,6 +72,39 @@ def test_the_interval_of_improvement_tells_better_from_equal():
     low, high = improvement_interval(equal[0], equal[1], resamples=300)
     assert low < 0.5 < high
     assert improvement_interval(better, equal[0], resamples=300)[0] > 0.5
+
+
+def test_the_interval_of_improvement_is_that_of_drawing_runs_one_by_one():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(0.5, 1, size=(8, 2)), rng.normal(size=(6, 2))
+    columns = np.arange(2)
+    drawn = [
+        probability_of_improvement(
+            first[rng.integers(8, size=(8, 2)), columns], second[rng.integers(6, size=(6, 2)), columns]
+        )
+        for _ in range(1500)
+    ]
+    expected = tuple(np.quantile(drawn, [0.025, 0.975]))
+    assert improvement_interval(first, second, resamples=4000) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_interval_of_a_difference_agrees_with_scipys():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(1, 1, size=30), rng.normal(size=20)
+
+    def difference(one, other, axis=-1):
+        return np.median(one, axis=axis) - np.median(other, axis=axis)
+
+    theirs = stats.bootstrap((first, second), difference, method="percentile", rng=np.random.default_rng(1))
+    assert difference_interval(first, second) == pytest.approx(tuple(theirs.confidence_interval), abs=0.06)
+
+
+def test_the_interval_of_a_curve_is_that_of_each_point():
+    curves = np.random.default_rng(0).normal(size=(10, 3)).cumsum(axis=1)
+    mean, low, high = curve_interval(curves, resamples=4000)
+    for n in range(3):
+        assert mean[n] == pytest.approx(interquartile_mean(curves[:, [n]]))
+        assert (low[n], high[n]) == pytest.approx(bootstrap_interval(curves[:, [n]], resamples=4000), abs=0.15)
 
 
 def test_performance_profiles_by_hand():

@@ -52,7 +52,7 @@ def run_training(
 
 
 @click.command()
-@click.option("--algo", type=click.Choice(sorted(ALGORITHMS)), required=True)
+@click.option("--algo", required=True, help=", ".join(sorted(ALGORITHMS)))
 @click.option("--episodes", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--hyperparameter", "-p", multiple=True, metavar="NAME=VALUE", help="Overrides one of the YAML file.")
 @environment_options
@@ -60,8 +60,8 @@ def main(
     algo: str, episodes: int, hyperparameter: tuple[str, ...], env: str, seed: int, out: Path | None, **settings: Any
 ) -> None:
     """Trains an agent and writes a run folder."""
-    folder = out or default_folder(algo, env, settings["task"], seed)
     hyperparameters = override(read_hyperparameters(algo, env), hyperparameter)
+    folder = out or default_folder(algo, env, settings["task"], seed)
     run, final = run_training(algo, env, settings, episodes, seed, folder, hyperparameters)
     if run.best is not None:
         click.echo(

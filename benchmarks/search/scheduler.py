@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search.jobs import Job, perform
-from compress_gym.resume import end_with_parent
 
 # Imported once, in the server that every job's process is forked from; Stable-Baselines3 takes seconds.
 PRELOADED = ["benchmarks.search.scheduler", "agents.plots", "optuna", "cmaes"]
@@ -52,13 +52,14 @@ def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[O
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     waiting, running = deque(enumerate(jobs)), dict[Any, tuple[Any, Connection, Job, Path]]()
+    lifeline, held = context.Pipe(duplex=False)  # `held` is closed when this process ends, however it ends
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 number, job = waiting.popleft()
                 made = unfinished / str(number)
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, made, sender), daemon=True)
+                process = context.Process(target=_work, args=(job, made, sender, lifeline), daemon=True)
                 process.start()
                 sender.close()
                 running[process.sentinel] = (process, receiver, job, made)
@@ -72,10 +73,12 @@ def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[O
             process.terminate()
         for process, *_ in running.values():
             process.join()
+        lifeline.close()
+        held.close()
 
 
-def _work(job: Job, made: Path, sender: Connection) -> None:
-    end_with_parent()
+def _work(job: Job, made: Path, sender: Connection, lifeline: Connection) -> None:
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its jobs
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
@@ -83,6 +86,14 @@ def _work(job: Job, made: Path, sender: Connection) -> None:
             sender.send("")
         except BaseException:
             sender.send(traceback.format_exc())
+
+
+def _end_with(lifeline: Connection) -> None:
+    """Ends this process when the runner is gone: killed, it cannot tell its jobs, and their server outlives it."""
+    try:
+        lifeline.recv()
+    except EOFError:
+        os._exit(1)
 
 
 def _failure(receiver: Connection, exit_code: int | None) -> str:

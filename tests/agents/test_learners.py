@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        (train_command, ["--algo", "dqn"], "'dqn' is not one of"),
+        (train_command, ["--algo", "dgpd"], "algo='dgpd' is not known.*Did you mean 'ddpg'"),
         (train_command, ["--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
         (train_command, ["--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
         (train_command, ["--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
         (train_command, ["--algo", "ddpg", "-p", "gamma"], "must have the form name=value"),
         (train_command, ["--algo", "ddpg", "--budget", "0"], "budget=0.0 must be above 0"),
         (train_command, ["--algo", "ddpg", "--episodes", "0"], "--episodes"),
-        (search_command, ["--method", "greedy"], "'greedy' is not one of"),
+        (search_command, ["--method", "anealing"], "method='anealing' is not known.*Did you mean 'annealing'"),
         (predict_command, ["nowhere"], "nowhere holds no run"),
     ],
 )

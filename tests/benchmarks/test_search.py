@@ -148,20 +148,37 @@ def test_finished_jobs_are_not_run_again_and_outdated_ones_are(tmp_path, monkeyp
     assert (tmp_path / "report" / "quick.md").read_text().strip() in text
 
 
-def test_killed_it_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_killed_it_goes_on_where_it_was(kill, tmp_path):
     arguments = ["--suite", "quick", "--method", "random", "--seeds", "6", "--evaluations", "20", "--runs", tmp_path]
     command = [sys.executable, "-m", "benchmarks.search", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "RUNNER_OF_THIS_TEST": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline and len(list(tmp_path.rglob("seed-*/job.json"))) < 2:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(kill)
+    assert process.wait() == (130 if kill == signal.SIGINT else -kill)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and running_with(str(tmp_path)):
+        time.sleep(0.1)
+    assert not running_with(str(tmp_path))  # a killed runner leaves no job behind
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / DIGITS.name).rglob("seed-*/job.json")}
     assert 2 <= len(finished) < 6
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert len(list((tmp_path / DIGITS.name).rglob("seed-*/job.json"))) == 6
     assert all(p.stat().st_mtime_ns == before for p, before in finished.items())
+
+
+def running_with(value):
+    """Processes that inherited an environment variable of this value."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [path] if value.encode() in path.read_bytes() else []
+        except OSError:  # it ended, or is another user's
+            continue
+    return found
 
 
 def test_a_failed_job_is_told_with_its_traceback_and_stops_no_other(tmp_path):

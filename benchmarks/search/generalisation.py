@@ -1,9 +1,9 @@
 """Train on some networks, test on another: `python -m benchmarks.search.generalisation`.
 
 One agent is trained on every task of an environment but one, with budgets drawn anew for each episode. Its
-deterministic policy then compresses the task that was left out, at the benchmark's budget: one episode, one evaluation,
-nothing is learnt there. It stands beside the uniform strategy, which needs one evaluation too, beside the mean of random
-episodes, and beside an agent of the same settings that was trained on the task itself.
+deterministic policy then compresses the task that was left out, at the benchmark's budget: one episode, one
+evaluation, nothing is learnt there. It stands beside the uniform strategy, which needs one evaluation too, beside the
+mean of random episodes, and beside an agent of the same settings that was trained on the task itself.
 """
 
 from __future__ import annotations

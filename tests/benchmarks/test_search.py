@@ -149,7 +149,7 @@ def test_finished_jobs_are_not_run_again_and_outdated_ones_are(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_killed_it_goes_on_where_it_was(kill, tmp_path):
+def test_killed_it_goes_on_where_it_was(kill, tmp_path, monkeypatch, capsys):
     arguments = ["--suite", "quick", "--method", "random", "--seeds", "6", "--evaluations", "20", "--runs", tmp_path]
     command = [sys.executable, "-m", "benchmarks.search", *map(str, arguments)]
     environment = {**os.environ, "RUNNER_OF_THIS_TEST": str(tmp_path)}
@@ -165,7 +165,7 @@ def test_killed_it_goes_on_where_it_was(kill, tmp_path):
     assert not running_with(str(tmp_path))  # a killed runner leaves no job behind
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / DIGITS.name).rglob("seed-*/job.json")}
     assert 2 <= len(finished) < 6
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert run_here(search_benchmark, arguments, monkeypatch, capsys)[0] == 0
     assert len(list((tmp_path / DIGITS.name).rglob("seed-*/job.json"))) == 6
     assert all(p.stat().st_mtime_ns == before for p, before in finished.items())
 

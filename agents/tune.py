@@ -70,7 +70,7 @@ _ON_POLICY = {
     "batch_size": Range(values=(20, 40, 64)),
     "n_epochs": Range(values=(5, 10, 20)),
     "gae_lambda": Range(0.9, 1.0),
-    "ent_coef": Range(1e-4, 0.03, log=True),
+    "ent_coef": Range(0.0, 0.03),
 }
 SPACES: dict[str, Mapping[str, Range]] = {
     "ddpg": _DETERMINISTIC,

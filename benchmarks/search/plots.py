@@ -31,7 +31,7 @@ def plot_curves(results: Results, path: Path) -> None:
             axes.set_title(problem, fontsize=9)
             axes.set_xlabel("evaluations")
             axes.set_ylabel("regret, points")
-            axes.legend(fontsize=7)
+            _legend(axes)
     _save(figure, path)
 
 
@@ -45,7 +45,7 @@ def plot_profiles(results: Results, evaluations: int, path: Path) -> None:
                 axes.plot(THRESHOLDS, performance_profile(matrix, THRESHOLDS), label=method, **_style(color))
         axes.set_xlabel(f"normalised score at {evaluations} evaluations")
         axes.set_ylabel("fraction of runs above it")
-        axes.legend(fontsize=7)
+        _legend(axes)
     _save(figure, path)
 
 
@@ -64,6 +64,11 @@ def _curve(axes: Any, results: Results, problem: str, method: str, color: int) -
     mean, low, high = curve_interval(np.stack([regret for _, regret in known], axis=1))
     axes.plot(x, mean, label=method, **_style(color))
     axes.fill_between(x, low, high, color=f"C{color % 10}", alpha=0.15, linewidth=0)
+
+
+def _legend(axes: Any) -> None:
+    if axes.lines:
+        axes.legend(fontsize=7)
 
 
 def _style(color: int) -> dict[str, Any]:

@@ -97,8 +97,7 @@ def _end_with(lifeline: Connection) -> None:
 
 
 def _failure(receiver: Connection, exit_code: int | None) -> str:
-    with receiver:
-        if receiver.poll():
-            return str(receiver.recv())
+    with receiver, contextlib.suppress(EOFError):
+        return str(receiver.recv())
     ended = f"signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
     return f"the job's process ended with {ended} before the job did\n"

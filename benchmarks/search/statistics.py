@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import mannwhitneyu
 
 RESAMPLES = 2000
 # A problem whose best strategy is closer than this to the uniform one is told in points, not normalised.
@@ -33,7 +33,7 @@ def normalised(scores: ArrayLike, uniform: float, best: float) -> Scores:
 
 def interquartile_mean(scores: Scores) -> float:
     """Returns the mean of the middle half of all runs of all problems, `[runs, problems]`."""
-    return float(trim_mean(_matrix(scores), 0.25, axis=None))
+    return float(_middle_half(_matrix(scores).ravel(), axis=0))
 
 
 def bootstrap_interval(
@@ -131,15 +131,22 @@ def curve_interval(
         Mean, lower and upper end, `[points]` each.
     """
     matrix, rng = _matrix(curves), np.random.default_rng(seed)
-    drawn = trim_mean(matrix[rng.integers(len(matrix), size=(resamples, len(matrix)))], 0.25, axis=1)
+    drawn = _middle_half(matrix[rng.integers(len(matrix), size=(resamples, len(matrix)))], axis=1)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return trim_mean(matrix, 0.25, axis=0), low, high
+    return _middle_half(matrix, axis=0), low, high
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> Scores:
     """Returns the fraction of runs, over all problems, whose score is above each threshold."""
     matrix = _matrix(scores)
     return (matrix[..., None] > np.asarray(thresholds, dtype=np.float64)).mean(axis=(0, 1))
+
+
+def _middle_half(values: Scores, axis: int) -> Scores:
+    """SciPy's `trim_mean(values, 0.25, axis)`, without the checks that take longer than the mean."""
+    ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)
+    cut = len(ordered) // 4
+    return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
 def _matrix(scores: Scores) -> Scores:

@@ -30,6 +30,13 @@ def test_the_interquartile_mean_by_hand():
     assert interquartile_mean(scores) == (2 + 3 + 4 + 5) / 4
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 1), (5, 3), (10, 4), (7, 7)])
+def test_the_interquartile_mean_is_scipys_trimmed_mean(shape):
+    scores = np.random.default_rng(0).normal(size=shape)
+    assert interquartile_mean(scores) == pytest.approx(stats.trim_mean(scores, 0.25, axis=None), abs=1e-12)
+    assert curve_interval(scores, resamples=10)[0] == pytest.approx(stats.trim_mean(scores, 0.25, axis=0), abs=1e-12)
+
+
 def test_the_bootstrap_keeps_problems_apart():
     """Every run of a problem is the same: drawing runs within problems changes nothing."""
     scores = np.repeat([[0.1, 0.5, 0.9]], 10, axis=0)

@@ -23,12 +23,14 @@ class BenchmarkProblem:
     Attributes:
         env: Short id of a registered environment.
         task: Name of a shipped task; its own device is used.
-        budget: Fraction of the uncompressed latency.
+        budget: Fraction of the uncompressed cost.
+        cost: Which cost is bounded.
     """
 
     env: str
     task: str
     budget: float = 0.5
+    cost: str = "latency_ms"
 
     @property
     def name(self) -> str:
@@ -40,7 +42,7 @@ class BenchmarkProblem:
         """Arguments of the environment."""
         return {
             "task": self.task,
-            "cost": "latency_ms",
+            "cost": self.cost,
             "budget": self.budget,
             "budget_rule": "clip",
             "reward": "accuracy",

@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_a_usable_folder(module, tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        (train_command, ["--algo", "dgpd"], "algo='dgpd' is not known.*Did you mean 'ddpg'"),
+        (train_command, ["--algo", "ddgp"], "algo='ddgp' is not known.*Did you mean 'ddpg'"),
         (train_command, ["--algo", "ddpg", "--task", "digit-cnn"], "Did you mean 'digits-cnn'"),
         (train_command, ["--algo", "ddpg", "--env", "ChannelPrun-v0"], "env='ChannelPrun-v0'"),
         (train_command, ["--algo", "ddpg", "-p", "gama=0.9"], "hyper-parameter='gama'.*Did you mean 'gamma'"),

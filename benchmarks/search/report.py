@@ -125,7 +125,9 @@ def aggregate_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def shown(estimate: Estimate) -> str:
     """Writes an estimate with its interval."""
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    # Adding 0 turns a rounded -0 into 0.
+    value, low, high = (round(x, 2) + 0.0 for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _rank(row: dict[str, Any]) -> tuple[float, float]:

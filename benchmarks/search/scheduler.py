@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,10 @@ def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[O
     Yields:
         Outcomes as jobs end. When the caller stops early, what still runs is ended.
     """
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    with _environment(dict.fromkeys(ONE_THREAD, "1")):
+        forkserver.ensure_running()  # the jobs inherit the server's environment
     waiting, running = deque(enumerate(jobs)), dict[Any, tuple[Any, Connection, Job, Path]]()
     lifeline, held = context.Pipe(duplex=False)  # `held` is closed when this process ends, however it ends
     try:
@@ -75,6 +77,20 @@ def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[O
             process.join()
         lifeline.close()
         held.close()
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _work(job: Job, made: Path, sender: Connection, lifeline: Connection) -> None:

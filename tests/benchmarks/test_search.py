@@ -183,7 +183,9 @@ def running_with(value):
 
 def test_a_failed_job_is_told_with_its_traceback_and_stops_no_other(tmp_path):
     bad, good = Job(DIGITS, "random", -1, 5), Job(DIGITS, "random", 0, 5)
+    environment = dict(os.environ)
     outcomes = {outcome.job: outcome for outcome in run_local([bad, good], tmp_path, workers=1)}
+    assert dict(os.environ) == environment  # threads are limited in the jobs alone
     assert outcomes[bad].made is None
     assert "Traceback" in outcomes[bad].failure and "Seed must be" in outcomes[bad].failure
     assert outcomes[good].failure == "" and finished_version(outcomes[good].made) == good.version

@@ -7,25 +7,50 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from rich.progress import Progress
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
 
 from agents.exploration import TruncatedNormalDDPG, TruncatedNormalTD3
-from agents.runs import Run, Scored
+from agents.recording import Record
+from agents.runs import Run
+from compress_gym.cards import write_arrays
 from compress_gym.compression.weights import load_weights, save_weights
-from compress_gym.errors import unknown_name
+from compress_gym.errors import AssetError, unknown_name
 from compress_gym.problem import Problem
 from compress_gym.processor import one_thread
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ddpg": TruncatedNormalDDPG,
     "ddpg-amc": TruncatedNormalDDPG,
+    "ddpg-executed": TruncatedNormalDDPG,
     "td3": TruncatedNormalTD3,
     "sac": SAC,
     "ppo": PPO,
+    "maskable-ppo": MaskablePPO,
 }
+# Masks of legal choices exist for discrete actions only; the other learners are run on continuous ones.
+DISCRETE = ("maskable-ppo",)
+# What is stored of each running mean and variance.
+_STATISTICS = ("mean", "var", "count")
+
+
+def action_type(algorithm: str) -> str:
+    """Returns the environment's `action_type` that an algorithm of the zoo is run with.
+
+    Raises:
+        KeyError: Unknown algorithm.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown_name("algo", algorithm, ALGORITHMS)
+    return "discrete" if algorithm in DISCRETE else "continuous"
 
 
 def build(
@@ -35,9 +60,9 @@ def build(
 
     Args:
         algorithm: A name of `ALGORITHMS`.
-        env: A compression environment with continuous actions.
+        env: A compression environment with the algorithm's `action_type`.
         settings: From `agents.hyperparams`; `warmup_episodes` becomes `learning_starts`, `replay_episodes` the
-            size of the replay.
+            size of the replay; `normalize` holds the arguments of a `VecNormalize` around the environment.
         seed: Of everything random.
         logs: Folder for TensorBoard.
 
@@ -45,15 +70,14 @@ def build(
         KeyError: Unknown algorithm.
         ValueError: The environment's actions do not fit.
     """
-    if algorithm not in ALGORITHMS:
-        raise unknown_name("algo", algorithm, ALGORITHMS)
-    problem = env.unwrapped.problem  # type: ignore[attr-defined]
-    if not isinstance(env.action_space, gym.spaces.Box):
-        raise ValueError(f"algo={algorithm!r} here needs action_type='continuous'; got {env.action_space}")
+    needed = action_type(algorithm)
+    if isinstance(env.action_space, gym.spaces.Discrete) != (needed == "discrete"):
+        raise ValueError(f"algo={algorithm!r} needs action_type={needed!r}; got {env.action_space}")
+    problem: Problem = env.unwrapped.problem  # type: ignore[attr-defined]
     arguments = dict(settings)
-    if isinstance(arguments.get("train_freq"), list):  # [1, episode]: AMC's updates after each episode
+    if isinstance(arguments.get("train_freq"), list):  # [1, episode]: updates after each episode
         arguments["train_freq"] = tuple(arguments["train_freq"])
-    if algorithm != "ppo":
+    if issubclass(ALGORITHMS[algorithm], OffPolicyAlgorithm):
         episodes = int(arguments["warmup_episodes"])
         arguments["learning_starts"] = episodes * len(problem.steps)
         if algorithm == "sac":
@@ -62,8 +86,10 @@ def build(
             arguments["buffer_size"] = int(replayed) * len(problem.steps)
     tensorboard = str(logs) if logs else None
     try:
+        normalize = arguments.pop("normalize", None)
+        envs = VecNormalize(DummyVecEnv([lambda: Monitor(env)]), **normalize) if normalize else env
         return ALGORITHMS[algorithm](
-            "MlpPolicy", env, seed=seed, device="cpu", verbose=0, tensorboard_log=tensorboard, **arguments
+            "MlpPolicy", envs, seed=seed, device="cpu", verbose=0, tensorboard_log=tensorboard, **arguments
         )
     except (TypeError, AssertionError) as error:
         raise ValueError(f"hyper-parameters of {algorithm!r} do not fit: {error}") from error
@@ -71,65 +97,77 @@ def build(
 
 def train(model: BaseAlgorithm, run: Run, episodes: int) -> None:
     """Trains until that many episodes are scored, recording each in the run."""
-    steps = episodes * len(_problem(model).steps)
+    env = model.get_env()
+    assert env is not None  # it was built with one
+    problem: Problem = env.get_attr("problem")[0]
     # One thread: the networks are small, more threads only wait for each other.
     with one_thread(), Progress() as progress:
         bar = progress.add_task(f"training {run.config['method']}", total=episodes)
-        callback = _Record(run, episodes, lambda: progress.advance(bar))
-        model.learn(steps + 10_000, callback=callback, log_interval=10, tb_log_name="learner")
+        callback = Record(problem, run, episodes, lambda: progress.advance(bar))
+        # The callback stops it: no episode has more steps than decisions.
+        steps = episodes * len(problem.decisions) + 10_000
+        model.learn(steps, callback=callback, log_interval=10, tb_log_name="learner")
 
 
 def policy_strategy(model: BaseAlgorithm, env: gym.Env) -> dict[str, Any]:
     """Plays one episode with the deterministic policy and returns the last info (strategy, accuracy, costs)."""
+    normalizer = model.get_vec_normalize_env()
     observation, _ = env.reset()
     terminated = False
     info: dict[str, Any] = {}
     while not terminated:
-        action, _ = model.predict(observation, deterministic=True)
+        seen = observation if normalizer is None else normalizer.normalize_obs(observation)
+        if isinstance(model, MaskablePPO):
+            masks = env.unwrapped.action_masks()  # type: ignore[attr-defined]
+            action, _ = model.predict(seen, deterministic=True, action_masks=masks)
+            action = int(action)  # type: ignore[assignment]
+        else:
+            action, _ = model.predict(seen, deterministic=True)
         observation, _, terminated, _, info = env.step(action)
     return info
 
 
 def save_policy(model: BaseAlgorithm, path: Path) -> None:
-    """Writes the policy's weights as safetensors."""
-    save_weights(model.policy, path)
+    """Writes what acts as safetensors: an off-policy learner's actor, PPO's policy.
+
+    The statistics of a `VecNormalize` are written beside it as `.npz`. Training cannot go on from these files.
+    """
+    save_weights(_acting(model), path)
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        arrays: dict[str, np.ndarray] = {}
+        for name, statistics in _statistics(normalizer).items():
+            arrays |= {f"{name}.{key}": np.asarray(getattr(statistics, key)) for key in _STATISTICS}
+        write_arrays(path.with_suffix(".npz"), **arrays)
 
 
 def load_policy(model: BaseAlgorithm, path: Path) -> None:
-    """Loads weights written by `save_policy` into a freshly built learner."""
-    load_weights(model.policy, path, check_card=False)
+    """Loads what `save_policy` wrote into a freshly built learner.
+
+    Raises:
+        AssetError: The weights or the statistics are missing or do not fit.
+    """
+    load_weights(_acting(model), path, check_card=False)
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is None:
+        return
+    statistics_path = path.with_suffix(".npz")
+    try:
+        with np.load(statistics_path, allow_pickle=False) as arrays:
+            for name, statistics in _statistics(normalizer).items():
+                for key in _STATISTICS:
+                    setattr(statistics, key, arrays[f"{name}.{key}"].astype(np.float64))
+    except (OSError, KeyError, ValueError) as error:
+        raise AssetError(f"{statistics_path}: the normalisation's statistics are missing or damaged") from error
+    normalizer.training = False
 
 
-def _problem(model: BaseAlgorithm) -> Problem:
-    env = model.get_env()
-    assert env is not None
-    problem: Problem = env.get_attr("problem")[0]
-    return problem
+def _acting(model: BaseAlgorithm) -> nn.Module:
+    acting: nn.Module = model.policy.actor if isinstance(model, OffPolicyAlgorithm) else model.policy  # type: ignore[assignment]
+    return acting
 
 
-class _Record(BaseCallback):
-    """Records every scored episode and stops after the last one."""
-
-    def __init__(self, run: Run, episodes: int, advance: Any) -> None:
-        super().__init__()
-        self._run, self._episodes, self._advance = run, episodes, advance
-
-    def _on_training_start(self) -> None:
-        self._problem = _problem(self.model)
-
-    def _on_step(self) -> bool:
-        for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
-            if not done:
-                continue
-            scored = Scored.from_info(info, self._problem)
-            self._run.add(scored)
-            self._advance()
-            best = self._run.best
-            self.logger.record("compress/accuracy", info["accuracy"])
-            self.logger.record("compress/cost_ratio", info["cost_ratio"])
-            self.logger.record("compress/reward", scored.reward)
-            if best is not None:
-                self.logger.record("compress/best_reward", best.reward)
-                self.logger.record("compress/best_accuracy", best.accuracy)
-            self.logger.dump(self.num_timesteps)
-        return len(self._run.scored) < self._episodes
+def _statistics(normalizer: VecNormalize) -> dict[str, RunningMeanStd]:
+    observations = normalizer.obs_rms
+    assert isinstance(observations, RunningMeanStd)  # the observation is one array
+    return {"observations": observations, "returns": normalizer.ret_rms}

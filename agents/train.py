@@ -9,7 +9,7 @@ import click
 
 from agents.commands import environment_options, make
 from agents.hyperparams import override, read_hyperparameters
-from agents.learners import ALGORITHMS, build, policy_strategy, save_policy, train
+from agents.learners import ALGORITHMS, action_type, build, policy_strategy, save_policy, train
 from agents.runs import Run, default_folder, run_config
 from compress_gym.commands import run_command
 
@@ -28,7 +28,7 @@ def run_training(
     Args:
         algorithm: A name of `agents.learners.ALGORITHMS`.
         env_id: Environment id.
-        settings: Arguments of the environment.
+        settings: Arguments of the environment; the algorithm's `action_type` is added.
         episodes: Scored episodes.
         seed: Of everything random.
         folder: The run folder; must not hold a run.
@@ -38,6 +38,7 @@ def run_training(
         The run, and the last info of the final deterministic policy's episode (its strategy is not counted as
         an evaluation).
     """
+    settings = {**settings, "action_type": action_type(algorithm)}
     env = make(env_id, **settings)
     config = run_config("learner", algorithm, env_id, settings, env, seed, episodes)
     config["hyperparameters"] = hyperparameters
@@ -51,7 +52,7 @@ def run_training(
 
 
 @click.command()
-@click.option("--algo", type=click.Choice(sorted(ALGORITHMS)), required=True)
+@click.option("--algo", required=True, help=", ".join(sorted(ALGORITHMS)))
 @click.option("--episodes", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--hyperparameter", "-p", multiple=True, metavar="NAME=VALUE", help="Overrides one of the YAML file.")
 @environment_options
@@ -59,8 +60,8 @@ def main(
     algo: str, episodes: int, hyperparameter: tuple[str, ...], env: str, seed: int, out: Path | None, **settings: Any
 ) -> None:
     """Trains an agent and writes a run folder."""
-    folder = out or default_folder(algo, env, settings["task"], seed)
     hyperparameters = override(read_hyperparameters(algo, env), hyperparameter)
+    folder = out or default_folder(algo, env, settings["task"], seed)
     run, final = run_training(algo, env, settings, episodes, seed, folder, hyperparameters)
     if run.best is not None:
         click.echo(

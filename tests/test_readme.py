@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import RESULTS, demo_section
+from benchmarks.readme import RESULTS, SEARCH, demo_section, with_sections
+from benchmarks.search.report import write_report
+from benchmarks.search.suites import DIGITS, Suite
 from compress_gym.devices import load_device
 from compress_gym.envs.channel_prune import channel_prune_problem
+from tests.benchmarks.test_search import record
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -16,6 +19,24 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_is_that_of_the_results():
     assert demo_section() in README
+
+
+def test_the_benchmarks_table_is_that_of_its_results():
+    if not SEARCH.search(README):
+        pytest.skip("README has no table of benchmarks.search")
+    assert with_sections(README) == README
+
+
+def test_a_figure_that_differs_from_the_results_is_found(tmp_path):
+    suite = Suite((DIGITS,), ("random", "uniform"), seeds=2)
+    runs = [record(method, seed, {1: 0.31, 50: 0.5}) for method in suite.methods for seed in range(2)]
+    write_report("tiny", suite, runs, tmp_path, "python -m benchmarks.search --suite tiny")
+    marker = f"<!-- search table: {tmp_path / 'tiny.json'} -->"
+    text = with_sections(f"{README}\n{marker}\nto be renewed\n<!-- end of search table -->\n")
+    assert text.count("| random | 0.37 [0.37, 0.37] |") == 1 and "to be renewed" not in text
+    assert with_sections(text) == text
+    changed = text.replace("| random | 0.37", "| random | 0.47")
+    assert with_sections(changed) == text != changed
 
 
 def test_the_results_are_those_of_the_shipped_assets():

@@ -13,7 +13,14 @@ FOLDER = Path(__file__).parent
 
 
 def read_hyperparameters(algorithm: str, env: str) -> dict[str, Any]:
-    """Returns an algorithm's settings for an environment (`ChannelPrune-v0`)."""
+    """Returns an algorithm's settings for an environment (`ChannelPrune-v0`).
+
+    Raises:
+        KeyError: The algorithm has none; the message names the closest match.
+    """
+    known = {path.stem for path in FOLDER.glob("*.yml")}
+    if algorithm not in known:
+        raise unknown_name("algo", algorithm, known)
     data = yaml.safe_load((FOLDER / f"{algorithm}.yml").read_text())
     return {**data["default"], **data.get(env, {})}
 

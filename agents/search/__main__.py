@@ -12,6 +12,7 @@ from agents.commands import environment_options, make
 from agents.runs import Run, default_folder, run_config
 from agents.search import METHODS, search
 from compress_gym.commands import run_command
+from compress_gym.errors import unknown_name
 
 
 def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: int, seed: int, folder: Path) -> Run:
@@ -29,11 +30,13 @@ def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: 
 
 
 @click.command()
-@click.option("--method", type=click.Choice(sorted(METHODS)), required=True)
+@click.option("--method", required=True, help=", ".join(sorted(METHODS)))
 @click.option("--evaluations", type=click.IntRange(1), default=300, show_default=True)
 @environment_options
 def main(method: str, evaluations: int, env: str, seed: int, out: Path | None, **settings: Any) -> None:
     """Searches and writes a run folder."""
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
     folder = out or default_folder(method, env, settings["task"], seed)
     run = run_search(method, env, settings, evaluations, seed, folder)
     if run.best is not None:

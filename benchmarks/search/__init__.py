@@ -1,1 +1,1 @@
-"""Methods compared on many problems and seeds, with intervals."""
+"""Search quality at equal evaluations: every method on every problem, many seeds, with intervals."""

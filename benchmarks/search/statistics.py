@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import mannwhitneyu
 
 RESAMPLES = 2000
 # A problem whose best strategy is closer than this to the uniform one is told in points, not normalised.
@@ -33,7 +33,7 @@ def normalised(scores: ArrayLike, uniform: float, best: float) -> Scores:
 
 def interquartile_mean(scores: Scores) -> float:
     """Returns the mean of the middle half of all runs of all problems, `[runs, problems]`."""
-    return float(trim_mean(_matrix(scores), 0.25, axis=None))
+    return float(_middle_half(_matrix(scores).ravel(), axis=0))
 
 
 def bootstrap_interval(
@@ -81,22 +81,72 @@ def improvement_interval(
 ) -> tuple[float, float]:
     """Returns the interval of `probability_of_improvement`, runs of both methods drawn anew within each problem."""
     one, other, rng = _matrix(first), _matrix(second), np.random.default_rng(seed)
-    columns = np.arange(one.shape[1])
-    drawn = [
-        probability_of_improvement(
-            one[rng.integers(len(one), size=one.shape), columns],
-            other[rng.integers(len(other), size=other.shape), columns],
-        )
-        for _ in range(resamples)
-    ]
+    # Who beats whom is found once; drawing runs anew is weighing them by how often they were drawn.
+    beaten = (np.sign(one[:, None] - other[None]) + 1) / 2
+    drawn_first, drawn_second = (
+        rng.multinomial(len(m), np.full(len(m), 1 / len(m)), size=(resamples, m.shape[1])) for m in (one, other)
+    )
+    drawn = np.einsum("rpi,ijp,rpj->r", drawn_first, beaten, drawn_second, optimize=True) / beaten.size
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def difference_interval(
+    first: ArrayLike,
+    second: ArrayLike,
+    statistic: Callable[[Scores], Scores] = lambda runs: np.median(runs, axis=-1),
+    level: float = 0.95,
+    resamples: int = 10 * RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the interval of the difference of a statistic between two methods on one problem, first less second.
+
+    Args:
+        first: Scores of the first method's runs.
+        second: Scores of the second's, drawn independently.
+        statistic: Over the last axis; default: the median.
+        level: Of the interval.
+        resamples: How often runs are drawn.
+        seed: Of the draws.
+    """
+    rng, drawn = np.random.default_rng(seed), []
+    for scores in (np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)):
+        drawn.append(statistic(scores[rng.integers(len(scores), size=(resamples, len(scores)))]))
+    low, high = np.quantile(drawn[0] - drawn[1], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def curve_interval(
+    curves: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Scores, Scores, Scores]:
+    """Returns the interquartile mean of one problem's learning curves, point by point, with its interval.
+
+    Args:
+        curves: `[runs, points]`.
+        level: Of the interval.
+        resamples: How often whole runs are drawn.
+        seed: Of the draws.
+
+    Returns:
+        Mean, lower and upper end, `[points]` each.
+    """
+    matrix, rng = _matrix(curves), np.random.default_rng(seed)
+    drawn = _middle_half(matrix[rng.integers(len(matrix), size=(resamples, len(matrix)))], axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return _middle_half(matrix, axis=0), low, high
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike) -> Scores:
     """Returns the fraction of runs, over all problems, whose score is above each threshold."""
     matrix = _matrix(scores)
     return (matrix[..., None] > np.asarray(thresholds, dtype=np.float64)).mean(axis=(0, 1))
+
+
+def _middle_half(values: Scores, axis: int) -> Scores:
+    """SciPy's `trim_mean(values, 0.25, axis)`, without the checks that take longer than the mean."""
+    ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)
+    cut = len(ordered) // 4
+    return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
 def _matrix(scores: Scores) -> Scores:

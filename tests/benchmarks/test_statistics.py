@@ -8,6 +8,8 @@ from scipy import stats
 
 from benchmarks.search.statistics import (
     bootstrap_interval,
+    curve_interval,
+    difference_interval,
     improvement_interval,
     interquartile_mean,
     normalised,
@@ -26,6 +28,13 @@ def test_the_interquartile_mean_by_hand():
     """Eight scores: the two lowest and the two highest are left out."""
     scores = np.array([[9.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, -100.0]])
     assert interquartile_mean(scores) == (2 + 3 + 4 + 5) / 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 1), (5, 3), (10, 4), (7, 7)])
+def test_the_interquartile_mean_is_scipys_trimmed_mean(shape):
+    scores = np.random.default_rng(0).normal(size=shape)
+    assert interquartile_mean(scores) == pytest.approx(stats.trim_mean(scores, 0.25, axis=None), abs=1e-12)
+    assert curve_interval(scores, resamples=10)[0] == pytest.approx(stats.trim_mean(scores, 0.25, axis=0), abs=1e-12)
 
 
 def test_the_bootstrap_keeps_problems_apart():
@@ -67,9 +76,42 @@ def test_the_probabilities_of_both_ways_round_add_up(seed):
 def test_the_interval_of_improvement_tells_better_from_equal():
     rng = np.random.default_rng(0)
     equal, better = rng.normal(size=(2, 10, 4)), rng.normal(2, 1, size=(10, 4))
-    low, high = improvement_interval(equal[0], equal[1], resamples=300)
+    low, high = improvement_interval(equal[0], equal[1])
     assert low < 0.5 < high
     assert improvement_interval(better, equal[0], resamples=300)[0] > 0.5
+
+
+def test_the_interval_of_improvement_is_that_of_drawing_runs_one_by_one():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(0.5, 1, size=(8, 2)), rng.normal(size=(6, 2))
+    columns = np.arange(2)
+    drawn = [
+        probability_of_improvement(
+            first[rng.integers(8, size=(8, 2)), columns], second[rng.integers(6, size=(6, 2)), columns]
+        )
+        for _ in range(1500)
+    ]
+    expected = tuple(np.quantile(drawn, [0.025, 0.975]))
+    assert improvement_interval(first, second, resamples=4000) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_interval_of_a_difference_agrees_with_scipys():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(1, 1, size=30), rng.normal(size=20)
+
+    def difference(one, other, axis=-1):
+        return np.median(one, axis=axis) - np.median(other, axis=axis)
+
+    theirs = stats.bootstrap((first, second), difference, method="percentile", rng=np.random.default_rng(1))
+    assert difference_interval(first, second) == pytest.approx(tuple(theirs.confidence_interval), abs=0.06)
+
+
+def test_the_interval_of_a_curve_is_that_of_each_point():
+    curves = np.random.default_rng(0).normal(size=(10, 3)).cumsum(axis=1)
+    mean, low, high = curve_interval(curves, resamples=4000)
+    for n in range(3):
+        assert mean[n] == pytest.approx(interquartile_mean(curves[:, [n]]))
+        assert (low[n], high[n]) == pytest.approx(bootstrap_interval(curves[:, [n]], resamples=4000), abs=0.15)
 
 
 def test_performance_profiles_by_hand():

@@ -1,0 +1,177 @@
+"""Tunes an algorithm's hyper-parameters with Optuna: `python -m agents.tune --algo ddpg --trials 30`.
+
+A trial trains once on each of `agents.invented`'s problems, which no benchmark reports, and is worth the mean
+normalised score of its best strategies: 0 is the uniform strategy, 1 what evolution finds in `REFERENCE_EVALUATIONS`.
+Other trials train with other seeds and other losses, so that no one draw is tuned to. The first trial has the present
+settings. Killed, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from agents.hyperparams import read_hyperparameters
+from agents.invented import TASKS, invented_problem
+from agents.learners import action_type, build, train
+from agents.runs import Run
+from agents.search import search
+from compress_gym.cards import write_atomically
+from compress_gym.commands import run_command
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.errors import missing_extra, unknown_name
+
+if TYPE_CHECKING:
+    import optuna
+
+REFERENCE_EVALUATIONS = 4000
+# So many different draws of losses; a trial takes the next.
+DRAWS = 10
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a hyper-parameter is looked for: between two numbers, or among values."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    values: tuple[Any, ...] = ()
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        """Asks a trial for a value."""
+        if self.values:
+            return trial.suggest_categorical(name, self.values)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+
+_OFF_POLICY = {
+    "learning_rate": Range(1e-4, 3e-3, log=True),
+    "warmup_episodes": Range(values=(25, 50, 100)),
+    "batch_size": Range(values=(32, 64, 128)),
+    "tau": Range(0.003, 0.03, log=True),
+}
+_DETERMINISTIC = {
+    **_OFF_POLICY,
+    "actor_learning_rate": Range(3e-5, 1e-3, log=True),
+    "sigma": Range(0.3, 1.2),
+    "sigma_decay": Range(0.95, 0.995),
+}
+_ON_POLICY = {
+    "learning_rate": Range(3e-4, 1e-2, log=True),
+    "n_steps": Range(values=(40, 64, 96)),
+    "batch_size": Range(values=(20, 40, 64)),
+    "n_epochs": Range(values=(5, 10, 20)),
+    "gae_lambda": Range(0.9, 1.0),
+    "ent_coef": Range(0.0, 0.03),
+}
+SPACES: dict[str, Mapping[str, Range]] = {
+    "ddpg": _DETERMINISTIC,
+    "td3": _DETERMINISTIC,
+    "sac": _OFF_POLICY,
+    "ppo": _ON_POLICY,
+    "maskable-ppo": _ON_POLICY,
+}
+
+
+def worth(algorithm: str, hyperparameters: Mapping[str, Any], episodes: int, draw: int) -> float:
+    """Returns the mean normalised score of one training on each problem.
+
+    Args:
+        algorithm: A name of `SPACES`.
+        hyperparameters: Its settings.
+        episodes: Scored episodes of each training.
+        draw: Which losses the problems have, and the seed of the training.
+    """
+    scores = []
+    for task in TASKS:
+        uniform, reference = ends(task, draw % DRAWS)
+        env = CompressionEnv(invented_problem(task, draw % DRAWS), action_type(algorithm))
+        model = build(algorithm, env, hyperparameters, seed=draw)
+        with tempfile.TemporaryDirectory() as folder:
+            with Run(Path(folder), {"method": algorithm, "environment": {}}) as run:
+                train(model, run, episodes)
+        best = max(scored.reward for scored in run.scored)
+        scores.append((best - uniform) / (reference - uniform))
+    return sum(scores) / len(scores)
+
+
+@cache
+def ends(task: str, draw: int) -> tuple[float, float]:
+    """Returns the accuracies of a problem's uniform strategy and of evolution's best."""
+    problem = invented_problem(task, draw)
+    found = search(problem, "evolution", REFERENCE_EVALUATIONS, seed=0)
+    return float(problem.accuracy(problem.uniform())[0]), max(scored.reward for scored in found)
+
+
+def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dict[str, Any], float, float]:
+    """Runs trials until there are `trials` of them.
+
+    Args:
+        algorithm: A name of `SPACES`.
+        trials: Number of trials, those of earlier calls included.
+        episodes: Scored episodes of each training.
+        storage: Optuna's journal; the study goes on where it was.
+
+    Returns:
+        The best trial's settings, its worth, and the worth of the present settings.
+
+    Raises:
+        KeyError: The algorithm has no space.
+        ImportError: Optuna is not installed.
+    """
+    if algorithm not in SPACES:
+        raise unknown_name("algo", algorithm, SPACES)
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ModuleNotFoundError as error:
+        raise missing_extra("optuna", "agents", "tuning") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    present, space = read_hyperparameters(algorithm, "ChannelPrune-v0"), SPACES[algorithm]
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=f"{algorithm}-{episodes}",
+        direction="maximize",
+        storage=JournalStorage(JournalFileBackend(str(storage))),
+        sampler=optuna.samplers.TPESampler(seed=0),
+        load_if_exists=True,
+    )
+    if not study.trials:
+        study.enqueue_trial({name: present[name] for name in space})
+
+    def objective(trial: optuna.Trial) -> float:
+        chosen = {name: where.suggest(trial, name) for name, where in space.items()}
+        value = worth(algorithm, {**present, **chosen}, episodes, trial.number)
+        click.echo(f"trial {trial.number}: {value:.4f} {chosen}")
+        return value
+
+    done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    study.optimize(objective, n_trials=max(0, trials - len(done)))
+    return {**present, **study.best_params}, study.best_value, float(study.trials[0].value or 0.0)
+
+
+@click.command()
+@click.option("--algo", required=True, help=", ".join(SPACES))
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--episodes", type=click.IntRange(1), default=400, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/tune"), show_default=True)
+def main(algo: str, trials: int, episodes: int, out: Path) -> None:
+    """Looks for better hyper-parameters and writes them to OUT/<algo>.yml; the zoo's are left as they are."""
+    best, value, present = tune(algo, trials, episodes, out / f"{algo}.journal")
+    words = f"# The best of {trials} trials: {value:.4f}; the settings before: {present:.4f} (one draw each).\n"
+    text = words + yaml.safe_dump({"default": best}, sort_keys=False)
+    write_atomically(out / f"{algo}.yml", lambda p: p.write_text(text))
+    click.echo(f"{text}written to {out / f'{algo}.yml'}; compare both on several seeds before you take it")
+
+
+if __name__ == "__main__":
+    run_command(main, "agents.tune")

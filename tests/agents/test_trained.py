@@ -1,0 +1,99 @@
+"""Learning: one short run each against a bar that an untrained agent does not pass, and shipped agents replayed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from agents.hyperparams import read_hyperparameters
+from agents.learners import ALGORITHMS, action_type, build, load_policy, policy_strategy, save_policy
+from agents.predict import replay
+from agents.runs import PACKAGES
+from agents.train import run_training
+from agents.trained.__main__ import FOLDER, ship
+from compress_gym.envs.channel_prune import ChannelPruneEnv
+from compress_gym.errors import AssetError
+
+SETTINGS = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
+SHIPPED = sorted(p.parent for p in FOLDER.glob("*/expected.json"))
+# Episodes at the start, random or of a policy that has hardly been updated, and at the end.
+FIRST, EPISODES, LAST = 40, 160, 30
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac", "ppo", "maskable-ppo"])
+def test_it_learns(algorithm, tmp_path):
+    """Most of its last episodes are better than three quarters of its first; an idle agent's would be than half."""
+    hyperparameters = read_hyperparameters(algorithm, "ChannelPrune-v0")
+    if "warmup_episodes" in hyperparameters:
+        hyperparameters["warmup_episodes"] = FIRST
+    if "sigma_decay" in hyperparameters:  # the shorter run explores for a shorter time
+        hyperparameters["sigma_decay"] = 0.97
+    run, _ = run_training(algorithm, "ChannelPrune-v0", SETTINGS, EPISODES, 0, tmp_path, hyperparameters)
+    rewards = np.array([s.reward for s in run.scored])
+    assert np.median(rewards[-LAST:]) > np.quantile(rewards[:FIRST], 0.75)
+
+
+def test_an_idle_agent_does_not_pass():
+    """The bar of `test_it_learns`, on random episodes of twenty seeds."""
+    env = ChannelPruneEnv(**SETTINGS)
+    problem = env.problem
+    rewards = np.array([problem.accuracy(problem.random(np.random.default_rng(s), EPISODES)) for s in range(20)])
+    passed = np.median(rewards[:, -LAST:], axis=1) > np.quantile(rewards[:, :FIRST], 0.75, axis=1)
+    assert passed.sum() <= 1
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_shipped_agents_choose_what_they_chose(folder):
+    assert replay(folder) == json.loads((folder / "expected.json").read_text())
+    config = yaml.safe_load((folder / "config.yml").read_text())
+    assert set(config["versions"]) == set(PACKAGES) and config["origin"]["task_version"]
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2**19
+
+
+def test_agents_are_shipped():
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "maskable-ppo"])
+def test_normalised_agents_are_stored_with_their_statistics(algorithm, tmp_path):
+    hyperparameters = read_hyperparameters(algorithm, "ChannelPrune-v0")
+    hyperparameters["normalize"] = {"norm_obs": True, "norm_reward": True, "gamma": 1.0}
+    if "warmup_episodes" in hyperparameters:
+        hyperparameters["warmup_episodes"] = 3
+    _, final = run_training(algorithm, "ChannelPrune-v0", SETTINGS, 20, 0, tmp_path / "run", hyperparameters)
+    place = ship(tmp_path / "run", tmp_path / "trained")
+    assert replay(place)["strategy"] == final["strategy"]
+    with np.load(place / "policy.npz", allow_pickle=False) as statistics:
+        assert statistics["observations.mean"].shape == (27,) and statistics["returns.count"] > 10
+    (place / "policy.npz").write_bytes(b"not an archive")
+    with pytest.raises(AssetError, match=r"policy.npz: the normalisation's statistics are missing or damaged"):
+        replay(place)
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_a_stored_policy_acts_as_it_did_and_another_is_refused(algorithm, tmp_path):
+    env = ChannelPruneEnv(**SETTINGS, action_type=action_type(algorithm))
+    hyperparameters = read_hyperparameters(algorithm, "ChannelPrune-v0")
+    first, second = (build(algorithm, env, hyperparameters, seed) for seed in (0, 1))
+    save_policy(first, tmp_path / "policy.safetensors")
+    load_policy(second, tmp_path / "policy.safetensors")
+    assert policy_strategy(first, env) == policy_strategy(second, env)
+    tensors = load_file(tmp_path / "policy.safetensors")
+    save_file(dict(list(tensors.items())[:-1]), tmp_path / "policy.safetensors")
+    with pytest.raises(AssetError, match="tensors differ"):
+        load_policy(second, tmp_path / "policy.safetensors")
+
+
+def test_an_agent_of_other_assets_is_refused(tmp_path):
+    shutil.copytree(SHIPPED[0], tmp_path / "agent")
+    config = yaml.safe_load((tmp_path / "agent" / "config.yml").read_text())
+    config["origin"]["asset_hash"] = "0" * 16
+    (tmp_path / "agent" / "config.yml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="was trained on other assets of task 'digits-cnn'; train it again"):
+        replay(Path(tmp_path / "agent"))

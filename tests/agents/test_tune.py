@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+
+from agents.hyperparams import read_hyperparameters
+from agents.invented import TASKS, InventedAccuracy, invented_problem
+from agents.tune import SPACES, ends, tune
+from agents.tune import main as tune_command
+from benchmarks.search.suites import SUITES
+from tests.helpers import run_here
+
+
+def test_no_benchmark_reports_what_is_tuned_on():
+    reported = {problem.task for suite in SUITES.values() for problem in suite.problems}
+    assert not reported & set(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_invented_losses_leave_something_to_find(task):
+    problem = invented_problem(task, seed=1)
+    assert problem.accuracy(problem.decisions.sizes - 1)[0] == problem.accuracy_model.baseline
+    random = problem.accuracy(problem.random(np.random.default_rng(0), 400))
+    uniform, best = ends(task, 1)
+    assert random.mean() < uniform < best and random.max() < best < problem.accuracy_model.baseline
+    again = InventedAccuracy.draw(problem.decisions, 1)
+    rows = problem.random(np.random.default_rng(0), 50)
+    assert np.array_equal(again(rows), problem.accuracy_model(rows))
+    assert not np.array_equal(InventedAccuracy.draw(problem.decisions, 2)(rows), again(rows))
+
+
+@pytest.mark.parametrize("algorithm", sorted(SPACES))
+def test_present_settings_lie_in_the_space(algorithm):
+    present = read_hyperparameters(algorithm, "ChannelPrune-v0")
+    for name, where in SPACES[algorithm].items():
+        assert present[name] in where.values if where.values else where.low <= present[name] <= where.high
+
+
+def test_a_study_goes_on_where_it_was(tmp_path):
+    journal = tmp_path / "ppo.journal"
+    _, _, before = tune("ppo", 1, 3, journal)
+    best, value, present = tune("ppo", 2, 3, journal)
+    assert present == before and value >= present
+    assert set(best) == set(read_hyperparameters("ppo", "ChannelPrune-v0"))
+    assert tune("ppo", 2, 3, journal)[1:] == (value, present)  # nothing is left to do
+
+
+def test_the_command_writes_settings_that_the_zoo_reads(tmp_path, monkeypatch, capsys):
+    code, _, _ = run_here(
+        tune_command, ["--algo", "ppo", "--trials", "1", "--episodes", "2", "--out", tmp_path], monkeypatch, capsys
+    )
+    assert code == 0
+    assert yaml.safe_load((tmp_path / "ppo.yml").read_text())["default"]["n_steps"] == 64
+
+
+def test_unknown_algorithms_are_told(tmp_path, monkeypatch, capsys):
+    code, _, errors = run_here(tune_command, ["--algo", "sca", "--out", tmp_path], monkeypatch, capsys)
+    assert code == 2 and "Did you mean 'sac'" in errors

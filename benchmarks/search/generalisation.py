@@ -80,7 +80,7 @@ def transfer_accuracy(problem: BenchmarkProblem, tasks: Sequence[str], seed: int
         episodes: Of the training, at least; rounded up to whole rollouts.
     """
     settings = {**problem.settings, "task": list(tasks), "budget": BUDGETS}
-    envs = gym.make_vec(f"compress_gym/{problem.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
+    envs: Any = gym.make_vec(f"compress_gym/{problem.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
     steps = episodes * max(len(build(BenchmarkProblem(problem.env, task)).steps) for task in tasks)
     with one_thread():
         model = PPO("MlpPolicy", CompressionVecEnv(envs), seed=seed, device="cpu", **SETTINGS)

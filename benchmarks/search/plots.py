@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def _style(color: int) -> dict[str, Any]:
     return {"color": f"C{color % 10}", "linestyle": "-" if color < 10 else "--", "linewidth": 1.2}
 
 
-def _figure(rows: int, columns: int) -> tuple[Figure, Sequence[Sequence[Any]]]:
+def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(5.5 * columns, 4.2 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)

@@ -50,7 +50,7 @@ def write_report(name: str, suite: Suite, records: Sequence[Record], out: Path, 
     ends = {problem.name: reference(problem) for problem in suite.problems}
     results = Results.of(problems, suite.methods, suite.seeds, records, ends)
     made = provenance(command, PACKAGES) if command else _stored_provenance(out / f"{name}.json")
-    facts = {
+    facts: dict[str, Any] = {
         "suite": name,
         "runs": suite.seeds,
         "references": {problem: asdict(end) for problem, end in ends.items()},

@@ -1,0 +1,295 @@
+"""The site: one page of tables and plots, a page for each entry, an archive; no network, the same bytes every time."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from agents.plots import front
+from compress_gym.cards import write_atomically
+from compress_gym.tasks import get_task
+from leaderboard.fields import shown
+from leaderboard.plots import Point, front_plot, strategy_plot
+from leaderboard.records import Record
+from leaderboard.replay import Replay
+from leaderboard.schema import json_schema
+from leaderboard.standings import Entry, Standings, read_standings
+from leaderboard.tracks import FOLDER, Track
+
+TEMPLATES = FOLDER / "templates"
+MANIFEST = "manifest.json"
+
+
+def build_site(submissions: Path, records: Path, tracks: Mapping[str, Track], out: Path) -> int:
+    """Writes the site.
+
+    Args:
+        submissions: Folder of `<track>/<name>.json`.
+        records: Folder of the records of live verification.
+        tracks: Track name to track.
+        out: Where the site goes; a site that is there already is renewed.
+
+    Returns:
+        How many pages it has.
+
+    Raises:
+        ValueError: `out` holds files that are no site of this command.
+    """
+    standings = read_standings(submissions, records, tracks)
+    files = {
+        "index.html": _index(standings, tracks),
+        "archive.html": _render("archive.html", "", retired=[_retired(r, record) for r, record in standings.retired]),
+        "submission.schema.json": json_schema(),
+    }
+    for name, entries in standings.tracks.items():
+        files[f"{name}.csv"] = _csv([_row(e) for e in entries])
+        files[f"{name}.json"] = json.dumps([_details(e) for e in entries], indent=1) + "\n"
+        for entry in entries:
+            files[f"{name}/{entry.submission.name}.html"] = _entry_page(entry)
+            files[f"{name}/{entry.submission.name}.json"] = entry.replay.path.read_text(encoding="utf-8")
+    _write(files, out)
+    return sum(path.endswith(".html") for path in files)
+
+
+def _write(files: Mapping[str, str], out: Path) -> None:
+    manifest = out / MANIFEST
+    if not manifest.exists() and out.exists() and any(out.iterdir()):
+        raise ValueError(f"--out {out} holds files that are no leaderboard; choose another folder or empty it")
+    before = json.loads(manifest.read_text()) if manifest.exists() else []
+    for name in sorted(set(before) - set(files)):
+        path = out / name
+        if path.resolve().is_relative_to(out.resolve()):
+            path.unlink(missing_ok=True)
+    for name, text in {**files, MANIFEST: json.dumps(sorted(files), indent=1) + "\n"}.items():
+        write_atomically(out / name, partial(_write_text, text))
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _index(standings: Standings, tracks: Mapping[str, Track]) -> str:
+    shown_tracks = [
+        {
+            "track": track,
+            "rows": [_row(entry) for entry in standings.tracks[name]],
+            "plots": [_front(track, task, standings.tracks[name]) for task in track.tasks],
+            "regret": any(entry.regret is not None for entry in standings.tracks[name]),
+        }
+        for name, track in tracks.items()
+    ]
+    refused = [
+        {
+            "file": shown(f"{r.path.parent.name}/{r.path.name}")[1:-1],
+            "verdict": r.verdict.value,
+            "reasons": r.reasons,
+        }
+        for r in standings.refused
+    ]
+    return _render("index.html", "", tracks=shown_tracks, refused=refused, retired=len(standings.retired))
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """Returns what the table and the CSV say of an entry; accuracies and regret in percent and points."""
+    interval = entry.interval or (None, None)
+    return {
+        "rank": entry.rank,
+        "name": entry.submission.name,
+        "method": entry.submission.method,
+        "test_accuracy": _percent(entry.test),
+        "test_low": _percent(interval[0]),
+        "test_high": _percent(interval[1]),
+        "validation_accuracy": _percent(entry.validation),
+        "validation_source": entry.validation_source,
+        "regret_points": _percent(entry.regret),
+        "cost_ratio": round(float(entry.cost_ratio.mean()), 6),
+        "evaluations": entry.evaluations,
+        "training_seconds": round(entry.training_seconds, 3),
+        "evaluation_seconds": round(entry.evaluation_seconds, 3),
+        "deterministic": entry.submission.deterministic,
+        "trained_on_track": entry.trained_here,
+        "verdict": entry.verdict.value,
+    }
+
+
+def _details(entry: Entry) -> dict[str, Any]:
+    """Returns an entry for programs: the row, and every seed."""
+    live = entry.record.results if entry.record is not None else [None] * len(entry.replay.results)
+    seeds = [
+        {
+            "task": r.stated.task,
+            "seed": r.stated.seed,
+            "cost": r.cost,
+            "cost_ratio": r.cost_ratio,
+            "validation_accuracy": scored.validation_accuracy if scored else r.validation,
+            "test_accuracy": scored.test_accuracy if scored else None,
+            "strategy": r.stated.strategy,
+        }
+        for r, scored in zip(entry.replay.results, live, strict=True)
+    ]
+    return {**_row(entry), "seeds": seeds}
+
+
+def _entry_page(entry: Entry) -> str:
+    submission, track = entry.submission, entry.track
+    tasks = []
+    for n, task in enumerate(track.tasks):
+        replayed = [r for r in entry.replay.results if r.stated.task == task]
+        strategies = np.array([r.choices for r in replayed])
+        # By validation: test images choose nothing, not even what is drawn.
+        best = 0 if entry.validation is None else int(entry.validation[:, n].argmax())
+        decisions = track.problem(task).decisions
+        tasks.append(
+            {
+                "name": task,
+                "seed": best,
+                "plot": Markup(
+                    strategy_plot(
+                        decisions,
+                        strategies[best],
+                        strategies,
+                        f"Strategy of seed {best} for {task}, decision by decision",
+                    )
+                ),
+                "decisions": [
+                    (d.name, [d.values[c] for c in strategies[:, t]]) for t, d in enumerate(decisions.decisions)
+                ],
+                "seeds": [
+                    {
+                        "seed": r.stated.seed,
+                        "test": None if entry.test is None else 100 * float(entry.test[i, n]),
+                        "validation": None if entry.validation is None else 100 * float(entry.validation[i, n]),
+                        "declared_test": _percent(r.stated.test_accuracy),
+                        "cost": r.cost,
+                        "ratio": r.cost_ratio,
+                        "evaluations": r.stated.evaluations,
+                        "training_seconds": r.stated.training_seconds,
+                        "wall_seconds": r.stated.wall_seconds,
+                    }
+                    for i, r in enumerate(replayed)
+                ],
+            }
+        )
+    replay_command = f"python -m leaderboard verify --live leaderboard/submissions/{track.name}/{submission.name}.json"
+    return _render(
+        "entry.html",
+        "../",
+        entry=entry,
+        submission=submission,
+        track=track,
+        row=_row(entry),
+        tasks=tasks,
+        replay_command=replay_command,
+    )
+
+
+def _retired(replayed: Replay, record: Record | None) -> dict[str, Any]:
+    submission = replayed.submission
+    assert submission is not None
+    return {
+        "track": submission.track,
+        "name": submission.name,
+        "method": submission.method,
+        "env": submission.env,
+        "reasons": replayed.reasons,
+        "test_accuracy": _percent(np.array([r.test_accuracy for r in record.results])) if record else None,
+        "date": record.date if record else None,
+    }
+
+
+def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Draws a task's entries beside the best that is known: of all strategies, or of those scored live."""
+    column, points = track.tasks.index(task), []
+    for entry in entries:
+        if entry.validation is None:
+            continue
+        label, name = str(entry.rank or ""), entry.submission.name
+        x, y = entry.cost_ratio[:, column], entry.validation[:, column]
+        points.append(Point(label, f"{name} ({entry.verdict.value})", f"{track.name}/{name}.html", x, y))
+    ratio, accuracy, known = _known(track, task, entries)
+    title = f"{task}: validation {track.metric} over {track.cost}, {len(points)} entries; the table has the numbers"
+    svg = front_plot(
+        points,
+        front(ratio, accuracy) if len(ratio) else (ratio, accuracy),
+        track.budget,
+        f"{track.cost} as a fraction of the uncompressed network's",
+        f"validation {track.metric}, %",
+        title,
+    )
+    return {"svg": Markup(svg), "known": known, "task": task, "empty": not points}
+
+
+def _known(track: Track, task: str, entries: Sequence[Entry]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Returns cost ratios and live validation accuracies of the strategies that are known, and what they are."""
+    problem, assets = track.problem(task), get_task(task)
+    if problem.accuracy_model.source == "measured":
+        strategies, accuracy = problem.enumerate()
+        known = f"all {len(strategies):,} strategies, each scored live"
+    else:
+        recorded = [r for entry in entries if entry.record is not None for r in entry.record.results if r.task == task]
+        strategies = np.array([r.choices for r in recorded], dtype=np.int64).reshape(-1, len(problem.decisions))
+        accuracy = np.array([r.validation_accuracy for r in recorded], dtype=np.float64)
+        if (assets.folder / "strategies.npz").exists() and assets.channel_decisions().names == problem.decisions.names:
+            sample = assets.strategies()
+            strategies = np.concatenate([strategies, sample.strategies])
+            accuracy = np.concatenate([accuracy, sample.accuracy])
+        known = f"{len(np.unique(strategies, axis=0)):,} strategies that were scored live; the optimum is not known"
+    ratio = (
+        problem.costs(strategies)[problem.cost] / problem.baseline_costs[problem.cost] if len(strategies) else accuracy
+    )
+    return ratio, accuracy, known
+
+
+def _percent(value: Any) -> float | None:
+    return None if value is None else round(100 * float(np.mean(value)), 4)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Keeps spreadsheets from reading a stranger's text as a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _render(template: str, root: str, **values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "table.js"))
+    return environment.get_template(template).render(
+        root=root,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        **values,
+    )
+
+
+def _hash(text: str) -> str:
+    """Returns what the page's Content-Security-Policy knows a style or script by; anything else will not run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

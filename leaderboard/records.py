@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from compress_gym.cards import sha256, write_atomically
+from compress_gym.cards import write_atomically
 from compress_gym.processor import processor_name
 from leaderboard.fields import Fraction, Name, Text, complaints
 from leaderboard.live import conditions
@@ -60,7 +60,7 @@ def write_record(records: Path, replayed: Replay) -> Path:
     if replayed.verdict is not Verdict.LIVE or replayed.track is None:
         raise ValueError(f"{replayed.path}: {replayed.verdict.value}; only what is verified live is recorded")
     record = Record(
-        submission_sha256=sha256(replayed.path),
+        submission_sha256=replayed.sha256,
         conditions={task: conditions(task) for task in replayed.track.tasks},
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         processor=processor_name(),
@@ -91,7 +91,7 @@ def read_record(records: Path, replayed: Replay) -> Record | None:
         raise ValueError(f"{path}: {'; '.join(complaints(error))}") from error
     except Refused as error:
         raise ValueError(f"{path}: {error}") from error
-    return record if record.submission_sha256 == sha256(replayed.path) else None
+    return record if record.submission_sha256 == replayed.sha256 else None
 
 
 def counts(record: Record, replayed: Replay) -> bool:

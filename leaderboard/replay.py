@@ -55,6 +55,7 @@ class Replay:
         verdict: The verdict.
         reasons: Why, a sentence each; all of harmless characters.
         submission: `None` where it is malformed beyond reading.
+        sha256: Of the file, as it was read.
         track: Its track, if that exists.
         results: By task (in the track's order) and seed; empty for malformed and retired submissions.
     """
@@ -63,6 +64,7 @@ class Replay:
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     submission: Submission | None = None
+    sha256: str = ""
     track: Track | None = None
     results: tuple[Replayed, ...] = ()
 
@@ -86,16 +88,9 @@ def replay(path: Path, tracks: Mapping[str, Track], live: LiveScores | None = No
         live: Scores strategies live, on validation and test images; `None` leaves that out.
     """
     try:
-        submission = read_submission(path)
+        submission, digest = read_submission(path)
     except Refused as error:
         return Replay(path, Verdict.MALFORMED, (str(error),))
-    return replay_submission(path, submission, tracks, live)
-
-
-def replay_submission(
-    path: Path, submission: Submission, tracks: Mapping[str, Track], live: LiveScores | None = None
-) -> Replay:
-    """Replays a submission that was read already; see `replay`."""
     track = tracks.get(submission.track)
     results: tuple[Replayed, ...] = ()
     try:
@@ -108,12 +103,12 @@ def replay_submission(
         _check_allowance(submission, track)
         _check_stated(submission, results, track)
         if live is None:
-            return Replay(path, _without_live(track), (), submission, track, results)
+            return Replay(path, _without_live(track), (), submission, digest, track, results)
         results = _scored(results, track, live)
         _check_live(submission, results)
     except _Stop as stop:
-        return Replay(path, stop.verdict, stop.reasons, submission, track, results)
-    return Replay(path, Verdict.LIVE, (), submission, track, results)
+        return Replay(path, stop.verdict, stop.reasons, submission, digest, track, results)
+    return Replay(path, Verdict.LIVE, (), submission, digest, track, results)
 
 
 def _check_versions(submission: Submission, track: Track) -> None:
@@ -215,14 +210,15 @@ def _check_stated(submission: Submission, results: Sequence[Replayed], track: Tr
         if abs(r.stated.cost - r.cost) > EXACT * r.cost:
             reasons.append(f"{_where(r)}: {track.cost} is stated as {r.stated.cost!r} and replayed as {r.cost!r}")
     for task in track.tasks:
-        source = track.problem(task).accuracy_model.source
-        if submission.accuracy_source not in (source, "live"):
-            reasons.append(f"{task}: accuracy_source is {submission.accuracy_source!r}; the task has {source!r}")
-    if submission.accuracy_source != "live":
-        for r in results:
-            if r.validation is not None and abs(r.stated.validation_accuracy - r.validation) > EXACT:
-                reasons.append(_accuracy_differs(r, "validation", r.stated.validation_accuracy, r.validation))
-                reasons += _changed_assets(submission, track, r.stated.task)
+        stated, source = submission.origins[task].accuracy_source, track.problem(task).accuracy_model.source
+        if stated not in (source, "live"):
+            reasons.append(f"{task}: accuracy_source is {stated!r}; the task has {source!r}")
+    for r in results:
+        if submission.origins[r.stated.task].accuracy_source == "live" or r.validation is None:
+            continue
+        if abs(r.stated.validation_accuracy - r.validation) > EXACT:
+            reasons.append(_accuracy_differs(r, "validation", r.stated.validation_accuracy, r.validation))
+            reasons += _changed_assets(submission, track, r.stated.task)
     if submission.deterministic:
         for task in track.tasks:
             if len({tuple(r.choices.tolist()) for r in results if r.stated.task == task}) > 1:
@@ -253,7 +249,7 @@ def _check_live(submission: Submission, results: Sequence[Replayed]) -> None:
     for r in results:
         assert r.live is not None
         stated = {"test": r.stated.test_accuracy}
-        if submission.accuracy_source == "live":
+        if submission.origins[r.stated.task].accuracy_source == "live":
             stated["validation"] = r.stated.validation_accuracy
         for split, found in zip(("validation", "test"), r.live, strict=True):
             said = stated.get(split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import stat
@@ -29,6 +30,9 @@ class Strict(BaseModel):
 class Origin(Strict):
     """What a task was when the strategies were found, as `reset`'s info tells it."""
 
+    accuracy_source: Annotated[
+        Literal["measured", "surrogate", "live"], Field(description="Where the stated validation accuracies come from.")
+    ]
     task_version: Annotated[int, Field(ge=0, le=1000)]
     asset_hash: Hash
     device: Key
@@ -71,9 +75,6 @@ class Submission(Strict):
     ranges_tried: Annotated[dict[Key, Title], Field(max_length=100, description="What was tried for parameters.")]
     command: Annotated[Text | None, Field(description="What makes the strategies of seed 0 again.")] = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}/[A-Za-z0-9]{1,40}-v[0-9]{1,4}$")]
-    accuracy_source: Annotated[
-        Literal["measured", "surrogate", "live"], Field(description="Where the stated validation accuracies come from.")
-    ]
     origins: Annotated[dict[Name, Origin], Field(min_length=1, max_length=100)]
     results: Annotated[tuple[Result, ...], Field(min_length=1, max_length=2000)]
 
@@ -82,17 +83,21 @@ class Refused(ValueError):
     """The file is no submission; the message says why, in harmless characters."""
 
 
-def read_submission(path: Path) -> Submission:
+def read_submission(path: Path) -> tuple[Submission, str]:
     """Reads a stranger's file. Nothing in it is executed, and nothing of it is trusted.
+
+    Returns:
+        The submission, and the SHA-256 of the bytes that were read.
 
     Raises:
         Refused: It is no regular file of at most 1 MB, no JSON (numbers finite, keys unique, nesting shallow), does not
             have the format, or names another file than the one it lies in.
     """
-    submission = parse_submission(read_bytes(path))
+    data = read_bytes(path)
+    submission = parse_submission(data)
     if submission.name != path.stem:
         raise Refused(f"name: {submission.name!r} is not the name of the file, {shown(path.stem)}")
-    return submission
+    return submission, hashlib.sha256(data).hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:

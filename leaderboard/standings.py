@@ -138,7 +138,7 @@ def read_standings(submissions: Path, records: Path, tracks: Mapping[str, Track]
         replayed = replay(path, tracks)
         if replayed.submission is not None and replayed.submission.track != path.parent.name:
             reason = f"lies in a folder of another name than its track, {replayed.submission.track!r}"
-            replayed = Replay(path, Verdict.MALFORMED, (reason,), replayed.submission, replayed.track)
+            replayed = Replay(path, Verdict.MALFORMED, (reason,))
         if replayed.verdict is Verdict.RETIRED:
             retired.append((replayed, read_record(records, replayed)))
         elif replayed.verdict.listed and replayed.track is not None:

@@ -41,7 +41,7 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
     for run, config in zip(runs, configs, strict=True):
         if config["environment"]["task"] not in track.tasks or _track_of(config, tracks) != track:
             raise ValueError(f"{run}: was run under other settings than those of track {track.name!r}")
-    origins = {config["origin"]["task"]: _origin(config) for config in configs}
+    origins = {config["origin"]["task"]: _origin(config, track) for config in configs}
     results = [_result(run, config, track) for run, config in zip(runs, configs, strict=True)]
     values = {
         "schema_version": 1,
@@ -52,7 +52,6 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
         "parameters": {key: _plain(value) for key, value in first.get("hyperparameters", {}).items()},
         "command": _command(first, track),
         "env": _full_id(first["env"]),
-        "accuracy_source": _source(track, first["environment"]),
         "origins": origins,
         "results": sorted(results, key=lambda r: (track.tasks.index(r["task"]), r["seed"])),
         **about,
@@ -90,8 +89,9 @@ def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
     return fitting[0]
 
 
-def _origin(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: config["origin"][key] for key in ("task_version", "asset_hash", "device", "device_hash")}
+def _origin(config: Mapping[str, Any], track: Track) -> dict[str, Any]:
+    kept = {key: config["origin"][key] for key in ("task_version", "asset_hash", "device", "device_hash")}
+    return {"accuracy_source": _source(track, config["environment"]), **kept}
 
 
 def _result(run: Path, config: Mapping[str, Any], track: Track) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def front_plot(
         title: Read out by a screen reader.
     """
     xs = np.concatenate([*(p.x for p in points), [budget]])
-    ys = np.concatenate([*(p.y for p in points), _within(front, xs.min(), budget)])
+    known = front[1][(front[0] >= xs.min()) & (front[0] <= budget)]
+    ys = np.concatenate([*(p.y for p in points), known, [] if points or len(known) else [0.0, 1.0]])
     low_x, high_x = _padded(float(xs.min()), float(xs.max()))
     low_y, high_y = _padded(float(ys.min()), float(ys.max()))
 
@@ -128,11 +129,6 @@ def _svg(width: int, height: int, title: str) -> XML.Element:
     svg = XML.Element("svg", {"viewBox": f"0 0 {width} {height}", "role": "img", "aria-label": title})
     svg.attrib["xmlns"] = "http://www.w3.org/2000/svg"
     return svg
-
-
-def _within(front: tuple[NDArray[np.float64], NDArray[np.float64]], low: float, high: float) -> NDArray[np.float64]:
-    x, y = front
-    return y[(x >= low) & (x <= high)]
 
 
 def _steps(front: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[tuple[float, float]]:

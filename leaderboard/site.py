@@ -85,7 +85,7 @@ def _index(standings: Standings, tracks: Mapping[str, Track]) -> str:
         {
             "track": track,
             "rows": [_row(entry) for entry in standings.tracks[name]],
-            "plots": [_front(track, task, standings.tracks[name]) for task in track.tasks],
+            "plots": [_front(track, task, standings.tracks[name]) for task in track.tasks if standings.tracks[name]],
             "regret": any(entry.regret is not None for entry in standings.tracks[name]),
         }
         for name, track in tracks.items()
@@ -211,13 +211,18 @@ def _retired(replayed: Replay, record: Record | None) -> dict[str, Any]:
 
 def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
     """Draws a task's entries beside the best that is known: of all strategies, or of those scored live."""
-    column, points = track.tasks.index(task), []
-    for entry in entries:
-        if entry.validation is None:
-            continue
-        label, name = str(entry.rank or ""), entry.submission.name
-        x, y = entry.cost_ratio[:, column], entry.validation[:, column]
-        points.append(Point(label, f"{name} ({entry.verdict.value})", f"{track.name}/{name}.html", x, y))
+    column = track.tasks.index(task)
+    points = [
+        Point(
+            str(entry.rank or ""),
+            f"{entry.submission.name} ({entry.verdict.value})",
+            f"{track.name}/{entry.submission.name}.html",
+            entry.cost_ratio[:, column],
+            entry.validation[:, column],
+        )
+        for entry in entries
+        if entry.validation is not None
+    ]
     ratio, accuracy, known = _known(track, task, entries)
     title = f"{task}: validation {track.metric} over {track.cost}, {len(points)} entries; the table has the numbers"
     svg = front_plot(
@@ -228,7 +233,7 @@ def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
         f"validation {track.metric}, %",
         title,
     )
-    return {"svg": Markup(svg), "known": known, "task": task, "empty": not points}
+    return {"svg": Markup(svg), "known": known, "task": task}
 
 
 def _known(track: Track, task: str, entries: Sequence[Entry]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:

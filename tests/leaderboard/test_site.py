@@ -1,0 +1,220 @@
+"""The built site: the same bytes twice, its table equal to a recomputation, and nothing of a stranger let through."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from compress_gym.cards import sha256
+from leaderboard.__main__ import RECORDS, SUBMISSIONS
+from leaderboard.live import conditions
+from leaderboard.site import build_site
+from leaderboard.tracks import load_tracks
+from tests.leaderboard.examples import CLASS, SURROGATE, changed, nasty_cases, valid, written
+
+TRACKS = {"class": CLASS, "surrogate": SURROGATE}
+SCRIPT = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """The cells of every table of a page, and its links."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self._cell = False
+        self._table = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        self.links += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+        if tag == "table":
+            self._table = attributes.get("id") or f"table {len(self.tables)}"
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in ("td", "th"):
+            self._cell = True
+            self.tables[self._table][-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data):
+        if self._cell:
+            self.tables[self._table][-1][-1] += data
+
+
+def recorded(folder, path, values, test):
+    """Writes a record with the given test accuracies, one for each result."""
+    record = {
+        "submission_sha256": sha256(path),
+        "conditions": {task: conditions(task) for task in values["origins"]},
+        "date": "2026-01-02",
+        "processor": "a processor",
+        "versions": {"torch": "2.0"},
+        "results": [
+            {
+                "task": r["task"],
+                "seed": r["seed"],
+                "choices": CLASS.problem(r["task"]).decisions.encode(r["strategy"]).tolist(),
+                "validation_accuracy": r["validation_accuracy"],
+                "test_accuracy": accuracy,
+            }
+            for r, accuracy in zip(values["results"], test, strict=True)
+        ],
+    }
+    place = folder / values["track"] / f"{values['name']}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(record))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two ranked entries, a third without live scores, one by surrogate, one of an earlier version, two refused."""
+    submissions, records = tmp_path / "submissions", tmp_path / "verified"
+    for name, test in (("good", [0.7, 0.8]), ("better", [0.9, 0.8]), ("unscored", None)):
+        values = changed(valid(name=name), "trained_on", to=["digits-cnn"] if name == "good" else [])
+        path = written(submissions / "class", values, name)
+        if test is not None:
+            recorded(records, path, values, test)
+    written(submissions / "surrogate", valid(SURROGATE), "mine")
+    old = changed(valid(name="old"), "env", to="compress_gym/ChannelPrune-v99")
+    recorded(records, written(submissions / "class", old, "old"), old, [0.3, 0.5])
+    written(submissions / "class", nasty_cases()["NaN"][0], "nasty")
+    written(submissions / "surrogate", valid(name="stray"), "stray")
+    return submissions, records
+
+
+def built(folders, out, tracks=TRACKS):
+    build_site(*folders, tracks, out)
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+def test_building_twice_gives_the_same_bytes(folders, tmp_path):
+    assert built(folders, tmp_path / "a") == built(folders, tmp_path / "b")
+
+
+def test_the_table_ranks_by_test_accuracy_and_lists_the_rest(folders, tmp_path):
+    page = Page(built(folders, tmp_path / "site")["index.html"].decode())
+    rows = page.tables["table-class"][1:]
+    assert [row[:3] for row in rows] == [["1", "better", "85.00"], ["2", "good", "75.00"], ["–", "unscored", "–"]]
+    assert [row[-2:] for row in rows] == [
+        ["no", "verified live"],
+        ["yes", "verified live"],
+        ["no", "verified by table"],
+    ]
+    (surrogate,) = page.tables["table-surrogate"][1:]
+    assert surrogate[0] == "–" and surrogate[-1] == "costs verified, accuracy by surrogate only"
+
+
+def test_what_is_refused_or_retired_is_told_but_not_ranked(folders, tmp_path):
+    files = built(folders, tmp_path / "site")
+    index, archive = files["index.html"].decode(), files["archive.html"].decode()
+    assert "class/nasty.json</code>: malformed; holds NaN" in index
+    assert "surrogate/stray.json</code>: malformed; lies in a folder of another name" in index
+    assert "old" not in {row[1] for row in Page(index).tables["table-class"]}
+    (row,) = Page(archive).tables["table 0"][1:]
+    assert row[:5] == ["class", "old", "compress_gym/ChannelPrune-v99", "40.00", "2026-01-02"]
+
+
+def test_a_record_counts_only_for_what_it_scored(folders, tmp_path):
+    submissions, _ = folders
+    path = submissions / "class" / "better.json"
+    path.write_text(path.read_text().replace("Random search", "Better search"))
+    rows = Page(built(folders, tmp_path / "site")["index.html"].decode()).tables["table-class"][1:]
+    assert [row[:2] for row in rows] == [["1", "good"], ["–", "better"], ["–", "unscored"]]
+
+
+def test_strangers_text_is_escaped_everywhere(tmp_path):
+    values = valid()
+    for key in ("method", "version", "command"):
+        values[key] = SCRIPT
+    values |= {"authors": [SCRIPT, '"><img src=x onerror=alert(1)>'], "parameters": {"a": SCRIPT}}
+    values |= {"ranges_tried": {"a": SCRIPT}, "link": "https://example.org/<script>'onclick='"}
+    written(tmp_path / "submissions" / "class", values)
+    files = built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")
+    for name, data in files.items():
+        if name.endswith(".html"):
+            page = Page(data.decode())
+            assert "img" not in page.tags and page.tags.count("script") == 1, name
+            assert "onclick" not in data.decode().replace("&#39;onclick=&#39;", ""), name
+
+
+def test_spreadsheets_are_shown_no_formulas(tmp_path):
+    written(tmp_path / "submissions" / "class", changed(valid(), "method", to="=1+1"))
+    files = built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")
+    (row,) = csv.DictReader(files["class.csv"].decode().splitlines())
+    assert row["method"] == "'=1+1"
+
+
+def test_links_lead_somewhere_and_nowhere_else(folders, tmp_path):
+    files = built(folders, tmp_path / "site")
+    for name, data in files.items():
+        for link in Page(data.decode()).links if name.endswith(".html") else []:
+            if link.startswith(("#", "data:,", "https://example.org")):
+                continue
+            target = (tmp_path / "site" / name).parent / link.partition("#")[0]
+            assert target.resolve().is_relative_to((tmp_path / "site").resolve()) and target.exists(), (name, link)
+
+
+def test_a_site_is_renewed_and_nothing_else_is_touched(folders, tmp_path):
+    site = tmp_path / "site"
+    built(folders, site)
+    (folders[0] / "class" / "good.json").unlink()
+    assert "class/good.html" not in built(folders, site)
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "index.html").write_text("mine")
+    with pytest.raises(ValueError, match="no leaderboard"):
+        build_site(*folders, TRACKS, foreign)
+    assert (foreign / "index.html").read_text() == "mine"
+
+
+def test_an_empty_folder_is_a_page_of_empty_tables(tmp_path):
+    (tmp_path / "submissions").mkdir()
+    page = Page(built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")["index.html"].decode())
+    assert len(page.tables["table-class"]) == 1
+
+
+def test_the_shipped_page_equals_a_recomputation_from_the_files(tmp_path):
+    """Here computed in another way: from submission and record, by decision names and plain means."""
+    tracks = load_tracks()
+    files = built((SUBMISSIONS, RECORDS), tmp_path / "site", tracks)
+    page = Page(files["index.html"].decode())
+    for name, track in tracks.items():
+        rows = {row["name"]: row for row in csv.DictReader(files[f"{name}.csv"].decode().splitlines())}
+        assert [row[1] for row in page.tables[f"table-{name}"][1:]] == list(rows)
+        assert set(rows) == {path.stem for path in (SUBMISSIONS / name).glob("*.json")}
+        means = {}
+        for cells in page.tables[f"table-{name}"][1:]:
+            submission = json.loads((SUBMISSIONS / name / f"{cells[1]}.json").read_text())
+            record = RECORDS / name / f"{cells[1]}.json"
+            problem = track.problem(track.tasks[0])
+            strategies = np.array([problem.decisions.encode(r["strategy"]) for r in submission["results"]])
+            ratios = problem.costs(strategies)[track.cost] / problem.baseline_costs[track.cost]
+            assert f"{ratios.mean():.4f}" in cells
+            assert float(rows[cells[1]]["cost_ratio"]) == pytest.approx(ratios.mean(), abs=1e-6)
+            if not record.exists():
+                assert cells[0] == cells[2] == "–"
+                continue
+            scored = json.loads(record.read_text())["results"]
+            means[cells[1]] = round(np.mean([r["test_accuracy"] for r in scored]), 9)
+            validation = np.mean([r["validation_accuracy"] for r in scored])
+            # Rounded first: the mean of ten counts of 400 images lies in the middle between two hundredths.
+            assert cells[2] == f"{round(100 * means[cells[1]], 4):.2f}"
+            assert cells[4] == f"{round(100 * validation, 4):.2f}"
+            low, high = float(rows[cells[1]]["test_low"]), float(rows[cells[1]]["test_high"])
+            assert low - 1e-3 <= 100 * means[cells[1]] <= high + 1e-3
+        for cells in page.tables[f"table-{name}"][1:]:
+            if cells[1] in means:
+                assert int(cells[0]) == 1 + sum(other > means[cells[1]] for other in means.values())

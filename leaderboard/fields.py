@@ -34,7 +34,8 @@ def _https(link: str) -> str:
 
 # ASCII alone: letters that merely look alike cannot make a second name of the same appearance.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-Title = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
+Title = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,298}[!-~])?$")]
+Command = Annotated[str, StringConstraints(pattern=r"^[!-~][ -~]{0,1000}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(_printable)]
 Link = Annotated[str, StringConstraints(pattern=r"^https://[!-~]{1,300}$"), AfterValidator(_https)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -61,13 +61,20 @@ class StoredScores:
 
         Raises:
             KeyError: The environment has no live evaluator here.
+            ValueError: Another process is scoring into the folder.
             FileNotFoundError: The data set is missing; the message names the command that brings it.
         """
         if track.env_name not in LIVE:
             raise KeyError(f"env={track.env!r} cannot be scored live here; live: {', '.join(LIVE)}")
         path = self._path(track, task)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        try:
+            lock = FileLock(path.with_suffix(".lock")).acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"another process is scoring into {self.folder}; wait for it, or choose another --work"
+            ) from None
+        with lock:
             known = _read(path)
             missing = list(dict.fromkeys(key for key in map(tuple, strategies.tolist()) if key not in known))
             if missing:

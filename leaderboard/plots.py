@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from compress_gym.decisions import DecisionSpace
 
-_WIDTH, _HEIGHT = 760, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 16, 52
+_WIDTH, _HEIGHT = 960, 440
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 210, 16, 52
+# Names stand in a column at the right; those for which there is no room are in the table alone.
+_NAME_STEP = 16
 _BAR_LABEL, _BAR_WIDTH, _BAR_STEP = 250, 400, 22
 
 
@@ -90,15 +92,15 @@ def front_plot(
     for point in points:
         for x, y in zip(point.x.tolist(), point.y.tolist(), strict=True):
             _circle(svg, "seed", at(x, y), 2.5)
-    taken: set[tuple[float, float]] = set()
-    for point in points:
-        centre = at(float(point.x.mean()), float(point.y.mean()))
-        link = XML.SubElement(svg, "a", {"href": point.target, "class": "point"})
+    centres = [at(float(point.x.mean()), float(point.y.mean())) for point in points]
+    for n, y in _name_places([centre[1] for centre in centres]):
+        _line(svg, "leader", centres[n], (_WIDTH - _RIGHT + 6, y))
+        _text(svg, _WIDTH - _RIGHT + 10, y + 4, f"{points[n].label or '–'}  {points[n].name}", "start")
+    for point, centre in zip(points, centres, strict=True):
+        # For the mouse alone: a picture is one thing to a screen reader, and the table has the same links.
+        link = XML.SubElement(svg, "a", {"href": point.target, "class": "point", "tabindex": "-1"})
         XML.SubElement(link, "title").text = f"{point.name}: {100 * point.y.mean():.2f} at {point.x.mean():.4f}"
-        _circle(link, "mean" if point.label else "mean unranked", centre, 6)
-        if centre not in taken:
-            _text(link, centre[0] + 9, centre[1] + 4, point.label, "start")
-        taken.add(centre)
+        _circle(link, "mean" if point.label else "mean unranked", centre, 5)
     return XML.tostring(svg, encoding="unicode")
 
 
@@ -129,6 +131,20 @@ def _svg(width: int, height: int, title: str) -> XML.Element:
     svg = XML.Element("svg", {"viewBox": f"0 0 {width} {height}", "role": "img", "aria-label": title})
     svg.attrib["xmlns"] = "http://www.w3.org/2000/svg"
     return svg
+
+
+def _name_places(heights: Sequence[float]) -> list[tuple[int, float]]:
+    """Returns which points get a name, the first ones where there is no room for all, and at which height it stands."""
+    room = (_HEIGHT - _TOP - _BOTTOM) // _NAME_STEP
+    places: list[tuple[int, float]] = []
+    for n in sorted(range(min(len(heights), room)), key=lambda n: heights[n]):
+        places.append((n, max(heights[n], places[-1][1] + _NAME_STEP) if places else heights[n]))
+    # Names that would stand below the axis are moved up, and those above them as far as needed.
+    lowest = float(_HEIGHT - _BOTTOM)
+    for at in range(len(places) - 1, -1, -1):
+        places[at] = (places[at][0], min(places[at][1], lowest))
+        lowest = places[at][1] - _NAME_STEP
+    return places
 
 
 def _steps(front: tuple[NDArray[np.float64], NDArray[np.float64]]) -> list[tuple[float, float]]:

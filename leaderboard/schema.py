@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from leaderboard.fields import Fraction, Hash, Key, Link, Name, Seconds, Text, Title, complaints, shown
+from leaderboard.fields import Command, Fraction, Hash, Key, Link, Name, Seconds, Text, Title, complaints, shown
 
 FOLDER = Path(__file__).parent
 SCHEMA = FOLDER / "submission.schema.json"
@@ -73,7 +73,7 @@ class Submission(Strict):
     ]
     parameters: Annotated[dict[Key, Title | int | float | bool | None], Field(max_length=100)]
     ranges_tried: Annotated[dict[Key, Title], Field(max_length=100, description="What was tried for parameters.")]
-    command: Annotated[Text | None, Field(description="What makes the strategies of seed 0 again.")] = None
+    command: Annotated[Command | None, Field(description="What makes the strategies of seed 0 again.")] = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}/[A-Za-z0-9]{1,40}-v[0-9]{1,4}$")]
     origins: Annotated[dict[Name, Origin], Field(min_length=1, max_length=100)]
     results: Annotated[tuple[Result, ...], Field(min_length=1, max_length=2000)]

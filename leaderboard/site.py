@@ -215,7 +215,7 @@ def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
     points = [
         Point(
             str(entry.rank or ""),
-            f"{entry.submission.name} ({entry.verdict.value})",
+            entry.submission.name,
             f"{track.name}/{entry.submission.name}.html",
             entry.cost_ratio[:, column],
             entry.validation[:, column],

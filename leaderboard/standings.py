@@ -167,5 +167,7 @@ def _regret(track: Track, replayed: Replay) -> NDArray[np.float64] | None:
     for task in track.tasks:
         problem = track.problem(task)
         best = float(problem.accuracy(problem.optimum())[0])
-        columns.append([best - (r.validation or 0.0) for r in replayed.results if r.stated.task == task])
+        columns.append(
+            best - np.array([r.validation for r in replayed.results if r.stated.task == task], dtype=np.float64)
+        )
     return np.array(columns).T

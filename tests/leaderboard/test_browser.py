@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
+from leaderboard.browser import missing_browser, start_browser
 from leaderboard.site import build_site
 from leaderboard.tracks import load_tracks
 
 TRACK = "enumerated-digits"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +23,10 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver here; on Debian: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # A driver that is named is not looked for, so nothing is downloaded.
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    started.set_window_size(1280, 1000)
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    if missing_browser():
+        pytest.skip(missing_browser())
+    started = start_browser(tmp_path_factory.mktemp("profile"))
     yield started
     started.quit()
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from compress_gym.cards import sha256
-from leaderboard.__main__ import RECORDS, SUBMISSIONS
+from leaderboard.__main__ import RECORDS, SUBMISSIONS, cli
 from leaderboard.live import conditions
 from leaderboard.site import build_site
 from leaderboard.tracks import load_tracks
+from tests.helpers import run_here
 from tests.leaderboard.examples import CLASS, SURROGATE, changed, nasty_cases, valid, written
+from tests.leaderboard.test_replay import TOML
 
 TRACKS = {"class": CLASS, "surrogate": SURROGATE}
 SCRIPT = "<script>alert(1)</script>"
@@ -218,3 +220,18 @@ def test_the_shipped_page_equals_a_recomputation_from_the_files(tmp_path):
         for cells in page.tables[f"table-{name}"][1:]:
             if cells[1] in means:
                 assert int(cells[0]) == 1 + sum(other > means[cells[1]] for other in means.values())
+
+
+def test_a_class_builds_its_own_board(folders, tmp_path, monkeypatch, capsys):
+    (tmp_path / "class.toml").write_text(TOML)
+    places = ["--submissions", folders[0], "--records", folders[1], "--tracks", tmp_path / "class.toml"]
+    code, out, err = run_here(cli, ["build", *places, "--out", tmp_path / "Klasse 7ä"], monkeypatch, capsys)
+    assert code == 0, err
+    assert "pages written" in out and (tmp_path / "Klasse 7ä" / "class" / "good.html").exists()
+
+
+def test_a_damaged_record_is_named(folders, tmp_path):
+    path = folders[1] / "class" / "good.json"
+    path.write_text(path.read_text().replace("0.7", "7"))
+    with pytest.raises(ValueError, match="good.json.*test_accuracy"):
+        built(folders, tmp_path / "site")

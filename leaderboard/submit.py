@@ -18,6 +18,9 @@ from leaderboard.fields import complaints
 from leaderboard.schema import Submission
 from leaderboard.tracks import Track
 
+# Arguments of an environment that a run's configuration may leave out.
+_DEFAULTS: dict[str, Any] = {"cost": "latency_ms", "budget": 0.5, "reward": "mnasnet", "accuracy": "auto"}
+
 
 def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, **about: Any) -> Submission:
     """Collects run folders of one method into a submission.
@@ -31,7 +34,7 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
     Raises:
         ValueError: The runs differ in method or settings, are not finished, or fit no track or several.
     """
-    configs = [read_config(run) for run in runs]
+    configs = [_read(run) for run in runs]
     first = configs[0]
     for run, config in zip(runs, configs, strict=True):
         for key in ("method", "kind", "env", "hyperparameters"):
@@ -63,11 +66,22 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
 
 
 def write_submission(submission: Submission, folder: Path) -> Path:
-    """Writes a submission to `folder/<track>/<name>.json`."""
+    """Writes a submission to `folder/<track>/<name>.json`.
+
+    Raises:
+        ValueError: There is one of that name already.
+    """
     path = folder / submission.track / f"{submission.name}.json"
+    if path.exists():
+        raise ValueError(f"{path} exists already; remove it or choose another --name")
     text = json.dumps(submission.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
     return path
+
+
+def _read(run: Path) -> dict[str, Any]:
+    config = read_config(run)
+    return {**config, "environment": {**_DEFAULTS, **config["environment"]}}
 
 
 def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,12 @@ def test_each_verdict(example, tmp_path):
     replayed = replay(written(tmp_path, submission), TRACKS, live)
     assert replayed.verdict is verdict, replayed.reasons
     assert bool(replayed.reasons) is not verdict.listed
+
+
+def test_the_page_for_submitters_tells_every_code():
+    text = (ROOT / "leaderboard" / "TEMPLATE.md").read_text()
+    rows = dict(re.findall(r"\| (\d+) \| ([a-z ,]+) \|", text))
+    assert {int(code): name for code, name in rows.items()} == {v.exit_code: v.value for v in Verdict}
 
 
 def test_every_verdict_has_an_example_and_a_code_of_its_own():

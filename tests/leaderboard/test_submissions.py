@@ -33,6 +33,11 @@ def test_every_submission_is_verified(path):
         assert counts(record, replayed)
 
 
+def test_nothing_lies_where_it_is_not_looked_at():
+    assert {path for path in SUBMISSIONS.rglob("*") if not path.is_dir()} == set(FILES)
+    assert {path.parent.name for path in FILES} <= set(TRACKS)
+
+
 def test_every_record_has_its_submission():
     recorded = {path.relative_to(RECORDS) for path in RECORDS.glob("*/*.json")}
     assert recorded <= {path.relative_to(SUBMISSIONS) for path in FILES}

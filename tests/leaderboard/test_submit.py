@@ -17,15 +17,7 @@ from leaderboard.verdicts import Verdict
 from tests.helpers import run_here
 from tests.leaderboard.test_replay import TOML
 
-SETTINGS = {
-    "task": "digits-cnn",
-    "device": "auto",
-    "cost": "latency_ms",
-    "budget": 0.6,
-    "budget_rule": "clip",
-    "reward": "accuracy",
-    "accuracy": "auto",
-}
+SETTINGS = {"task": "digits-cnn", "budget": 0.6, "budget_rule": "clip", "reward": "accuracy"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +40,8 @@ def test_submit_then_verify_then_record(runs, arguments, tmp_path, monkeypatch, 
     assert code == 0, err
     path = tmp_path / "submissions" / "class" / "mine.json"
     assert str(path) in out and json.loads(path.read_text())["authors"] == ["Jürgen Groß"]
+    code, _, err = run_here(cli, ["submit", *runs, "--name", "mine", *arguments], monkeypatch, capsys)
+    assert code == 2 and "exists already" in err
     tracks = load_tracks(tmp_path / "tracks.toml")
     scores = StoredScores(tmp_path / "work")
     replayed = replay(path, tracks, scores)

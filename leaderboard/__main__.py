@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -17,9 +18,8 @@ try:
     import jinja2  # noqa: F401
     import pydantic  # noqa: F401
 except ModuleNotFoundError as missing:
-    raise SystemExit(
-        f"leaderboard: error: {missing_extra(str(missing.name), 'leaderboard', 'the leaderboard')}"
-    ) from None
+    click.echo(f"leaderboard: error: {missing_extra(str(missing.name), 'leaderboard', 'the leaderboard')}", err=True)
+    sys.exit(2)
 
 from leaderboard.records import write_record
 from leaderboard.replay import Replay, replay

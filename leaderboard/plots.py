@@ -114,10 +114,14 @@ def strategy_plot(decisions: DecisionSpace, shown: NDArray[np.int64], seeds: NDA
         title: Read out by a screen reader.
     """
     svg = _svg(_BAR_LABEL + _BAR_WIDTH + 110, _BAR_STEP * len(decisions) + 8, title)
+    active = decisions.active(shown)[0]
     for t, decision in enumerate(decisions.decisions):
         largest, y = decision.values[-1], 4 + _BAR_STEP * t
-        length = _BAR_WIDTH * decision.values[shown[t]] / largest
         _text(svg, _BAR_LABEL - 8, y + 14, decision.name, "end")
+        if not active[t]:
+            _text(svg, _BAR_LABEL, y + 14, "not made: an earlier decision leaves it out", "start")
+            continue
+        length = _BAR_WIDTH * decision.values[shown[t]] / largest
         _rectangle(svg, "full", y, _BAR_WIDTH)
         _rectangle(svg, "kept", y, length)
         for choice in sorted(set(seeds[:, t].tolist())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,16 +141,15 @@ def _check_versions(submission: Submission, track: Track) -> None:
 
 def _check_complete(submission: Submission, track: Track) -> None:
     """All tasks and seeds, each once, or none."""
-    given = [(result.task, result.seed) for result in submission.results]
+    given = Counter((result.task, result.seed) for result in submission.results)
     wanted = [(task, seed) for task in track.tasks for seed in range(track.seeds)]
     foreign = sorted(set(given) - set(wanted))
-    doubled = sorted({pair for pair in given if given.count(pair) > 1})
+    doubled = sorted(pair for pair, times in given.items() if times > 1)
     if foreign or doubled:
         reasons = [f"task {task!r} seed {seed} is not part of the track" for task, seed in foreign]
-        raise _Stop(
-            Verdict.MALFORMED, [*reasons, *(f"task {task!r} seed {seed} is given twice" for task, seed in doubled)]
-        )
-    missing = [pair for pair in wanted if pair not in set(given)]
+        reasons += [f"task {task!r} seed {seed} is given twice" for task, seed in doubled]
+        raise _Stop(Verdict.MALFORMED, reasons)
+    missing = [pair for pair in wanted if pair not in given]
     if missing:
         raise _Stop(Verdict.INCOMPLETE, [f"task {task!r} seed {seed} is missing" for task, seed in missing])
 

@@ -29,7 +29,8 @@ from leaderboard.standings import Entry, Standings, read_standings
 from leaderboard.tracks import FOLDER, Track
 
 TEMPLATES = FOLDER / "templates"
-MANIFEST = "manifest.json"
+# Lists the files of a site; no track can be called like it.
+MANIFEST = ".leaderboard.json"
 
 
 def build_site(submissions: Path, records: Path, tracks: Mapping[str, Track], out: Path) -> int:
@@ -72,7 +73,8 @@ def _write(files: Mapping[str, str], out: Path) -> None:
         path = out / name
         if path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
-    for name, text in {**files, MANIFEST: json.dumps(sorted(files), indent=1) + "\n"}.items():
+    # The list first: a build that was killed is then known as one.
+    for name, text in {MANIFEST: json.dumps(sorted(files), indent=1) + "\n", **files}.items():
         write_atomically(out / name, partial(_write_text, text))
 
 

@@ -82,7 +82,7 @@ class Entry:
         """Where the validation accuracies shown come from."""
         if self.record is not None:
             return "live"
-        return self.track.problem(self.track.tasks[0]).accuracy_model.source
+        return ", ".join(sorted({self.track.problem(task).accuracy_model.source for task in self.track.tasks}))
 
     @property
     def trained_here(self) -> bool:

@@ -15,6 +15,7 @@ from tests.benchmarks.test_search import record
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_table_is_that_of_the_results():
@@ -67,16 +68,17 @@ def test_the_figures_in_the_text_are_those_of_the_assets():
         assert words in text, words
 
 
-def test_python_blocks_run(monkeypatch, capsys):
+@pytest.mark.parametrize("page", ["README.md", "docs/tables.md"])
+def test_python_blocks_run(page):
     names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", README, flags=re.S):
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
         exec(block, names)
-    assert "width" in capsys.readouterr().out
 
 
-def test_pictures_and_links_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_and_links_are_there(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_readme_is_short():

@@ -130,6 +130,23 @@ class DecisionSpace:
         """Numbers strategies: int64 `[N]` in `0 ... count - 1`, the row order of `enumerate`."""
         return self.check(strategies) @ self.strides
 
+    def places_in(self, larger: DecisionSpace) -> tuple[NDArray[np.int64], ...]:
+        """Returns where each decision's values lie among those of the same decision in a larger space.
+
+        Raises:
+            ValueError: The other space has other decisions, or lacks values; the message names them.
+        """
+        if self.names != larger.names:
+            raise ValueError(f"decisions are {list(self.names)}, not {list(larger.names)}")
+        for own, other in zip(self.decisions, larger.decisions, strict=True):
+            missing = sorted(set(own.values) - set(other.values))
+            if missing:
+                raise ValueError(f"{own.name} can be {missing}, for which there is only {list(other.values)}")
+        return tuple(
+            np.array([other.values.index(v) for v in own.values], dtype=np.int64)
+            for own, other in zip(self.decisions, larger.decisions, strict=True)
+        )
+
     def enumerate(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """Returns strategies number `start` to `stop` (default: all), int64 `[N, T]`."""
         rows = np.arange(start, self.count if stop is None else stop, dtype=np.int64)

@@ -222,9 +222,12 @@ def _report(device: Device, path: Path, use: str) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Of a space too large for all.")
+@click.option("--sample", is_flag=True, help="A sample even of a space small enough for all.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-def collect(task: str, env: str, out: Path | None, workers: int, count: int, seed: int, precision: str) -> None:
+def collect(
+    task: str, env: str, out: Path | None, workers: int, count: int, sample: bool, seed: int, precision: str
+) -> None:
     """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
     try:
         from compress_gym.accuracy.collect import collect as run
@@ -234,7 +237,7 @@ def collect(task: str, env: str, out: Path | None, workers: int, count: int, see
     path = folder / chosen.asset("measured", env).name
     if path.exists() and card_path(path).exists():
         raise ValueError(f"{path} exists already; remove it or choose another --out")
-    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision, env)}")
+    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision, env, sample)}")
 
 
 @cli.group()

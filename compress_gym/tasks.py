@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress_gym.cards import read_card, read_json, sha256
-from compress_gym.decisions import BIT_KINDS, BitValues, DecisionSpace, bit_decisions, channel_decisions, joint_decisions
+from compress_gym.decisions import (
+    BIT_KINDS,
+    BitValues,
+    DecisionSpace,
+    bit_decisions,
+    channel_decisions,
+    joint_decisions,
+)
 from compress_gym.errors import AssetError, missing_extra, unknown_name
 from compress_gym.networks import Network
 

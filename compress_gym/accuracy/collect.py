@@ -35,6 +35,7 @@ def collect(
     command: str,
     precision: str = "fp32",
     env: str = "ChannelPrune",
+    sample: bool = False,
 ) -> Path:
     """Measures a task's strategies and writes them with their card.
 
@@ -47,6 +48,7 @@ def collect(
         command: The command line, for the card.
         precision: `fp32` or `bf16`.
         env: The environment whose decisions are measured.
+        sample: Measure a sample even of a space that could be enumerated.
 
     Returns:
         Path of `measured.npz` (all strategies) or `strategies.npz` (a sample), see `compress_gym.tasks.ENDINGS`.
@@ -55,7 +57,7 @@ def collect(
         ValueError: The shards there belong to another measurement, or are being written by another process.
     """
     conditions = Conditions(task.recovery, precision=precision, env=env)
-    if task.decisions(env).count <= ENUMERABLE:
+    if task.decisions(env).count <= ENUMERABLE and not sample:
         path = _collect_all(task, conditions, out, workers, command)
     else:
         path = _sample(task, conditions, out, workers, count, seed, command)
@@ -82,9 +84,7 @@ def _collect_all(task: Task, conditions: Conditions, out: Path, workers: int, co
     return table
 
 
-def _sample(
-    task: Task, default: Conditions, out: Path, workers: int, count: int, seed: int, command: str
-) -> Path:
+def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
     """Measures a sample, which is there to be used before its probes are."""
     path, shards = out / task.asset("strategies", default.env).name, out / "shards"
     evaluator = default.evaluator(task)
@@ -144,7 +144,9 @@ def wanted_sample(task: Task, env: str, count: int, seed: int) -> NDArray[np.int
     """Draws the strategies that are measured: over the whole range of MACs, or of bit operations where bits change."""
     decisions = task.decisions(env)
     metric = "macs" if env == "ChannelPrune" else "bops"
-    return broad_sample(decisions, network_cost_terms(task.network(), decisions), metric, count, seed)
+    rows = broad_sample(decisions, network_cost_terms(task.network(), decisions), metric, count, seed)
+    # Neighbours that begin alike share their first layers while they are scored.
+    return rows[np.lexsort(rows.T[::-1])] if env == "MixedQuant" else rows
 
 
 def other_conditions(default: Conditions) -> list[Conditions]:

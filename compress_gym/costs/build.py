@@ -91,9 +91,7 @@ def _grid(layer: Layer, decisions: DecisionSpace) -> _Grid:
     return _Grid(tuple(touching), shape, *layer.kept(counts), bits=(chosen[0], chosen[1]))
 
 
-def _device_costs(
-    layer: Layer, grid: _Grid, device: Hardware, sources: dict[Operation, str]
-) -> NDArray[np.float64]:
+def _device_costs(layer: Layer, grid: _Grid, device: Hardware, sources: dict[Operation, str]) -> NDArray[np.float64]:
     """Returns latency and energy of every form of a layer, float64 `[..., 2]`; different forms are asked for once."""
     quantised = layer.kind in WEIGHTED
     # Where no bits are decided, and in layers without weights, they are the device's.

@@ -113,7 +113,7 @@ def _bit_values(env: str, task: Task, device: Hardware | None, bits: Sequence[in
     elif device.bit_values is None:
         able = [name for name in list_devices() if load_device(name).bit_values is not None]
         raise ValueError(
-            f"device={device.name!r} leaves no choice of bits, so {env} has nothing to decide on it; use one of {able}, "
+            f"device={device.name!r} leaves no choice of bits, so {env} has nothing to decide; use one of {able}, "
             "or a table that holds operations of several precisions"
         )
     else:
@@ -134,9 +134,7 @@ def _accuracy_model(task: Task, env: str, decisions: DecisionSpace, accuracy: st
             accuracy = "live"
     if accuracy == "live":
         return task.live(threads=None, decisions=decisions)
-    model: MeasuredAccuracy | SurrogateAccuracy = (
-        task.measured(env) if accuracy == "measured" else task.surrogate(env)
-    )
+    model: MeasuredAccuracy | SurrogateAccuracy = task.measured(env) if accuracy == "measured" else task.surrogate(env)
     if decisions == task.decisions(env):
         return model
     try:

@@ -285,9 +285,7 @@ def _fixed(network: Network, fixed: Sequence[str] | None) -> tuple[str, ...]:
     held = (names[0], names[-1]) if fixed is None else tuple(fixed)
     for name in held:
         if name not in names:
-            raise ValueError(
-                f"fixed={list(held)}: {name!r} has no weights in {network.name!r}; legal: {names}"
-            )
+            raise ValueError(f"fixed={list(held)}: {name!r} has no weights in {network.name!r}; legal: {names}")
     return held
 
 

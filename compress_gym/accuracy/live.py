@@ -91,9 +91,7 @@ class LiveAccuracy:
         if self._decides_bits and bf16:
             raise ValueError("bf16=True: quantised networks are scored in float32; use bf16=False")
         if self._steps.bias_correction and not self._decides_bits:
-            raise ValueError(
-                f"recovery={recovery!r} corrects what quantisation does, and no bits are decided"
-            )
+            raise ValueError(f"recovery={recovery!r} corrects what quantisation does, and no bits are decided")
         if self._steps.adaptive_bn:
             require_batch_norms(module)
         if self._steps.finetune_epochs and training is None:

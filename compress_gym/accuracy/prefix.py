@@ -95,7 +95,7 @@ class QuantisedPrefixes:
             scored: Batches to classify.
         """
         self._runner, self._ranges = PrefixRunner(module, (calibration, scored)), ranges
-        model = self._runner.model
+        model: Any = self._runner.model
         self._weights = {name: model.get_submodule(name).weight.detach().clone() for name in ranges}
         self._norms = [n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
         self._adapts, self._bits = bool(calibration), dict[str, tuple[int, int]]()

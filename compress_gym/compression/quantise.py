@@ -33,9 +33,7 @@ def integer_range(bits: int, signed: bool) -> tuple[int, int]:
         ValueError: The width is not one of `BITS`.
     """
     if bits not in BITS:
-        raise ValueError(
-            f"bits={bits} must be {BITS.start} to {BITS.stop - 1}, or {FLOAT_BITS} for full precision"
-        )
+        raise ValueError(f"bits={bits} must be {BITS.start} to {BITS.stop - 1}, or {FLOAT_BITS} for full precision")
     highest = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
     return (-highest if signed else 0), highest
 

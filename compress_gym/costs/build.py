@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.costs.analytic import METRICS, layer_costs
+from compress_gym.costs.boundaries import boundary_terms
 from compress_gym.costs.terms import CostTerms, Term, pack
-from compress_gym.decisions import FLOAT_BITS, INPUT_KINDS, WEIGHT_KINDS, DecisionSpace, undecided_bits
+from compress_gym.decisions import BIT_KINDS, FLOAT_BITS, INPUT_KINDS, WEIGHT_KINDS, DecisionSpace, undecided_bits
 from compress_gym.devices import ESTIMATED, Hardware, Operation, operation_of
 from compress_gym.networks import Layer, Network
 from compress_gym.networks.network import WEIGHTED
+from compress_gym.networks.sources import weighted_roots
 
 MAX_DECISIONS = 6
 
@@ -37,14 +39,18 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
     terms, sources = [], dict[Operation, str]()
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))
+    paired = any(d.kind == "precision" for d in decisions.decisions)
+    roots = weighted_roots(network) if paired else {}
     for layer in network.layers:
-        grid = _grid(layer, decisions)
+        grid = _grid(layer, decisions, roots.get(layer.name))
         table = np.empty((*grid.shape, len(metrics)))
         for column, values in enumerate(layer_costs(layer, grid.inputs, grid.outputs, *grid.bits)):
             table[..., column] = values
         if device is not None:
             table[..., len(METRICS) :] = _device_costs(layer, grid, device, sources)
         terms.append(Term(layer.name, grid.decisions, table))
+    if paired and device is not None:
+        terms += boundary_terms(network, decisions, device, len(METRICS))
     estimated = Counter(source for source in sources.values() if source in ESTIMATED)
     return replace(pack(decisions, metrics, terms), estimated=dict(estimated))
 
@@ -63,6 +69,7 @@ class _Grid:
         inputs: Channels that enter.
         outputs: Channels that leave.
         bits: Bits of weights and of the input.
+        rooted: Whether bits are those of the layer with weights that came before.
     """
 
     decisions: tuple[int, ...]
@@ -70,12 +77,15 @@ class _Grid:
     inputs: Any
     outputs: Any
     bits: tuple[Any, Any]
+    rooted: bool
 
 
-def _grid(layer: Layer, decisions: DecisionSpace) -> _Grid:
+def _grid(layer: Layer, decisions: DecisionSpace, root: str | None) -> _Grid:
+    """Lays a layer's forms out; where precisions are decided, one without weights has that of its `root`."""
     index = {(d.subject, d.kind): t for t, d in enumerate(decisions.decisions)}
     groups = [g for g in layer.touched if (g, "channels") in index]
-    own = [(layer.name, kind) for kind in (*WEIGHT_KINDS, "activation_bits") if (layer.name, kind) in index]
+    subject = root or layer.name
+    own = [(subject, kind) for kind in BIT_KINDS if (subject, kind) in index]
     touching = [index[g, "channels"] for g in groups] + [index[key] for key in own]
     if len(touching) > MAX_DECISIONS:
         raise ValueError(f"layer {layer.name!r} depends on {len(touching)} decisions; at most {MAX_DECISIONS}")
@@ -88,20 +98,20 @@ def _grid(layer: Layer, decisions: DecisionSpace) -> _Grid:
         for kinds, otherwise in zip((WEIGHT_KINDS, INPUT_KINDS), default, strict=True)
     ]
     shape = tuple(len(decisions.decisions[t].values) for t in touching)
-    return _Grid(tuple(touching), shape, *layer.kept(counts), bits=(chosen[0], chosen[1]))
+    return _Grid(tuple(touching), shape, *layer.kept(counts), bits=(chosen[0], chosen[1]), rooted=root is not None)
 
 
 def _device_costs(layer: Layer, grid: _Grid, device: Hardware, sources: dict[Operation, str]) -> NDArray[np.float64]:
     """Returns latency and energy of every form of a layer, float64 `[..., 2]`; different forms are asked for once."""
-    quantised = layer.kind in WEIGHTED
-    # Where no bits are decided, and in layers without weights, they are the device's.
-    decided = [quantised and not (isinstance(b, int) and b == FLOAT_BITS) for b in grid.bits]
+    # Where no bits are decided, and in layers without weights that follow none, they are the device's.
+    follows = layer.kind in WEIGHTED or bool(grid.rooted)
+    decided = [follows and not (isinstance(b, int) and b == FLOAT_BITS) for b in grid.bits]
     bits = [b if yes else d for b, yes, d in zip(grid.bits, decided, device.bits, strict=True)]
     forms = np.stack([np.broadcast_to(x, grid.shape) for x in (grid.inputs, grid.outputs, *bits)], axis=-1)
     different, which = np.unique(forms.reshape(-1, forms.shape[-1]), axis=0, return_inverse=True)
     costs = np.empty((len(different), 2))
-    for n, form in enumerate(different.tolist()):
-        operation = operation_of(layer, *form, device.batch)
+    for n, (entering, leaving, weight_bits, input_bits) in enumerate(different.tolist()):
+        operation = operation_of(layer, entering, leaving, weight_bits, input_bits, device.batch)
         costs[n] = device.latency_us(operation) / 1000, device.energy_mj(operation)
         sources[operation] = device.source(operation)
     return costs[which.reshape(grid.shape)]

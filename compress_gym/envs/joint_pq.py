@@ -26,32 +26,34 @@ class JointPQEnv(CompressionEnv):
     accuracy on validation images and a latency on the device. Ranges of inputs are found on the pruned network.
 
     The first and the last layer stay at 8 bits (on `digits-cnn` the last alone): where such a layer has channels to
-    decide, its bits have one legal value. What is called uncompressed keeps all channels and the most bits, 8: budgets
-    are fractions of its cost. `baseline_accuracy` is that of the network in full precision.
+    decide, its bits have one legal value. What is called uncompressed keeps all channels and the most bits, 8:
+    budgets are fractions of its cost. `baseline_accuracy` is that of the network in full precision.
 
-    The environment follows *Towards Hardware-Specific Automatic Compression of Neural Networks* (Galen; Krieger et al.,
-    2022) and *APQ: Joint Search for Network Architecture, Pruning and Quantization Policy* (Wang et al., 2020). It
-    differs from Galen's release among other things in these: the budget can be hard (`clip`, `repair`); observations
-    are on fixed scales; accuracies are measured before, so that a step takes microseconds. It has APQ's pruning and
-    quantisation, not its architectures; and its surrogate sees all bits (that of APQ's release sees 8 for every layer).
+    The environment follows *Towards Hardware-Specific Automatic Compression of Neural Networks* (Galen; Krieger et
+    al., 2022) and *APQ: Joint Search for Network Architecture, Pruning and Quantization Policy* (Wang et al., 2020).
+    It differs from Galen's release among other things in these: the budget can be hard (`clip`, `repair`);
+    observations are on fixed scales; accuracies are measured before, so that a step takes microseconds. It has APQ's
+    pruning and quantisation, not its architectures; and its surrogate sees all bits (that of APQ's release sees 8 for
+    every layer).
 
     ## Action Space
-    `action_type="continuous"` (default): `Box(-1, 1, (3,), float32)`, for weights, input and channels. K legal values have
-    K bins of equal width, ascending: -1 is the fewest, 1 the most. At layers that decide no channels the third number is
-    ignored, and `info["choice"]` has -1 in its place.
+    `action_type="continuous"` (default): `Box(-1, 1, (3,), float32)`, for weights, input and channels. K legal values
+    have K bins of equal width, ascending: -1 is the fewest, 1 the most. At layers that decide no channels the third
+    number is ignored, and `info["choice"]` has -1 in its place.
 
-    `action_type="discrete"`: `Discrete(K)`; every decision is a step of its own, in that order, the action is the index
-    of the value. An index beyond the last value means the last value. `env.unwrapped.action_masks()` says which are legal.
+    `action_type="discrete"`: `Discrete(K)`; every decision is a step of its own, in that order, the action is the
+    index of the value. An index beyond the last value means the last value. `env.unwrapped.action_masks()` says which
+    are legal.
 
-    Under `budget_rule="clip"`, a choice is moved to the nearest one that leaves room for the rest, ties to the cheaper,
-    bits before channels. Under `"repair"`, choices are lowered by one after the last step, from the last decision to the
-    first and again, until the budget holds. `info["choice"]` and `info["executed_action"]` tell what was executed; the
-    last `info["strategy"]` what became of all steps.
+    Under `budget_rule="clip"`, a choice is moved to the nearest one that leaves room for the rest, ties to the
+    cheaper, bits before channels. Under `"repair"`, choices are lowered by one after the last step, from the last
+    decision to the first and again, until the budget holds. `info["choice"]` and `info["executed_action"]` tell what
+    was executed; the last `info["strategy"]` what became of all steps.
 
     ## Observation Space
     `Box(0, 1, (32,), float32)`, the same columns for every network. Logarithmic columns reach 1 at the value given
-    and saturate there. Where bits come in pairs (see `MixedQuant-v0`), `decides_precision` stands for two columns, and
-    the last one is missing.
+    and saturate there. Where bits come in pairs (see `MixedQuant-v0`), `decides_precision` stands for two columns,
+    and the last one is missing.
 
     | Num | Observation             | Min | Max | Meaning                                                  |
     |-----|-------------------------|-----|-----|----------------------------------------------------------|
@@ -103,9 +105,10 @@ class JointPQEnv(CompressionEnv):
     images are never in an observation, a reward or an info.
 
     ## Starting State
-    Nothing is decided. `info` holds the costs of the network with the most bits under `baseline`, the task, its version,
-    the hash of its assets, the device and the budget. Of several tasks, devices or budgets, each episode draws one, as
-    in `ChannelPrune-v0`; `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is otherwise drawn.
+    Nothing is decided. `info` holds the costs of the network with the most bits under `baseline`, the task, its
+    version, the hash of its assets, the device and the budget. Of several tasks, devices or budgets, each episode
+    draws one, as in `ChannelPrune-v0`; `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is
+    otherwise drawn.
 
     ## Episode End
     `terminated` after the last layer (5 steps on `digits-cnn`, 21 on `cifar10-resnet20`). Nothing is ever truncated.

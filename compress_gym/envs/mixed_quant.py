@@ -21,35 +21,36 @@ class MixedQuantEnv(CompressionEnv):
     ## Description
     A trained network is quantised in one episode. Each step decides two things about one layer, in forward order: how
     many bits its weights have, and how many bits what enters it has (its input activations). Weights are rounded
-    symmetrically, each output channel with a scale of its own; inputs with one scale a tensor, unsigned where no value is
-    negative (after a ReLU). Scales are those of least squared error, of inputs on 512 training images. After the last
-    step the network is recovered as the task says (batch-norm statistics are re-estimated), computes with rounded
-    numbers, and has an accuracy on validation images, and a latency on the device.
+    symmetrically, each output channel with a scale of its own; inputs with one scale a tensor, unsigned where no
+    value is negative (after a ReLU). Scales are those of least squared error, of inputs on 512 training images. After
+    the last step the network is recovered as the task says (batch-norm statistics are re-estimated), computes with
+    rounded numbers, and has an accuracy on validation images, and a latency on the device.
 
-    The first and the last layer stay at 8 bits (HAQ's rule; on `digits-cnn` the last alone), and so do sums and pools.
-    What is called uncompressed is the network with the most bits, 8: budgets are fractions of its cost.
+    The first and the last layer stay at 8 bits (HAQ's rule; on `digits-cnn` the last alone), and so do sums and
+    pools. What is called uncompressed is the network with the most bits, 8: budgets are fractions of its cost.
     `baseline_accuracy` is that of the network in full precision.
 
-    The device says which bits there are: Bit Fusion has 2, 4 and 8, BISMO 2 to 8. Of these, those can be chosen for which
-    accuracies are measured (`digits-cnn`: 2, 4 and 8; CIFAR-10 tasks: all), or `bits`, with `accuracy="live"` if need
-    be. On a measured table that holds operations in 32 and in 8 bits, a layer has one decision, `precision`, and pays
-    for the conversion of its input wherever the layer that makes it has another precision.
+    The device says which bits there are: Bit Fusion has 2, 4 and 8, BISMO 2 to 8. Of these, those can be chosen for
+    which accuracies are measured (`digits-cnn`: 2, 4 and 8; CIFAR-10 tasks: all), or `bits`, with `accuracy="live"`
+    if need be. On a measured table that holds operations in 32 and in 8 bits, a layer has one decision, `precision`,
+    and pays for the conversion of its input wherever the layer that makes it has another precision.
 
     The environment follows *HAQ: Hardware-Aware Automated Quantization with Mixed Precision* (Wang et al., 2019). It
     differs from HAQ's release among other things in these: accuracies are those on held-out images (HAQ's linear mode
-    scores training images); weights and input are decided in one step; no rounding can give 0 bits; and the budget can
-    be kept while acting (`clip`) as well as by HAQ's lowering from the last layer to the first (`repair`).
+    scores training images); weights and input are decided in one step; no rounding can give 0 bits; and the budget
+    can be kept while acting (`clip`) as well as by HAQ's lowering from the last layer to the first (`repair`).
 
     ## Action Space
-    `action_type="continuous"` (default): `Box(-1, 1, (2,), float32)`, for weights and for the input. K legal bits have K
-    bins of equal width, ascending: -1 is the fewest bits, 1 the most. Where the decision is `precision`, it is one number.
+    `action_type="continuous"` (default): `Box(-1, 1, (2,), float32)`, for weights and for the input. K legal bits
+    have K bins of equal width, ascending: -1 is the fewest bits, 1 the most. Where the decision is `precision`, it is
+    one number.
 
     `action_type="discrete"`: `Discrete(K)`; every decision is a step of its own, weights before input, the action is
     the index of the bits. `env.unwrapped.action_masks()` says which indices are legal.
 
-    Under `budget_rule="clip"`, a choice is moved to the nearest one that leaves room for the rest, ties to the cheaper,
-    weights before input. Under `"repair"`, choices are lowered by one after the last step, from the last layer to the
-    first and again, the input before the weights, until the budget holds. `info["choice"]` and
+    Under `budget_rule="clip"`, a choice is moved to the nearest one that leaves room for the rest, ties to the
+    cheaper, weights before input. Under `"repair"`, choices are lowered by one after the last step, from the last
+    layer to the first and again, the input before the weights, until the budget holds. `info["choice"]` and
     `info["executed_action"]` tell what was executed; the last `info["strategy"]` what became of all steps.
 
     ## Observation Space
@@ -104,9 +105,10 @@ class MixedQuantEnv(CompressionEnv):
     images are never in an observation, a reward or an info.
 
     ## Starting State
-    Nothing is decided. `info` holds the costs of the network with the most bits under `baseline`, the task, its version,
-    the hash of its assets, the device and the budget. Of several tasks, devices or budgets, each episode draws one, as
-    in `ChannelPrune-v0`; `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is otherwise drawn.
+    Nothing is decided. `info` holds the costs of the network with the most bits under `baseline`, the task, its
+    version, the hash of its assets, the device and the budget. Of several tasks, devices or budgets, each episode
+    draws one, as in `ChannelPrune-v0`; `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is
+    otherwise drawn.
 
     ## Episode End
     `terminated` after the last layer (5 steps on `digits-cnn`, 20 on `cifar10-resnet20`). Nothing is ever truncated.

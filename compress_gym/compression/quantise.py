@@ -49,12 +49,14 @@ def weight_scales(weight: torch.Tensor, bits: int) -> torch.Tensor:
         Positive scales, float32 `[out]`; 1 for channels of zeros.
     """
     rows = weight.detach().flatten(1).float().contiguous()
-    _, highest = integer_range(bits, signed=True)
+    low, highest = integer_range(bits, signed=True)
     whole = rows.abs().amax(1) / highest
     best, least = _usable(whole), torch.full_like(whole, torch.inf)
     for k in range(CANDIDATES, 0, -1):
         scales = _usable(whole * (k / CANDIDATES))
-        error = (quantised_weight(rows, scales, bits) - rows).square().sum(1)
+        # As `quantised_weight` rounds, which also notes where gradients pass and takes five times as long.
+        rounded = (rows * (1 / scales)[:, None]).round_().clamp_(low, highest).mul_(scales[:, None])
+        error = (rounded - rows).square_().sum(1)
         best, least = torch.where(error < least, scales, best), torch.minimum(error, least)
     return best
 

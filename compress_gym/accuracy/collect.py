@@ -143,10 +143,14 @@ def _begun(
 def wanted_sample(task: Task, env: str, count: int, seed: int) -> NDArray[np.int64]:
     """Draws the strategies that are measured: over the whole range of MACs, or of bit operations where bits change."""
     decisions = task.decisions(env)
-    metric = "macs" if env == "ChannelPrune" else "bops"
-    rows = broad_sample(decisions, network_cost_terms(task.network(), decisions), metric, count, seed)
+    rows = broad_sample(decisions, network_cost_terms(task.network(), decisions), searched_cost(env), count, seed)
     # Neighbours that begin alike share their first layers while they are scored.
     return rows[np.lexsort(rows.T[::-1])] if env == "MixedQuant" else rows
+
+
+def searched_cost(env: str) -> str:
+    """Returns the cost over whose range strategies are measured: what they are about, on no device."""
+    return "macs" if env == "ChannelPrune" else "bops"
 
 
 def other_conditions(default: Conditions) -> list[Conditions]:

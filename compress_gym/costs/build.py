@@ -112,6 +112,9 @@ def _device_costs(layer: Layer, grid: _Grid, device: Hardware, sources: dict[Ope
     costs = np.empty((len(different), 2))
     for n, (entering, leaving, weight_bits, input_bits) in enumerate(different.tolist()):
         operation = operation_of(layer, entering, leaving, weight_bits, input_bits, device.batch)
-        costs[n] = device.latency_us(operation) / 1000, device.energy_mj(operation)
+        try:
+            costs[n] = device.latency_us(operation) / 1000, device.energy_mj(operation)
+        except ValueError as error:
+            raise ValueError(f"layer {layer.name!r}: {error}") from error
         sources[operation] = device.source(operation)
     return costs[which.reshape(grid.shape)]

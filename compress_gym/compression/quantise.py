@@ -179,6 +179,7 @@ def quantise(
         target: Any = module.get_submodule(name)
         if weight_bits != FLOAT_BITS:
             scales = weight_scales(target.weight, weight_bits)
+            target.weight_scales, target.weight_bits = scales, weight_bits  # what `export_quantised` asks for
             if trainable:
                 parametrize.register_parametrization(target, "weight", _StraightThrough(scales, weight_bits))
             else:

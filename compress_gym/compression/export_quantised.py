@@ -113,12 +113,13 @@ class _Rewriter:
             widths.append(scales[1])
         if quantiser is not None:
             step = np.float32(quantiser.scale)
-            if scales is not None and len(node.input) > 2 and node.input[2] in self.stored:
+            widths.append(int(quantiser.high).bit_length() + (quantiser.low < 0))
+            # A bias is rounded where it is added as an integer; with fewer bits that would be a coarse step.
+            if scales is not None and set(widths) == {RUN_BITS} and len(node.input) > 2:
                 bias = numpy_helper.to_array(self.stored[node.input[2]])
                 sums = np.rint(bias / (scales[0] * step)).astype(np.int32)
                 node.input[2] = self.dequantised(node.input[2], sums, scales[0] * step, 0)
             node.input[0] = self.rounded(node.input[0], node.name, quantiser, step)
-            widths.append(int(quantiser.high).bit_length() + (quantiser.low < 0))
         return tuple(widths)
 
     def dequantised(self, name: str, integers: NDArray[Any], scales: NDArray[np.float32], axis: int) -> str:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -32,13 +33,20 @@ def test_a_file_is_as_accurate_as_its_strategy(tmp_path, width, channels, simula
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("QuantizeLinear") == 6 and "Round" not in kinds
     images = VALIDATION.images
-    session = open_session(path.read_bytes())
-    logits = np.concatenate([session.run(None, {"images": part})[0] for part in np.split(images, 4)])
+    logits = run(open_session(path.read_bytes()), images)
     with torch.no_grad():
         expected = module(torch.from_numpy(images)).numpy()
     correct = [(x.argmax(1) == VALIDATION.labels).sum() for x in (logits, expected)]
     assert abs(int(correct[0]) - int(correct[1])) <= 0.003 * len(images) + 0.5
-    assert np.abs(logits - expected).mean() < 0.05 * np.abs(expected).mean()
+    # Node by node, without what the runtime fuses, only biases that became integers differ.
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exact = run(onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"]), images)
+    assert np.abs(exact - expected).mean() < 0.01 * np.abs(expected).mean()
+
+
+def run(session, images):
+    return np.concatenate([session.run(None, {"images": part})[0] for part in np.split(images, 4)])
 
 
 def test_floats_stay_floats(tmp_path):

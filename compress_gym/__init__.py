@@ -35,3 +35,13 @@ gymnasium.register(
     entry_point="compress_gym.envs.channel_prune:ChannelPruneEnv",
     vector_entry_point="compress_gym.envs.channel_prune:channel_prune_vector_env",
 )
+gymnasium.register(
+    id="compress_gym/MixedQuant-v0",
+    entry_point="compress_gym.envs.mixed_quant:MixedQuantEnv",
+    vector_entry_point="compress_gym.envs.mixed_quant:mixed_quant_vector_env",
+)
+gymnasium.register(
+    id="compress_gym/JointPQ-v0",
+    entry_point="compress_gym.envs.joint_pq:JointPQEnv",
+    vector_entry_point="compress_gym.envs.joint_pq:joint_pq_vector_env",
+)

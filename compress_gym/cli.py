@@ -20,7 +20,7 @@ from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import Device, list_devices, load_device, user_tables
 from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
-from compress_gym.tasks import get_task, list_tasks
+from compress_gym.tasks import ENDINGS, get_task, list_tasks
 
 LARGEST_ERROR = 0.1
 
@@ -216,22 +216,28 @@ def _report(device: Device, path: Path, use: str) -> None:
 
 @cli.command()
 @click.argument("task")
+@click.option(
+    "--env", type=click.Choice(sorted(ENDINGS)), default="ChannelPrune", show_default=True, help="Whose decisions."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Of a space too large for all.")
+@click.option("--sample", is_flag=True, help="A sample even of a space small enough for all.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-def collect(task: str, out: Path | None, workers: int, count: int, seed: int, precision: str) -> None:
+def collect(
+    task: str, env: str, out: Path | None, workers: int, count: int, sample: bool, seed: int, precision: str
+) -> None:
     """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
     try:
         from compress_gym.accuracy.collect import collect as run
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live", "scoring strategies live") from error
-    chosen, folder = get_task(task), out or Path(f"{task}-measured")
-    path = folder / "measured.npz"
+    chosen, folder = get_task(task), out or Path(f"{task}-measured{ENDINGS[env]}")
+    path = folder / chosen.asset("measured", env).name
     if path.exists() and card_path(path).exists():
         raise ValueError(f"{path} exists already; remove it or choose another --out")
-    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision)}")
+    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision, env, sample)}")
 
 
 @cli.group()

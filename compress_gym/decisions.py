@@ -1,4 +1,4 @@
-"""What can be decided: decisions, the space they span, and the builder for channels."""
+"""What can be decided: decisions, the space they span, and the builders for channels and bits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.networks import Network
+from compress_gym.networks.network import WEIGHTED
 
 KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
 MAX_VALUES = 16
+# Decisions about a layer's weights and about its input; `precision` is about both.
+WEIGHT_KINDS, INPUT_KINDS = ("weight_bits", "precision"), ("activation_bits", "precision")
+BIT_KINDS = ("weight_bits", "activation_bits", "precision")
+# What layers have that are not decided, where bits of others are (HAQ); and where no bits are decided at all.
+FIXED_BITS, FLOAT_BITS = 8, 32
 # Spaces up to this size are enumerated: measured exhaustively, and searched exactly for the cheapest strategy.
 ENUMERABLE = 200_000
 # How far a decision strays from its strategy's level in `spread`, as a fraction of the values.
@@ -176,6 +182,23 @@ class DecisionSpace:
         """Numbers strategies: int64 `[N]` in `0 ... count - 1`, the row order of `enumerate`."""
         return self.check(strategies) @ self.strides
 
+    def places_in(self, larger: DecisionSpace) -> tuple[NDArray[np.int64], ...]:
+        """Returns where each decision's values lie among those of the same decision in a larger space.
+
+        Raises:
+            ValueError: The other space has other decisions, or lacks values; the message names them.
+        """
+        if self.names != larger.names:
+            raise ValueError(f"decisions are {list(self.names)}, not {list(larger.names)}")
+        for own, other in zip(self.decisions, larger.decisions, strict=True):
+            missing = sorted(set(own.values) - set(other.values))
+            if missing:
+                raise ValueError(f"{own.name} can be {missing}, for which there is only {list(other.values)}")
+        return tuple(
+            np.array([other.values.index(v) for v in own.values], dtype=np.int64)
+            for own, other in zip(self.decisions, larger.decisions, strict=True)
+        )
+
     def enumerate(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """Returns strategies number `start` to `stop` (default: all), int64 `[N, T]`."""
         rows = np.arange(start, self.count if stop is None else stop, dtype=np.int64)
@@ -243,6 +266,114 @@ def channel_decisions(network: Network, levels: int = 8, multiple: int = 4) -> D
             for group in network.groups
         )
     )
+
+
+@dataclass(frozen=True)
+class BitValues:
+    """Which bits layers can have.
+
+    Attributes:
+        values: Bits, ascending.
+        paired: Weights and inputs have the same bits: one decision, `precision` (32 stands for full precision).
+    """
+
+    values: tuple[int, ...]
+    paired: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of a layer's decisions, in order."""
+        return ("precision",) if self.paired else ("weight_bits", "activation_bits")
+
+
+def weighted_layers(network: Network) -> list[str]:
+    """Returns the names of the layers that have weights, in forward order."""
+    return [layer.name for layer in network.layers if layer.kind in WEIGHTED]
+
+
+def bit_decisions(network: Network, bits: BitValues, fixed: Sequence[str] | None = None) -> DecisionSpace:
+    """Returns the decisions about the bits of every layer that has weights, in forward order.
+
+    Args:
+        network: The network.
+        bits: What they can be.
+        fixed: Layers that stay at 8 bits; default: the first and the last (HAQ's rule).
+
+    Raises:
+        ValueError: A fixed layer has no weights, or nothing is left to decide.
+    """
+    held = _fixed(network, fixed)
+    rows = [_layer_bits(name, bits, held=False) for name in weighted_layers(network) if name not in held]
+    if not rows:
+        raise ValueError(f"fixed={list(held)} leaves no layer of {network.name!r} whose bits could be decided")
+    return DecisionSpace(tuple(decision for row in rows for decision in row))
+
+
+def joint_decisions(
+    network: Network, bits: BitValues, fixed: Sequence[str] | None = None, levels: int = 8, multiple: int = 4
+) -> DecisionSpace:
+    """Returns the decisions about bits and channels, layer by layer in forward order.
+
+    A group's channels are decided with its first producer, after that layer's bits, so that every kind has the same
+    place in each layer. Fixed layers that produce a group have bits of one value, 8.
+    """
+    held, channels = _fixed(network, fixed), channel_decisions(network, levels, multiple)
+    groups = {d.subject: d for d in channels.decisions}
+    rows: list[Decision] = []
+    for name in weighted_layers(network):
+        if name not in held or name in groups:
+            rows += _layer_bits(name, bits, held=name in held)
+        rows += [groups[name]] if name in groups else []
+    return DecisionSpace(tuple(rows))
+
+
+def _layer_bits(name: str, bits: BitValues, held: bool) -> list[Decision]:
+    values = (FIXED_BITS,) if held else bits.values
+    return [Decision(f"{name}.{kind}", kind, values, name) for kind in bits.kinds]
+
+
+def _fixed(network: Network, fixed: Sequence[str] | None) -> tuple[str, ...]:
+    names = weighted_layers(network)
+    held = (names[0], names[-1]) if fixed is None else tuple(fixed)
+    for name in held:
+        if name not in names:
+            raise ValueError(f"fixed={list(held)}: {name!r} has no weights in {network.name!r}; legal: {names}")
+    return held
+
+
+def undecided_bits(decisions: DecisionSpace) -> tuple[int, int]:
+    """Returns the bits of weights and of inputs of layers about which nothing is decided.
+
+    8 where bits of other layers are decided, else 32: full precision.
+    """
+    kinds = {d.kind for d in decisions.decisions}
+    weights, inputs = (FIXED_BITS if kinds & set(k) else FLOAT_BITS for k in (WEIGHT_KINDS, INPUT_KINDS))
+    return weights, inputs
+
+
+def layer_bits(
+    decisions: DecisionSpace, strategy: NDArray[np.int64], layers: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Returns the bits of weights and of the input of each layer under a strategy `[T]`."""
+    chosen = {(d.subject, d.kind): d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
+    default = undecided_bits(decisions)
+
+    def of(layer: str, kinds: tuple[str, ...], otherwise: int) -> int:
+        return next((chosen[layer, kind] for kind in kinds if (layer, kind) in chosen), otherwise)
+
+    return {x: (of(x, WEIGHT_KINDS, default[0]), of(x, INPUT_KINDS, default[1])) for x in layers}
+
+
+def steps_by_layer(decisions: DecisionSpace) -> tuple[tuple[int, ...], ...]:
+    """Returns the steps in which neighbouring decisions about one layer are made together."""
+    steps: list[list[int]] = []
+    for t, decision in enumerate(decisions.decisions):
+        together = t > 0 and decision.subject and decision.subject == decisions.decisions[t - 1].subject
+        if together:
+            steps[-1].append(t)
+        else:
+            steps.append([t])
+    return tuple(map(tuple, steps))
 
 
 def from_lists(decisions: Mapping[str, Sequence[int]]) -> DecisionSpace:

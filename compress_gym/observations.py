@@ -92,7 +92,8 @@ def static_features(
 ) -> NDArray[np.float32]:
     """Assembles the columns that only depend on the step.
 
-    A step with several decisions describes the layer of its first one. The row after the last step is what the
+    A step with several decisions describes the layer of its first one, the largest number of values that any of them
+    has, and the costs that any of them touches. The row after the last step is what the
     terminal observation shows: position 1, no layer.
 
     Returns:
@@ -104,12 +105,11 @@ def static_features(
     rows[:, -len(device) :] = device
     baseline = decisions.sizes - 1
     for row, step in zip(rows, steps, strict=False):
-        first = step[0]
         made = {decisions.decisions[t].kind for t in step}
         decided = [float(kind in made) for kind in kinds] if len(kinds) > 1 else []
-        values = _log(len(decisions.decisions[first].values), VALUES_AT_1)
-        shares = [_share(terms, metric, first, baseline) for metric in (*SHARES, bounded)]
-        row[1 : len(names) - len(device)] = [*shapes[first], *decided, values, *shares]
+        values = _log(max(len(decisions.decisions[t].values) for t in step), VALUES_AT_1)
+        shares = [_share(terms, metric, step, baseline) for metric in (*SHARES, bounded)]
+        row[1 : len(names) - len(device)] = [*shapes[step[0]], *decided, values, *shares]
     return rows
 
 
@@ -136,13 +136,13 @@ def _log(value: float, at_1: float) -> float:
     return min(1.0, log2(max(value, 1.0)) / log2(at_1))
 
 
-def _share(terms: CostTerms, metric: str, decision: int, baseline: NDArray[np.int64]) -> float:
-    """Share of the uncompressed cost that lies in terms which depend on a decision."""
+def _share(terms: CostTerms, metric: str, step: Sequence[int], baseline: NDArray[np.int64]) -> float:
+    """Share of the uncompressed cost that lies in terms which depend on any of a step's decisions."""
     if metric not in terms.metrics:
         return 0.0
     column, total, own = terms.column(metric), 0.0, 0.0
     for k, (offset, length, *pairs) in enumerate(terms.terms.tolist()):
         row = offset + sum(pairs[2 * d + 1] * int(baseline[pairs[2 * d]]) for d in range(length))
         total += terms.tables[row, column]
-        own += terms.tables[row, column] * terms.depends_on(k, decision)
+        own += terms.tables[row, column] * any(terms.depends_on(k, t) for t in step)
     return own / total if total > 0 else 0.0

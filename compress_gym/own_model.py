@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.accuracy.live import LiveAccuracy
-from compress_gym.channel_problem import channel_problem
 from compress_gym.compression.recovery import parse_recovery
 from compress_gym.data import Split
 from compress_gym.decisions import channel_decisions
+from compress_gym.network_problem import network_problem
 from compress_gym.networks.trace import trace
 from compress_gym.problem import Problem
 
@@ -50,7 +50,7 @@ def problem_from_model(
         recovery=recovery,
     )
     cost = "macs" if device is None else "latency_ms"
-    return channel_problem(network, decisions, model, device, {"model": network.name}, **{"cost": cost, **settings})
+    return network_problem(network, decisions, model, device, {"model": network.name}, **{"cost": cost, **settings})
 
 
 def _labelled(argument: str, given: Any, shape: tuple[int, ...]) -> Split:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress_gym.cards import read_card, read_json, sha256
-from compress_gym.decisions import DecisionSpace, channel_decisions
+from compress_gym.decisions import (
+    BIT_KINDS,
+    BitValues,
+    DecisionSpace,
+    bit_decisions,
+    channel_decisions,
+    joint_decisions,
+)
 from compress_gym.errors import AssetError, missing_extra, unknown_name
 from compress_gym.networks import Network
 
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 # Channels, height and width of an image.
 DATASET_SHAPES = {"digits": (1, 16, 16), "cifar10": (3, 32, 32)}
+# What each environment's measurements are called: `measured.npz` of channels, `measured-mixed-quant.npz` of bits.
+ENDINGS = {"ChannelPrune": "", "MixedQuant": "-mixed-quant", "JointPQ": "-joint-pq"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Task:
         device: Name of the shipped device that was profiled for it, if there is one.
         validation_images: Validation images a strategy is scored on; `None`: all.
         half_weights: Whether weights are stored in half precision.
+        bits: Which bits its accuracies are measured for.
+        fixed: Layers that stay at 8 bits; `None`: the first and the last (HAQ's rule).
         shipped: Whether its assets are part of the package; otherwise they can be made by its commands.
         assets: Folder that holds the task's folder of assets.
     """
@@ -60,6 +71,8 @@ class Task:
     validation_images: int | None = None
     calibration_augmentation: str | None = None
     half_weights: bool = False
+    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
+    fixed: tuple[str, ...] | None = None
     shipped: bool = True
     assets: Path = ASSETS
 
@@ -92,6 +105,29 @@ class Task:
     def channel_decisions(self) -> DecisionSpace:
         """Returns the decisions of `ChannelPrune`."""
         return channel_decisions(self.network(), self.levels)
+
+    def decisions(self, env: str = "ChannelPrune", bits: BitValues | None = None) -> DecisionSpace:
+        """Returns the decisions of an environment.
+
+        Args:
+            env: One of `ENDINGS`.
+            bits: Which bits can be chosen; default: those that accuracies are measured for.
+
+        Raises:
+            KeyError: The environment has no such decisions.
+        """
+        if env not in ENDINGS:
+            raise unknown_name("env", env, ENDINGS)
+        if env == "ChannelPrune":
+            return self.channel_decisions()
+        chosen = bits or BitValues(self.bits)
+        if env == "MixedQuant":
+            return bit_decisions(self.network(), chosen, self.fixed)
+        return joint_decisions(self.network(), chosen, self.fixed, self.levels)
+
+    def asset(self, what: str, env: str = "ChannelPrune") -> Path:
+        """Returns the path of `measured`, `strategies` or `surrogate` of an environment."""
+        return self.folder / f"{what}{ENDINGS[env]}.npz"
 
     def untrained_module(self) -> nn.Module:
         """Builds the torch model with fresh weights."""
@@ -130,6 +166,7 @@ class Task:
         corruption: str = "",
         bf16: bool = False,
         threads: int | None = 1,
+        decisions: DecisionSpace | None = None,
     ) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live` and the data set).
 
@@ -140,6 +177,7 @@ class Task:
             corruption: Name of a corruption of the scored images, or "" for none.
             bf16: Run in bfloat16.
             threads: Threads that share the images; `None`: as many as torch uses.
+            decisions: What strategies decide; default: channels.
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
@@ -147,8 +185,10 @@ class Task:
         import torch
 
         from compress_gym.accuracy.live import LiveAccuracy
+        from compress_gym.compression.quantise import RANGE_IMAGES
         from compress_gym.compression.training import FINETUNE, augmented
 
+        decisions = decisions or self.channel_decisions()
         if images is None and split == "validation":
             images = self.validation_images
         scored = getattr(data, split)
@@ -165,29 +205,30 @@ class Task:
         return LiveAccuracy(
             self.network(),
             module,
-            self.channel_decisions(),
+            decisions,
             calibration=calibration,
             scored=scored,
             recovery=recovery or self.recovery,
+            ranges=data.train.take(RANGE_IMAGES) if any(d.kind in BIT_KINDS for d in decisions.decisions) else None,
             training=data.train,
             finetune=FINETUNE[self.dataset],
             bf16=bf16,
             threads=torch.get_num_threads() if threads is None else threads,
         )
 
-    def measured(self) -> MeasuredAccuracy:
-        """Reads the measured table.
+    def measured(self, env: str = "ChannelPrune") -> MeasuredAccuracy:
+        """Reads the measured table of an environment's strategies.
 
         Raises:
             AssetError: The table is damaged, or was measured with other weights or another recovery.
         """
         from compress_gym.accuracy.measured import MeasuredAccuracy
 
-        path = self.folder / "measured.npz"
+        path = self.asset("measured", env)
         self._check_made_for(path)
-        return MeasuredAccuracy.load(path, self.channel_decisions())
+        return MeasuredAccuracy.load(path, self.decisions(env))
 
-    def strategies(self) -> MeasuredStrategies:
+    def strategies(self, env: str = "ChannelPrune") -> MeasuredStrategies:
         """Reads the measured strategies of a space too large to enumerate.
 
         Raises:
@@ -195,24 +236,25 @@ class Task:
         """
         from compress_gym.accuracy.strategies import MeasuredStrategies
 
-        self._check_made_for(self.folder / "strategies.npz")
-        return MeasuredStrategies.load(self.folder / "strategies.npz", self.channel_decisions())
+        path = self.asset("strategies", env)
+        self._check_made_for(path)
+        return MeasuredStrategies.load(path, self.decisions(env))
 
-    def surrogate(self) -> SurrogateAccuracy:
-        """Reads the surrogate.
+    def surrogate(self, env: str = "ChannelPrune") -> SurrogateAccuracy:
+        """Reads the surrogate of an environment's strategies.
 
         Raises:
             AssetError: The file is missing or damaged, or was fitted to other weights or another recovery.
         """
         from compress_gym.accuracy.surrogate import SurrogateAccuracy
 
-        self._check_made_for(self.folder / "surrogate.npz")
-        return SurrogateAccuracy.load(self.folder / "surrogate.npz", self.channel_decisions())
+        path = self.asset("surrogate", env)
+        self._check_made_for(path)
+        return SurrogateAccuracy.load(path, self.decisions(env))
 
-    def best_signal(self) -> str:
+    def best_signal(self, env: str = "ChannelPrune") -> str:
         """Returns the accuracy that `auto` means: a table of all strategies, else a surrogate, else `live`."""
-        names = ("measured", "surrogate")
-        return next((name for name in names if (self.folder / f"{name}.npz").exists()), "live")
+        return next((name for name in ("measured", "surrogate") if self.asset(name, env).exists()), "live")
 
     def _check_made_for(self, path: Path) -> None:
         """Checks that a file was made with this task's weights and recovery, by its card."""
@@ -282,6 +324,8 @@ _TASKS = (
         recovery="adaptive-bn",
         calibration_images=256,
         levels=8,
+        bits=(2, 4, 8),
+        fixed=("fc",),
         summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
     ),
     _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: nineteen convolutions in a row", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.commands import run_command
 from compress_gym.costs import Term, pack
 from compress_gym.data.archives import ARCHIVES, DATA_VARIABLE, data_root, has_archive
-from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.decisions import Decision, DecisionSpace, channel_values
+from compress_gym.devices import CALL, Device, Measurement, Operation, operation_of
+from compress_gym.devices.correction import Correction
+from compress_gym.networks import Network
 from compress_gym.problem import Problem
 from compress_gym.tasks import Task, get_task
 
@@ -111,3 +115,24 @@ def write_tiny_task(folder: Path) -> Task:
     save_weights(module, task.folder / "weights.safetensors")
     write_card(task.folder / "weights.safetensors", {"network_sha256": sha256(description)})
     return task
+
+
+def two_precisions(network: Network, per_channel: bool = False) -> Device:
+    """A device whose operations take 1 us in fp32 and 0.5 us in 8 bits; to bytes 10 us, from bytes 100 us.
+
+    With `per_channel`, conversions take that much a channel, and every channel count of a task is there.
+    """
+    counts = {g.name: channel_values(g.channels) if per_channel else (g.channels,) for g in network.groups}
+    table = {CALL: Measurement(0.0, 0.0, 1)}
+    for layer in network.layers:
+        touched = [g for g in layer.touched if g in counts]
+        for kept in itertools.product(*(counts[g] for g in touched)):
+            inputs, outputs = layer.kept(dict(zip(touched, kept, strict=True)))
+            for bits, us in ((32, 1.0), (8, 0.5)):
+                table[operation_of(layer, inputs, outputs, bits, bits)] = Measurement(us, us, 1)
+            sides = ((inputs, layer.in_height, layer.in_width), (outputs, layer.out_height, layer.out_width))
+            for kind, us in (("quantize", 10.0), ("dequantize", 100.0)):
+                for count, height, width in sides:
+                    operation = Operation(kind, count, count, in_height=height, in_width=width)
+                    table[operation] = Measurement(us * count if per_channel else us, us, 1)
+    return Device("two-precisions", "cpu", table, Correction(0.0, 1.0, 1.0))

@@ -17,14 +17,14 @@ from benchmarks.fidelity.folds import errors, held_out_predictions, learning_cur
 from benchmarks.fidelity.front import front_order
 from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problem
 from benchmarks.fidelity.report import write_report
-from compress_gym.accuracy.collect import write_strategies
+from compress_gym.accuracy.collect import searched_cost, write_strategies
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
 from compress_gym.accuracy.scoring import Conditions, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import provenance, read_card, read_json, sha256, write_atomically, write_card
 from compress_gym.commands import run_command
-from compress_gym.costs.build import channel_cost_terms
-from compress_gym.tasks import Task, get_task
+from compress_gym.costs.build import network_cost_terms
+from compress_gym.tasks import ENDINGS, Task, get_task
 
 # No refit has seen any of these.
 UNSEEN_METHOD, UNSEEN_BUDGET, UNSEEN_SEEDS = "annealing", 0.4, range(100, 120)
@@ -33,28 +33,33 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 
 @click.command()
 @click.argument("name", metavar="TASK")
+@click.option(
+    "--env", type=click.Choice(sorted(ENDINGS)), default="ChannelPrune", show_default=True, help="Whose decisions."
+)
 @click.option("--rounds", type=click.IntRange(0), default=0, show_default=True, help="Refit so often first.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished scores [default: TASK-fidelity].")
 @click.option("--check/--no-check", default=True, help="Search the final surrogate and score what is found live.")
-def main(name: str, rounds: int, workers: int, work: Path | None, check: bool) -> None:
+def main(name: str, env: str, rounds: int, workers: int, work: Path | None, check: bool) -> None:
     """Fits TASK's surrogate to its measured strategies, checks it, and writes surrogate, card and report."""
-    task, work = get_task(name), work or Path(f"{name}-fidelity")
+    task, work = get_task(name), work or Path(f"{name}{ENDINGS[env]}-fidelity")
     command = shlex.join(["python -m benchmarks.fidelity", *sys.argv[1:]]).replace("'", "")
     history: list[dict[str, Any]] = []
     for _ in range(rounds):
-        measured = task.strategies()
-        history.append(_refit(task, measured, work, workers, command))
-    measured = task.strategies()
-    decisions, baseline = task.channel_decisions(), measured.baseline_correct / measured.images
+        measured = task.strategies(env)
+        history.append(_refit(task, env, measured, work, workers, command))
+    measured = task.strategies(env)
+    decisions, baseline = task.decisions(env), measured.baseline_correct / measured.images
     predicted, uncertain = held_out_predictions(decisions, measured, baseline)
     spread = float(np.sqrt(((predicted - measured.accuracy) ** 2).mean() / (uncertain**2).mean()))
     final = replace(fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline), spread=spread)
-    terms = channel_cost_terms(task.network(), decisions)
-    macs = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column("macs")]
-    broad = measured.rounds == 0
+    terms, metric = network_cost_terms(task.network(), decisions), searched_cost(env)
+    cost = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column(metric)]
+    broad, report = measured.rounds == 0, f"{name}{ENDINGS[env]}"
     facts: dict[str, Any] = {
         "task": name,
+        "env": env,
+        "cost": metric,
         "rows": len(measured.strategies),
         "broad_rows": int(broad.sum()),
         "held_out": {
@@ -63,27 +68,29 @@ def main(name: str, rounds: int, workers: int, work: Path | None, check: bool) -
             "all_rows": errors(predicted, measured.accuracy),
         },
         "learning_curve": learning_curve(decisions, measured, baseline),
-        "front": front_order(predicted, measured.accuracy, measured.halves, macs[:-1] / macs[-1]),
+        "front": front_order(predicted, measured.accuracy, measured.halves, cost[:-1] / cost[-1]),
         "refits": {
             "methods": METHODS,
             "budgets": BUDGETS,
             "seeds": f"{SEEDS.start}-{SEEDS.stop - 1}",
-            "rounds": [*_earlier_rounds(task), *history],
+            "rounds": [*_earlier_rounds(report), *history],
         },
     }
     if check:
-        facts["exploitation"] = _exploitation(task, final, work, workers)
-    path = task.folder / "surrogate.npz"
+        facts["exploitation"] = _exploitation(task, env, final, work, workers)
+    path = task.asset("surrogate", env)
     final.save(path)
-    write_card(path, _card(task, measured, facts, spread, command))
-    write_atomically(RESULTS / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
-    write_report(facts, predicted, measured, RESULTS)
-    click.echo((RESULTS / f"{name}.md").read_text())
+    write_card(path, _card(task, env, measured, facts, spread, command))
+    write_atomically(RESULTS / f"{report}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
+    write_report(report, facts, predicted, measured, RESULTS)
+    click.echo((RESULTS / f"{report}.md").read_text())
 
 
-def _refit(task: Task, measured: MeasuredStrategies, work: Path, workers: int, command: str) -> dict[str, Any]:
+def _refit(
+    task: Task, env: str, measured: MeasuredStrategies, work: Path, workers: int, command: str
+) -> dict[str, Any]:
     number = int(measured.rounds.max()) + 1
-    path, conditions = task.folder / "strategies.npz", _conditions(task)
+    path, conditions = task.asset("strategies", env), _conditions(task, env)
     longer, facts, hardware = refit_round(task, measured, conditions, work / f"round-{number}", workers)
     card = read_card(path)
     scored_on = tuple(sorted({*card["scored_on"], *hardware}))
@@ -92,23 +99,23 @@ def _refit(task: Task, measured: MeasuredStrategies, work: Path, workers: int, c
     return facts
 
 
-def _conditions(task: Task) -> Conditions:
+def _conditions(task: Task, env: str) -> Conditions:
     """Returns how the task's strategies were scored."""
-    card = read_card(task.folder / "strategies.npz")
-    return Conditions(card["recovery"], precision=card["precision"])
+    card = read_card(task.asset("strategies", env))
+    return Conditions(card["recovery"], precision=card["precision"], env=env)
 
 
-def _earlier_rounds(task: Task) -> list[dict[str, Any]]:
-    path = RESULTS / f"{task.name}.json"
+def _earlier_rounds(report: str) -> list[dict[str, Any]]:
+    path = RESULTS / f"{report}.json"
     return list(read_json(path)["refits"]["rounds"]) if path.exists() else []
 
 
-def _exploitation(task: Task, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
-    problem = surrogate_problem(task, surrogate, UNSEEN_BUDGET)
+def _exploitation(task: Task, env: str, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
+    problem = surrogate_problem(task, env, surrogate, UNSEEN_BUDGET)
     rows = found_by_search(problem, UNSEEN_METHOD, UNSEEN_SEEDS)
-    identity = sha256(task.folder / "strategies.npz")[:8]
-    scores = score(task, rows, _conditions(task), work / f"check-{identity}", workers)
-    live = scores.correct.sum(1) / task.strategies().images
+    identity = sha256(task.asset("strategies", env))[:8]
+    scores = score(task, rows, _conditions(task, env), work / f"check-{identity}", workers)
+    live = scores.correct.sum(1) / task.strategies(env).images
     return {
         "method": UNSEEN_METHOD,
         "budget": UNSEEN_BUDGET,
@@ -118,16 +125,20 @@ def _exploitation(task: Task, surrogate: Any, work: Path, workers: int) -> dict[
 
 
 def _card(
-    task: Task, measured: MeasuredStrategies, facts: dict[str, Any], spread: float, command: str
+    task: Task, env: str, measured: MeasuredStrategies, facts: dict[str, Any], spread: float, command: str
 ) -> dict[str, Any]:
-    strategies = read_card(task.folder / "strategies.npz")
+    strategies = read_card(task.asset("strategies", env))
     kept = ("task", "task_version", "weights_sha256", "recovery", "precision")
     calibration = ("calibration_images", "calibration_augmentation", "calibration_digest")
     return {
-        "what": f"surrogate of live validation accuracy of task {task.name}",
+        "what": f"surrogate of live validation accuracy of {env} on task {task.name}",
         **{key: strategies[key] for key in (*kept, *calibration)},
         "validation_images": measured.images,
-        "fitted_to": {"file": "strategies.npz", "sha256": strategies["sha256"], "rows": len(measured.strategies)},
+        "fitted_to": {
+            "file": task.asset("strategies", env).name,
+            "sha256": strategies["sha256"],
+            "rows": len(measured.strategies),
+        },
         "settings": asdict(FitSettings()),
         "spread": round(spread, 3),
         "stated_error": {key: facts[key] for key in ("held_out", "front", "exploitation") if key in facts},

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
-from compress_gym.accuracy.collect import add_round
+from compress_gym.accuracy.collect import add_round, searched_cost
 from compress_gym.accuracy.fit import fit_surrogate
 from compress_gym.accuracy.scoring import Conditions
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.problem import Problem
 from compress_gym.tasks import Task
 
@@ -25,11 +25,11 @@ SEEDS = range(10)
 BEST = 2
 
 
-def surrogate_problem(task: Task, surrogate: SurrogateAccuracy, budget: float) -> Problem:
-    """Builds the problem of the highest predicted accuracy within a budget of MACs."""
-    decisions = task.channel_decisions()
-    terms = channel_cost_terms(task.network(), decisions)
-    return Problem(decisions, terms, surrogate, cost="macs", budget=budget, reward="accuracy")
+def surrogate_problem(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> Problem:
+    """Builds the problem of the highest predicted accuracy within a budget of MACs, or of bit operations."""
+    decisions = task.decisions(env)
+    terms = network_cost_terms(task.network(), decisions)
+    return Problem(decisions, terms, surrogate, cost=searched_cost(env), budget=budget, reward="accuracy")
 
 
 def refit_round(
@@ -47,11 +47,12 @@ def refit_round(
     Returns:
         The longer table, what the round found out, and the processors that scored it.
     """
-    decisions = task.channel_decisions()
+    env = conditions.env
+    decisions = task.decisions(env)
     baseline = measured.baseline_correct / measured.images
     surrogate = fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline)
     found: list[NDArray[np.int64]] = [
-        found_by_search(surrogate_problem(task, surrogate, budget), method, SEEDS, BEST)
+        found_by_search(surrogate_problem(task, env, surrogate, budget), method, SEEDS, BEST)
         for method in METHODS
         for budget in BUDGETS
     ]

@@ -13,28 +13,30 @@ from compress_gym.cards import write_atomically
 
 
 def write_report(
-    facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, folder: Path
+    name: str, facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, folder: Path
 ) -> None:
-    """Writes `<task>.md` and `<task>.png`.
+    """Writes `<name>.md` and `<name>.png`.
 
     Args:
-        facts: What was found, as in `<task>.json`.
+        name: Name of the report.
+        facts: What was found, as in `<name>.json`.
         predicted: Held-out predictions, float64 `[N]`.
         measured: The rows.
         folder: Where to write.
     """
-    name = facts["task"]
-    write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(facts)))
+    write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(name, facts)))
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
+_COSTS = {"macs": "MACs", "bops": "bit operations"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 
 
-def _markdown(facts: dict[str, Any]) -> str:
+def _markdown(name: str, facts: dict[str, Any]) -> str:
+    cost = _COSTS[facts["cost"]]
     broad, all_rows = facts["held_out"]["broad_sample"], facts["held_out"]["all_rows"]
     lines = [
-        f"# Surrogate of {facts['task']}",
+        f"# Surrogate of {name}",
         "",
         f"Fitted to {facts['rows']:,} live scores ({facts['broad_rows']:,} of them a broad sample, the others found by "
         "searches). Accuracies in points (percent).",
@@ -48,10 +50,10 @@ def _markdown(facts: dict[str, Any]) -> str:
         "|---|---|---|",
         *(f"| {p['rows']:,} | {100 * p['mae']:.2f} | {p['kendall_tau']:.3f} |" for p in facts["learning_curve"]),
         "",
-        "Among the fifth that is predicted best (held out) in each tenth of the budget range (MACs); the ceiling is "
-        "what the labels' noise leaves to a perfect predictor:",
+        f"Among the fifth that is predicted best (held out) in each tenth of the budget range ({cost}); "
+        "the ceiling is what the labels' noise leaves to a perfect predictor:",
         "",
-        "| MACs | strategies | Kendall tau | tau of the best labels | tau of the halves | ceiling | share of it |",
+        f"| {cost} | strategies | Kendall tau | tau of the best labels | tau of the halves | ceiling | share of it |",
         "|---|---|---|---|---|---|---|",
         *(
             f"| {p['from']:.2f}-{p['to']:.2f} | {p['strategies']} | "

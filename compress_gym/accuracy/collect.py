@@ -15,7 +15,7 @@ from compress_gym.accuracy.sampling import broad_sample
 from compress_gym.accuracy.scoring import Conditions, identity, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import card_path, provenance, read_card, write_card
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.data.corruptions import CORRUPTIONS
 from compress_gym.decisions import ENUMERABLE
 from compress_gym.tasks import Task
@@ -26,7 +26,17 @@ PROBED = 300
 _STATISTIC = "correctly classified validation images; each strategy scored once (the score is deterministic)"
 
 
-def collect(task: Task, out: Path, workers: int, count: int, seed: int, command: str, precision: str = "fp32") -> Path:
+def collect(
+    task: Task,
+    out: Path,
+    workers: int,
+    count: int,
+    seed: int,
+    command: str,
+    precision: str = "fp32",
+    env: str = "ChannelPrune",
+    sample: bool = False,
+) -> Path:
     """Measures a task's strategies and writes them with their card.
 
     Args:
@@ -37,29 +47,32 @@ def collect(task: Task, out: Path, workers: int, count: int, seed: int, command:
         seed: Of the sample.
         command: The command line, for the card.
         precision: `fp32` or `bf16`.
+        env: The environment whose decisions are measured.
+        sample: Measure a sample even of a space that could be enumerated.
 
     Returns:
-        Path of `measured.npz` (all strategies) or `strategies.npz` (a sample).
+        Path of `measured.npz` (all strategies) or `strategies.npz` (a sample), see `compress_gym.tasks.ENDINGS`.
 
     Raises:
         ValueError: The shards there belong to another measurement, or are being written by another process.
     """
-    if task.channel_decisions().count <= ENUMERABLE:
-        path = _collect_all(task, out, workers, command, precision)
+    conditions = Conditions(task.recovery, precision=precision, env=env)
+    if task.decisions(env).count <= ENUMERABLE and not sample:
+        path = _collect_all(task, conditions, out, workers, command)
     else:
-        path = _sample(task, out, workers, count, seed, command, precision)
+        path = _sample(task, conditions, out, workers, count, seed, command)
     shutil.rmtree(out / "shards", ignore_errors=True)
     return path
 
 
-def _collect_all(task: Task, out: Path, workers: int, command: str, precision: str) -> Path:
-    decisions, conditions = task.channel_decisions(), Conditions(task.recovery, precision=precision)
+def _collect_all(task: Task, conditions: Conditions, out: Path, workers: int, command: str) -> Path:
+    decisions = task.decisions(conditions.env)
     evaluator = conditions.evaluator(task)
     scores = score(task, decisions.enumerate(), conditions, out / "shards" / "all", workers)
-    table = out / "measured.npz"
+    table = out / task.asset("measured", conditions.env).name
     save(table, decisions, scores.correct.sum(1), evaluator.images, round(evaluator.baseline * evaluator.images))
     card = {
-        "what": f"live validation accuracy of every strategy of task {task.name}",
+        "what": f"live validation accuracy of every strategy of {conditions.env} on task {task.name}",
         "strategies": decisions.count,
         **identity(task, evaluator),
         "statistic": _STATISTIC,
@@ -71,14 +84,14 @@ def _collect_all(task: Task, out: Path, workers: int, command: str, precision: s
     return table
 
 
-def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command: str, precision: str) -> Path:
+def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int, seed: int, command: str) -> Path:
     """Measures a sample, which is there to be used before its probes are."""
-    decisions, default = task.channel_decisions(), Conditions(task.recovery, precision=precision)
-    path, shards, evaluator = out / "strategies.npz", out / "shards", default.evaluator(task)
+    path, shards = out / task.asset("strategies", default.env).name, out / "shards"
+    evaluator = default.evaluator(task)
     if path.exists() and card_path(path).exists():
-        measured, scored_on, commands = _begun(path, task, evaluator, count, seed)
+        measured, scored_on, commands = _begun(path, task, default.env, evaluator, count, seed)
     else:
-        rows = broad_sample(decisions, channel_cost_terms(task.network(), decisions), "macs", count, seed)
+        rows = wanted_sample(task, default.env, count, seed)
         scores = score(task, rows, default, shards / "sample", workers)
         measured = MeasuredStrategies(
             rows,
@@ -108,7 +121,7 @@ def _sample(task: Task, out: Path, workers: int, count: int, seed: int, command:
 
 
 def _begun(
-    path: Path, task: Task, evaluator: LiveAccuracy, count: int, seed: int
+    path: Path, task: Task, env: str, evaluator: LiveAccuracy, count: int, seed: int
 ) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
     """Reads strategies whose probes are not measured yet, the processors that scored them, and the commands.
 
@@ -119,19 +132,32 @@ def _begun(
     for key, value in identity(task, evaluator).items():
         if card.get(key) != value:
             raise ValueError(f"{path}: measured with {key}={card.get(key)!r}, not {value!r}; choose another --out")
-    measured = MeasuredStrategies.load(path, task.channel_decisions())
+    measured = MeasuredStrategies.load(path, task.decisions(env))
     if measured.probes:
         raise ValueError(f"{path} exists already; remove it or choose another --out")
-    terms = channel_cost_terms(task.network(), task.channel_decisions())
-    wanted = broad_sample(task.channel_decisions(), terms, "macs", count, seed)
-    if not np.array_equal(measured.strategies[measured.rounds == 0], wanted):
+    if not np.array_equal(measured.strategies[measured.rounds == 0], wanted_sample(task, env, count, seed)):
         raise ValueError(f"{path} holds another sample than --count {count} --seed {seed}; choose another --out")
     return measured, tuple(card["scored_on"]), list(card["commands"])
 
 
+def wanted_sample(task: Task, env: str, count: int, seed: int) -> NDArray[np.int64]:
+    """Draws the strategies that are measured: over the whole range of MACs, or of bit operations where bits change."""
+    decisions = task.decisions(env)
+    rows = broad_sample(decisions, network_cost_terms(task.network(), decisions), searched_cost(env), count, seed)
+    # Neighbours that begin alike share their first layers while they are scored.
+    return rows[np.lexsort(rows.T[::-1])] if env == "MixedQuant" else rows
+
+
+def searched_cost(env: str) -> str:
+    """Returns the cost over whose range strategies are measured: what they are about, on no device."""
+    return "macs" if env == "ChannelPrune" else "bops"
+
+
 def other_conditions(default: Conditions) -> list[Conditions]:
     """Returns the other cheap recoveries, and the default one on corrupted images and, if it is not, in fp32."""
-    others = [replace(default, recovery=name) for name in CHEAP_RECOVERIES if name != default.recovery]
+    # Where no channel goes, nothing is refitted.
+    cheap = [name for name in CHEAP_RECOVERIES if default.env != "MixedQuant" or "reconstruct" not in name]
+    others = [replace(default, recovery=name) for name in cheap if name != default.recovery]
     others += [replace(default, corruption=corruption) for corruption in sorted(CORRUPTIONS)]
     return others + ([replace(default, precision="fp32")] if default.precision != "fp32" else [])
 
@@ -173,10 +199,11 @@ def write_strategies(
     commands: list[str],
 ) -> None:
     """Writes measured strategies with their card."""
-    measured.save(path, task.channel_decisions())
+    measured.save(path, task.decisions(conditions.env))
     rounds = np.bincount(measured.rounds)
     card = {
-        "what": f"live validation accuracy of {len(measured.strategies):,} strategies of task {task.name}",
+        "what": f"live validation accuracy of {len(measured.strategies):,} strategies of {conditions.env} on task "
+        f"{task.name}",
         "strategies": len(measured.strategies),
         "rounds": {"broad sample": int(rounds[0]), **{f"round {n}": int(rounds[n]) for n in range(1, len(rounds))}},
         **identity(task, conditions.evaluator(task)),

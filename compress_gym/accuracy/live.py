@@ -11,18 +11,30 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from compress_gym.accuracy.prefix import QuantisedPrefixes
+from compress_gym.compression.bias_correction import correct_biases, output_means
 from compress_gym.compression.fold import fold_batch_norms
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
+from compress_gym.compression.quantise import InputRange, input_ranges, quantise, settle
 from compress_gym.compression.reconstruct import ReconstructionBank, build_bank
-from compress_gym.compression.recovery import adaptive_batch_norm, parse_recovery, require_batch_norms
+from compress_gym.compression.recovery import (
+    CALIBRATION_BATCH,
+    adaptive_batch_norm,
+    parse_recovery,
+    require_batch_norms,
+)
 from compress_gym.compression.training import FINETUNE, Recipe, train_module
 from compress_gym.data import Split
-from compress_gym.decisions import DecisionSpace
+from compress_gym.decisions import BIT_KINDS, DecisionSpace, layer_bits, weighted_layers
 from compress_gym.networks import Network
 from compress_gym.processor import bf16_supported, one_thread
 
 # Small enough for a processor's cache: larger batches lose to memory traffic.
 _BATCH = 125
+# Networks that differ in bits alone share the values of their first layers, where so much memory can hold them.
+_SHARED_BYTES = 2**30
+# A layer's output, its batch norm's, its ReLU's, and what the next one rounds it to.
+_VALUES_A_LAYER = 4
 
 
 class LiveAccuracy:
@@ -46,6 +58,7 @@ class LiveAccuracy:
         calibration: Split,
         scored: Split,
         recovery: str = "adaptive-bn",
+        ranges: Split | None = None,
         training: Split | None = None,
         finetune: Recipe = FINETUNE["cifar10"],
         bf16: bool = False,
@@ -56,10 +69,11 @@ class LiveAccuracy:
         Args:
             network: Description of `module`.
             module: The trained, uncompressed model.
-            decisions: One `channels` decision per group of `network`.
+            decisions: About channels of groups and bits of layers of `network`.
             calibration: Training images that the recoveries see.
             scored: What accuracy is measured on: validation images, or test images for reporting alone.
             recovery: See `compress_gym.compression.recovery`.
+            ranges: Training images that the ranges of quantised inputs are found on; needed where bits are decided.
             training: Training images for `finetune-N`.
             finetune: Recipe of `finetune-N`; its epochs are replaced by N.
             bf16: Run in bfloat16. Faster where the processor has it, a little less exact.
@@ -67,9 +81,17 @@ class LiveAccuracy:
 
         Raises:
             KeyError: Unknown recovery.
-            ValueError: The recovery does not fit the network, or the processor has no bfloat16.
+            ValueError: The recovery does not fit the network or the decisions, images are missing, or the processor has
+                no bfloat16.
         """
         self._steps = parse_recovery(recovery)
+        self._decides_bits = any(d.kind in BIT_KINDS for d in decisions.decisions)
+        if self._decides_bits and ranges is None:
+            raise ValueError("decisions about bits need training images to find the ranges of inputs on; give ranges=")
+        if self._decides_bits and bf16:
+            raise ValueError("bf16=True: quantised networks are scored in float32; use bf16=False")
+        if self._steps.bias_correction and not self._decides_bits:
+            raise ValueError(f"recovery={recovery!r} corrects what quantisation does, and no bits are decided")
         if self._steps.adaptive_bn:
             require_batch_norms(module)
         if self._steps.finetune_epochs and training is None:
@@ -83,11 +105,16 @@ class LiveAccuracy:
         self._training, self._finetune = training, finetune
         self.calibration_images, self.calibration_digest = len(calibration.labels), calibration.digest()
         self._calibration = _channels_last(calibration.images)
+        self.range_images, self.range_digest = (0, "") if ranges is None else (len(ranges.labels), ranges.digest())
+        self._range_images = None if ranges is None else _channels_last(ranges.images)
+        self._layers = weighted_layers(network)
         dtype = torch.bfloat16 if bf16 else torch.float32
         self._scored = [batch.to(dtype) for batch in _channels_last(scored.images).split(_BATCH)]
         self._labels = torch.from_numpy(scored.labels)
         self.images = len(scored.labels)
         self._bank: ReconstructionBank | None = None
+        self._ranges: dict[str, InputRange] | None = None
+        self._prefixes: QuantisedPrefixes | None = None
 
     @property
     def baseline(self) -> float:
@@ -96,28 +123,34 @@ class LiveAccuracy:
             return float(self._hits(copy.deepcopy(self._module)).mean())
 
     def compress(self, strategy: ArrayLike) -> nn.Module:
-        """Returns the compressed, recovered model in evaluation mode, float32, batch norms not folded."""
+        """Returns the compressed, recovered model in evaluation mode, float32, batch norms not folded.
+
+        Where bits are decided, its weights are rounded and hooks round what enters its layers.
+        """
         row = self.decisions.check_one(strategy)
-        values = {d.subject: d.values[c] for d, c in zip(self.decisions.decisions, row, strict=True)}
+        chosen = zip(self.decisions.decisions, row, strict=True)
+        values = {d.subject: d.values[c] for d, c in chosen if d.kind == "channels"}
         # A whole group is left out: nothing is selected, nothing needs to be refitted.
         counts = {name: n for name, n in values.items() if n < len(self._ranking[name])}
         kept = kept_channels(self._ranking, counts)
         small = remove_channels(self._module, self._network, kept)
         with one_thread():
-            if self._steps.reconstruct:
+            if self._steps.reconstruct and kept:
                 self.bank.apply(small, kept)
+            if self._decides_bits:
+                self._quantise(small, layer_bits(self.decisions, row, self._layers), pruned=bool(kept))
             if self._steps.adaptive_bn:
-                with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                    adaptive_batch_norm(small, self._calibration)
+                self._adapt(small)
             if self._steps.finetune_epochs:
                 self._train(small)
-        return small.eval()
+        return settle(small).eval()
 
     def hits(self, strategies: ArrayLike) -> NDArray[np.bool_]:
         """Returns which images each compressed network classifies correctly, bool `[N, images]`."""
         rows = self.decisions.check(strategies)
+        score = self._hits_of_bits if self._shares_prefixes else lambda row: self._hits(self.compress(row))
         with one_thread():
-            hits = [self._hits(self.compress(row)) for row in rows]
+            hits = [score(row) for row in rows]
         return np.array(hits, dtype=np.bool_).reshape(len(rows), self.images)
 
     def count_correct(self, strategies: ArrayLike) -> NDArray[np.int64]:
@@ -135,6 +168,49 @@ class LiveAccuracy:
             with one_thread():
                 self._bank = build_bank(self._module, self._network, self._calibration)
         return self._bank
+
+    @property
+    def _shares_prefixes(self) -> bool:
+        """Whether strategies differ in bits alone, and the values of all layers fit into memory."""
+        if any(d.kind not in BIT_KINDS for d in self.decisions.decisions):
+            return False
+        if self._steps.finetune_epochs or self._steps.bias_correction:
+            return False
+        values = sum(x.out_channels * x.out_height * x.out_width for x in self._network.layers)
+        images = self.images + len(self._calibration)
+        return 4 * _VALUES_A_LAYER * values * images <= _SHARED_BYTES
+
+    def _hits_of_bits(self, row: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Scores a strategy of bits alone; faster after one that begins alike."""
+        if self._prefixes is None:
+            calibration = self._calibration.split(CALIBRATION_BATCH) if self._steps.adaptive_bn else ()
+            self._prefixes = QuantisedPrefixes(self._module, self._whole_ranges, calibration, self._scored)
+        predicted = self._prefixes.classify(layer_bits(self.decisions, row, self._layers))
+        hits: NDArray[np.bool_] = (predicted == self._labels).numpy()
+        return hits
+
+    @property
+    def _whole_ranges(self) -> dict[str, InputRange]:
+        """What enters the layers of the uncompressed network."""
+        if self._ranges is None:
+            assert self._range_images is not None
+            self._ranges = input_ranges(self._module, self._layers, self._range_images)
+        return self._ranges
+
+    def _quantise(self, small: nn.Module, bits: dict[str, tuple[int, int]], pruned: bool) -> None:
+        """Quantises a model in place; what enters the layers of a pruned one is seen after its own recovery."""
+        assert self._range_images is not None
+        if pruned and self._steps.adaptive_bn:
+            self._adapt(small)
+        ranges = input_ranges(small, self._layers, self._range_images) if pruned else self._whole_ranges
+        means = output_means(small, self._layers, self._range_images) if self._steps.bias_correction else {}
+        quantise(small, bits, ranges, trainable=self._steps.finetune_epochs > 0)
+        if means:
+            correct_biases(small, means, self._range_images)
+
+    def _adapt(self, small: nn.Module) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            adaptive_batch_norm(small, self._calibration)
 
     def _train(self, small: nn.Module) -> None:
         assert self._training is not None

@@ -38,6 +38,16 @@ class MeasuredAccuracy:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
         return self.table[self._decisions.index(strategies)]
 
+    def restricted(self, decisions: DecisionSpace) -> MeasuredAccuracy:
+        """Returns the part of the table in which decisions have fewer values.
+
+        Raises:
+            ValueError: The table lacks a decision or a value.
+        """
+        places = decisions.places_in(self._decisions)
+        part = self.table.reshape(self._decisions.sizes)[np.ix_(*places)]
+        return MeasuredAccuracy(decisions, part.ravel(), self.baseline)
+
     @classmethod
     def load(cls, path: Path, decisions: DecisionSpace) -> MeasuredAccuracy:
         """Reads a table written by `save`.

@@ -32,11 +32,13 @@ class Conditions:
         recovery: Name of the recovery.
         corruption: Name of a corruption of the scored images, or "" for none.
         precision: `fp32` or `bf16`.
+        env: The environment whose decisions strategies are about.
     """
 
     recovery: str
     corruption: str = ""
     precision: str = "fp32"
+    env: str = "ChannelPrune"
 
     @property
     def name(self) -> str:
@@ -46,7 +48,12 @@ class Conditions:
 
     def evaluator(self, task: Task) -> LiveAccuracy:
         """Builds the evaluator."""
-        return task.live(recovery=self.recovery, corruption=self.corruption, bf16=self.precision == "bf16")
+        return task.live(
+            recovery=self.recovery,
+            corruption=self.corruption,
+            bf16=self.precision == "bf16",
+            decisions=task.decisions(self.env),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Scores:
 
 def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
     """Returns what a score depends on: scores of another identity are never mixed in."""
+    of_bits = {"range_images": evaluator.range_images, "range_digest": evaluator.range_digest}
     return {
         "task": task.name,
         "task_version": task.version,
@@ -75,6 +83,7 @@ def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
         "validation_images": evaluator.images,
         "precision": "bf16" if evaluator.bf16 else "fp32",
         "threads": 1,
+        **(of_bits if evaluator.range_images else {}),
     }
 
 

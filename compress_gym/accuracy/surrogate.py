@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -169,6 +169,17 @@ class SurrogateAccuracy:
         """Returns the expected error of each prediction, one standard deviation, fractions of 1, float64 `[N]`."""
         members: NDArray[np.float64] = predict_members(self.flat, *self.shape, self.decisions.check(strategies))
         return members.std(axis=1) * self.spread
+
+    def restricted(self, decisions: DecisionSpace) -> SurrogateAccuracy:
+        """Returns the same predictions for decisions with fewer values.
+
+        Raises:
+            ValueError: The surrogate lacks a decision or a value.
+        """
+        first = np.zeros_like(self.first[:, :, : int(decisions.sizes.max())])
+        for t, places in enumerate(decisions.places_in(self.decisions)):
+            first[:, t, : len(places)] = self.first[:, t, places]
+        return replace(self, decisions=decisions, first=first)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from compress_gym.networks import Layer
 
 METRICS = ("macs", "params", "size_bytes", "bops")
 
 
 def layer_costs(
-    layer: Layer, in_channels: int, out_channels: int, weight_bits: int = 32, activation_bits: int = 32
-) -> tuple[float, float, float, float]:
-    """Computes the analytic costs of one layer.
+    layer: Layer, in_channels: Any, out_channels: Any, weight_bits: Any = 32, activation_bits: Any = 32
+) -> tuple[Any, Any, Any, Any]:
+    """Computes the analytic costs of one layer, or of many forms of it: numbers may be integer arrays that broadcast.
 
     Args:
         layer: The uncompressed layer.
@@ -29,9 +31,4 @@ def layer_costs(
     others = out_channels * (layer.bias + 2 * norms)
     macs = weights * layer.out_height * layer.out_width
     size_bytes = weights * weight_bits / 8 + others * 4
-    return (
-        float(macs),
-        float(weights + others),
-        float(size_bytes),
-        float(macs * weight_bits * activation_bits),
-    )
+    return 1.0 * macs, 1.0 * (weights + others), 1.0 * size_bytes, 1.0 * (macs * weight_bits * activation_bits)

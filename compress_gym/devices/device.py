@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
 from compress_gym.cards import card_path, read_card, read_json
+from compress_gym.decisions import BitValues
 from compress_gym.devices.correction import Correction, medians
 from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.devices.hardware import Hardware
@@ -70,6 +72,18 @@ class Device:
     fallback: Fallback | None = None
     card: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+
+    @cached_property
+    def bit_values(self) -> BitValues | None:
+        """Which bits a strategy can choose: pairs of equal bits, every pair of some, or `None`: no choice."""
+        pairs = {(o.weight_bits, o.activation_bits) for o in self.table if o.kind in WEIGHTED}
+        weights, inputs = (tuple(sorted({pair[side] for pair in pairs})) for side in (0, 1))
+        if len(weights) > 1 and weights == inputs:
+            if pairs == {(b, b) for b in weights}:
+                return BitValues(weights, paired=True)
+            if pairs == set(product(weights, inputs)):
+                return BitValues(weights)
+        return None
 
     @property
     def network_us(self) -> float:

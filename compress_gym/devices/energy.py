@@ -33,6 +33,8 @@ KIND_CODES = {
     "call": FREE,
     "concat": FREE,
     "batch-norm": ONE_INPUT,
+    "quantize": ONE_INPUT,
+    "dequantize": ONE_INPUT,
     "add": TWO_INPUTS,
     "multiply": TWO_INPUTS,
     "max-pool": WINDOW,

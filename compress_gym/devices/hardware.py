@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from compress_gym.decisions import BitValues
 from compress_gym.devices.operations import Operation
 
 # Latencies that stand between or outside of measured ones; an environment says how many there are.
@@ -26,6 +27,11 @@ class Hardware(Protocol):
     @property
     def bits(self) -> tuple[int, int]:
         """Bits of weights and activations, where a strategy does not choose them."""
+        ...
+
+    @property
+    def bit_values(self) -> BitValues | None:
+        """Which bits a strategy can choose; `None`: it has no choice."""
         ...
 
     @property

@@ -6,10 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compress_gym.devices.operations import Operation
+from compress_gym.devices.operations import BOUNDARIES, Operation
 
 # Kinds whose input and output channels are the same number.
-_SQUARE = ("depthwise", "add", "multiply", "pool", "max-pool", "avg-pool", "batch-norm", "concat", "layout")
+_SQUARE = (
+    *("depthwise", "add", "multiply", "pool", "max-pool", "avg-pool", "batch-norm", "concat", "layout"),
+    *BOUNDARIES,
+)
 
 
 class ChannelGrid:

@@ -41,6 +41,8 @@ def open_session(model: bytes, threads: int = 1) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # x86 processors without VNNI otherwise saturate sums of 8-bit products: 396 correct images became 386.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

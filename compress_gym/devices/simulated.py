@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import Any, Protocol
 
+from compress_gym.decisions import BitValues
 from compress_gym.devices import energy
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
@@ -33,6 +34,7 @@ class SimulatedDevice:
         bits: Bits of weights and activations, where a strategy does not choose them.
         batch: Inputs a call.
         card: Provenance.
+        bit_values: Which bits a strategy can choose.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SimulatedDevice:
     bits: tuple[int, int] = (8, 8)
     batch: int = 1
     card: dict[str, Any] = field(default_factory=dict)
+    bit_values: BitValues | None = None
     kind: str = "accelerator"
     network_us: float = 0.0
 
@@ -84,7 +87,8 @@ def _bitfusion() -> SimulatedDevice:
         "energy": "simulated",
         "checked_against": "APQ's published latency and energy table; see benchmarks/results/simulators",
     }
-    return SimulatedDevice("bitfusion", BitFusion(), card=card)
+    # 6 bits run as 8, and 16 are more than a network's 8.
+    return SimulatedDevice("bitfusion", BitFusion(), card=card, bit_values=BitValues((2, 4, 8)))
 
 
 def _bismo(name: str, simulator: Simulator) -> SimulatedDevice:
@@ -96,7 +100,8 @@ def _bismo(name: str, simulator: Simulator) -> SimulatedDevice:
         "energy": "simulated",
         "checked_against": "the shape of HAQ's published precision curve; see benchmarks/results/simulators",
     }
-    return SimulatedDevice(f"bismo-{name}", simulator, card=card)
+    # A single bit is more than rounding: binary networks are trained as such.
+    return SimulatedDevice(f"bismo-{name}", simulator, card=card, bit_values=BitValues(tuple(range(2, 9))))
 
 
 SIMULATED: dict[str, Callable[[], SimulatedDevice]] = {

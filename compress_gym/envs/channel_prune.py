@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from compress_gym.accuracy import AccuracyModel
-from compress_gym.channel_problem import channel_problem
 from compress_gym.distribution import draw_from
 from compress_gym.envs.compression import CompressionEnv
+from compress_gym.envs.task_envs import task_problem, task_vector_env
 from compress_gym.envs.vector import CompressionVectorEnv
-from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
-from compress_gym.tasks import Task, get_task
 
 DEFAULT_TASK = "cifar10-resnet20"
-ACCURACIES = ("auto", "measured", "surrogate", "live")
 
 
 class ChannelPruneEnv(CompressionEnv):
@@ -171,73 +167,15 @@ class ChannelPruneEnv(CompressionEnv):
         super().__init__(problems, action_type, render_mode)
 
 
-def channel_prune_vector_env(
-    num_envs: int,
-    *,
-    task: str | Sequence[str] = DEFAULT_TASK,
-    device: str | None | Sequence[str | None] = "auto",
-    budget: float | Sequence[float] = 0.5,
-    action_type: str = "continuous",
-    render_mode: str | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    num_threads: int = 1,
-    **settings: Any,
-) -> CompressionVectorEnv:
-    """Builds the native vector environment of `ChannelPrune-v0`.
-
-    Args:
-        num_envs: How many environments.
-        task: As of the environment, like the next four.
-        device: See there.
-        budget: See there.
-        action_type: See there.
-        render_mode: See there.
-        autoreset_mode: See `CompressionVectorEnv`, like the next two.
-        copy: See there.
-        num_threads: See there.
-        **settings: `cost`, `budget_rule`, `reward`, `accuracy` as of the environment.
-    """
-    problems = draw_from(channel_prune_problem, task, device, budget, **settings)
-    return CompressionVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
-
-
 def channel_prune_problem(
-    task: str = DEFAULT_TASK,
-    device: str | None = "auto",
-    accuracy: str = "auto",
-    *,
-    cost: str = "latency_ms",
-    budget: float = 0.5,
-    budget_rule: str = "clip",
-    reward: str | RewardFunction = "mnasnet",
+    task: str = DEFAULT_TASK, device: str | None = "auto", accuracy: str = "auto", **settings: Any
 ) -> Problem:
-    """Builds the problem behind `ChannelPrune-v0`; the arguments are the environment's.
-
-    Raises:
-        KeyError: An unknown task, device, accuracy, cost, budget rule or reward.
-        ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, or
-            a device that was not profiled for the task.
-    """
-    chosen = get_task(task)
-    return channel_problem(
-        chosen.network(),
-        chosen.channel_decisions(),
-        _accuracy_model(chosen, accuracy),
-        chosen.device if device == "auto" else device,
-        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
-        cost=cost,
-        budget=budget,
-        budget_rule=budget_rule,
-        reward=reward,
-    )
+    """Builds the problem behind `ChannelPrune-v0`; see `task_problem`."""
+    return task_problem("ChannelPrune", task, device, accuracy, **settings)
 
 
-def _accuracy_model(task: Task, accuracy: str) -> AccuracyModel:
-    if accuracy not in ACCURACIES:
-        raise unknown_name("accuracy", accuracy, ACCURACIES)
-    if accuracy == "auto":
-        accuracy = task.best_signal()
-    if accuracy == "live":
-        return task.live(threads=None)
-    return task.measured() if accuracy == "measured" else task.surrogate()
+def channel_prune_vector_env(
+    num_envs: int, *, task: str | Sequence[str] = DEFAULT_TASK, **settings: Any
+) -> CompressionVectorEnv:
+    """Builds the native vector environment of `ChannelPrune-v0`; see `task_vector_env`."""
+    return task_vector_env(channel_prune_problem, num_envs, task=task, **settings)

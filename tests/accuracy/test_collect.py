@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,3 +142,26 @@ def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path,
     assert np.array_equal(longer.strategies[4:], unseen[:2])
     again, _ = add_round(task, longer, offered, Conditions("adaptive-bn"), tmp_path / "round", 1)
     assert again is longer
+
+
+@pytest.mark.parametrize("env", ["MixedQuant", "JointPQ"])
+def test_other_environments_are_collected_by_the_same_command(tmp_path, env, monkeypatch):
+    """Bits alone: a table of all 81 strategies; with channels: a sample. Both are what is scored live."""
+    probed = lambda default: [dataclasses.replace(default, recovery="none")]  # noqa: E731  (each starts a process)
+    monkeypatch.setattr(collect_module, "other_conditions", probed)
+    task = dataclasses.replace(write_tiny_task(tmp_path), bits=(2, 4, 8), fixed=("fc",))
+    out = collect(task, tmp_path / "out", 1, 6, 0, "test", env=env, sample=env == "JointPQ")
+    decisions, card = task.decisions(env), read_card(out)
+    shutil.copytree(tmp_path / "out", task.folder, dirs_exist_ok=True)
+    if env == "MixedQuant":
+        assert (
+            out.name == "measured-mixed-quant.npz" and card["strategies"] == 81 and task.best_signal(env) == "measured"
+        )
+        rows, model = decisions.enumerate()[::20], task.measured(env)
+        found = model(rows)
+    else:
+        assert out.name == "strategies-joint-pq.npz" and card["strategies"] == 6 and task.best_signal(env) == "live"
+        rows, found = task.strategies(env).strategies, task.strategies(env).accuracy
+        assert {d.kind for d in decisions.decisions} == {"channels", "weight_bits", "activation_bits"}
+    assert card["range_images"] == 512 and task.best_signal() == "live"
+    assert np.array_equal(found, task.live(decisions=decisions)(rows))

@@ -1,4 +1,4 @@
-"""The problem of channel pruning, of a task's network or of a user's own."""
+"""The problem of a network's channels, bits, or both; of a task's network or of a user's own."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from compress_gym.accuracy import AccuracyModel
-from compress_gym.costs.build import channel_cost_terms
-from compress_gym.decisions import DecisionSpace
-from compress_gym.devices import load_device
+from compress_gym.costs.build import network_cost_terms
+from compress_gym.decisions import DecisionSpace, steps_by_layer
+from compress_gym.devices import Hardware, load_device
 from compress_gym.networks import Network
 from compress_gym.observations import device_features, shape_features
 from compress_gym.problem import Problem
 
 
-def channel_problem(
+def network_problem(
     network: Network,
     decisions: DecisionSpace,
     accuracy_model: AccuracyModel,
-    device: str | Path | None,
+    device: str | Path | Hardware | None,
     origin: Mapping[str, Any],
     **settings: Any,
 ) -> Problem:
-    """Builds a problem of one `channels` decision a channel group.
+    """Builds a problem whose steps make the decisions about one layer together.
 
     Args:
         network: What is compressed.
-        decisions: From `channel_decisions`.
+        decisions: From the builders in `compress_gym.decisions`.
         accuracy_model: How accurate strategies are.
         device: Where latencies come from; `None` leaves them out.
         origin: Where the problem comes from; the device is added.
@@ -35,10 +35,10 @@ def channel_problem(
 
     Raises:
         KeyError: An unknown device, cost, budget rule or reward.
-        ValueError: A budget out of range, or a device that was not profiled for the network.
+        ValueError: A budget out of range, or a device that was not profiled for the network or lacks bits.
     """
-    hardware = load_device(device) if device is not None else None
-    terms = channel_cost_terms(network, decisions, hardware)
+    hardware = load_device(device) if isinstance(device, (str, Path)) else device
+    terms = network_cost_terms(network, decisions, hardware)
     if hardware is not None:
         uncompressed = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
         settings["device_features"] = device_features(hardware, uncompressed["macs"], uncompressed["latency_ms"])
@@ -50,6 +50,7 @@ def channel_problem(
         decisions,
         terms,
         accuracy_model,
+        steps=steps_by_layer(decisions),
         shapes=shape_features(network, decisions),
         origin={**origin, **described},
         **settings,

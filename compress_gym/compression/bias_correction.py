@@ -1,0 +1,70 @@
+"""Bias correction (Nagel et al., "Data-Free Quantization", 2019, section 4.2), measured on training images.
+
+Rounding shifts the mean of a layer's outputs. Each output channel's bias is moved so that its mean is that of the
+network in full precision, layer after layer: later layers already see what earlier ones were corrected to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def output_means(module: nn.Module, layers: Iterable[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns the mean of each output channel of some layers, layer name to float32 `[out]`.
+
+    Args:
+        module: A model in full precision, in evaluation mode.
+        layers: Names of convolutions and linear layers.
+        images: Training images, float32 `[N, channels, height, width]`.
+    """
+    means: dict[str, torch.Tensor] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(target: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            means[name] = _mean(output)
+
+        return hook
+
+    _run(module, {name: watch(name) for name in layers}, images)
+    return means
+
+
+def correct_biases(module: nn.Module, means: Mapping[str, torch.Tensor], images: torch.Tensor) -> nn.Module:
+    """Moves biases so that output channels have these means again, in place; layers without a bias get one.
+
+    Args:
+        module: The quantised model, in evaluation mode.
+        means: From `output_means` of the same model before it was quantised.
+        images: The same images.
+    """
+
+    def correct(name: str) -> Callable[..., torch.Tensor]:
+        def hook(target: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            shift = means[name] - _mean(output)
+            before = 0 if target.bias is None else target.bias.detach()
+            target.bias = nn.Parameter(before + shift)
+            return output + shift.reshape(-1, *[1] * (output.dim() - 2))
+
+        return hook
+
+    _run(module, {name: correct(name) for name in means}, images)
+    return module
+
+
+def _run(module: nn.Module, hooks: Mapping[str, Callable[..., Any]], images: torch.Tensor) -> None:
+    handles = [module.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        with torch.no_grad():
+            module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mean(output: torch.Tensor) -> torch.Tensor:
+    """Mean of each channel of `[N, channels, ...]`."""
+    return output.transpose(0, 1).flatten(1).mean(1)

@@ -1,0 +1,134 @@
+"""Live scores of quantised networks, alone and pruned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from compress_gym.accuracy.live import LiveAccuracy
+from compress_gym.accuracy.prefix import PrefixRunner
+from compress_gym.compression.training import Recipe
+from compress_gym.data import load_dataset
+from compress_gym.decisions import BitValues
+from compress_gym.tasks import get_task
+from tests.user_nets import build
+
+TASK, DATA = get_task("digits-cnn"), load_dataset("digits")
+MIXED, JOINT = TASK.decisions("MixedQuant"), TASK.decisions("JointPQ")
+
+
+def live(decisions, recovery="adaptive-bn", images=200, **settings):
+    return LiveAccuracy(
+        *(TASK.network(), TASK.trained_module(), decisions),
+        calibration=DATA.train.take(128),
+        scored=DATA.validation.take(images),
+        recovery=recovery,
+        ranges=DATA.train.take(128),
+        **settings,
+    )
+
+
+@pytest.mark.parametrize("recovery", ["none", "adaptive-bn"])
+def test_what_strategies_share_changes_no_score(recovery):
+    """In any order, and computed from the compressed module; folding batch norms may turn one image."""
+    evaluator = live(MIXED, recovery)
+    rows = np.random.default_rng(0).integers(3, size=(3, 10))
+    rows = np.concatenate([rows, rows[:1], [[*rows[0][:7], 0, 0, 2]]])
+    hits = evaluator.hits(rows)
+    assert np.array_equal(hits[0], hits[3]) and np.array_equal(evaluator.hits(rows[::-1])[::-1], hits)
+    for row, expected in zip(rows[:3], hits, strict=False):
+        module = evaluator.compress(row)
+        with torch.no_grad():
+            predicted = module(torch.from_numpy(DATA.validation.take(200).images)).argmax(1).numpy()
+        assert (expected != (predicted == DATA.validation.labels[:200])).sum() <= 1
+
+
+def test_eight_bits_cost_at_most_a_third_of_a_point_and_fewer_cost_more():
+    task = get_task("digits-cnn")
+    evaluator = task.live(decisions=MIXED)
+    most, least = evaluator([[2] * 10, [0] * 10])
+    assert most >= evaluator.baseline - 0.003 and least < most - 0.03
+
+
+def test_layers_have_the_bits_that_were_chosen():
+    evaluator = live(MIXED)
+    values = {d.name: 8 for d in MIXED.decisions} | {"conv2.weight_bits": 2, "conv4.activation_bits": 4}
+    module = evaluator.compress(MIXED.encode(values))
+    levels = {n: max(len(torch.unique(r)) for r in module.get_submodule(n).weight) for n in ("conv2", "conv3", "fc")}
+    assert levels["conv2"] <= 3 < levels["conv3"] <= 255 and levels["fc"] <= 255
+    seen = {}
+    module.conv4.register_forward_hook(lambda m, inputs, output: seen.update(x=inputs[0]))
+    module.fc.register_forward_hook(lambda m, inputs, output: seen.update(y=inputs[0]))
+    with torch.no_grad():
+        module(torch.from_numpy(DATA.validation.take(50).images))
+    assert 8 < len(torch.unique(seen["x"])) <= 16 and len(torch.unique(seen["y"])) > 16
+
+
+def test_pruned_and_quantised():
+    evaluator = live(JOINT)
+    values = {d.name: d.values[-1] for d in JOINT.decisions} | {"conv2.channels": 16, "conv3.weight_bits": 2}
+    module = evaluator.compress(JOINT.encode(values))
+    assert module.conv3.weight.shape == (64, 16, 3, 3) and len(torch.unique(module.conv3.weight[0])) <= 3
+    whole = JOINT.sizes - 1
+    assert evaluator.count_correct(whole) == pytest.approx(live(MIXED).count_correct([[2] * 10]), abs=1)
+
+
+def test_precisions_are_scored():
+    decisions = TASK.decisions("MixedQuant", BitValues((8, 32), paired=True))
+    evaluator = live(decisions, "none")
+    module = evaluator.compress([1, 0, 1, 1, 1])
+    assert torch.equal(module.conv1.weight, TASK.trained_module().conv1.weight)
+    assert not torch.equal(module.conv2.weight, TASK.trained_module().conv2.weight)
+    assert abs(evaluator([[1] * 5])[0] - evaluator.baseline) <= 0.01  # the last layer alone has 8 bits
+
+
+def test_bias_correction_recovers():
+    """Without batch norms re-estimated, 2-bit weights shift every mean."""
+    rows = [[0, 2] * 5, [0, 1] * 5]
+    assert live(MIXED, "bias-correction")(rows).mean() > live(MIXED, "none")(rows).mean() + 0.02
+
+
+def test_finetuning_keeps_weights_rounded_and_recovers():
+    recipe = Recipe(epochs=1, batch_size=50, peak_lr=0.02, weight_decay=0.0, augmentation="shift")
+    evaluator = live(MIXED, "finetune-1", training=DATA.train.take(400), finetune=recipe)
+    row = [0, 1] * 5
+    module = evaluator.compress(row)
+    assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
+    assert evaluator(row)[0] > live(MIXED, "none")(row)[0]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "squeeze-excite"])
+def test_streams_of_networks_with_branches(name):
+    """Reused values are those of the whole network, also where operations overwrite their input."""
+    module = build(name)
+    batches = [torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    runner = PrefixRunner(module, [batches])
+    with torch.no_grad():
+        runner.run(0, 0)
+        names = [n for n, m in module.named_modules() if isinstance(m, torch.nn.Conv2d)]
+        for name in (names[-1], names[1], names[-1], names[0]):
+            for model in (runner.model, module):
+                model.get_submodule(name).weight.mul_(-1.5)
+            found = runner.run(0, runner.position([name]))
+            for batch, outputs in zip(batches, found, strict=True):
+                assert torch.allclose(outputs, module(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ranges": None}, "need training images to find the ranges of inputs on; give ranges="),
+        ({"recovery": "bias-correction", "decisions": TASK.channel_decisions()}, "no bits are decided"),
+        ({"ranges": DATA.train.take(0)}, "need training images"),
+    ],
+)
+def test_what_is_missing_is_named(settings, words):
+    arguments = {"decisions": MIXED, "recovery": "none", "ranges": DATA.train.take(64), **settings}
+    with pytest.raises(ValueError, match=words):
+        LiveAccuracy(
+            *(TASK.network(), TASK.trained_module(), arguments.pop("decisions")),
+            calibration=DATA.train.take(64),
+            scored=DATA.validation.take(10),
+            **arguments,
+        )([[0] * 10])

@@ -1,0 +1,59 @@
+"""The exported integers are those that were scored."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from compress_gym.compression.export_quantised import export_quantised
+from compress_gym.data import load_dataset
+from compress_gym.devices.runtime import open_session
+from compress_gym.tasks import get_task
+
+TASK, VALIDATION = get_task("digits-cnn"), load_dataset("digits").validation
+
+
+@pytest.mark.parametrize(("width", "channels", "simulated"), [(8, 1.0, False), (8, 0.5, False), (4, 1.0, True)])
+def test_a_file_is_as_accurate_as_its_strategy(tmp_path, width, channels, simulated):
+    decisions = TASK.decisions("JointPQ")
+    values = {
+        d.name: d.values[int(channels * (len(d.values) - 1))] if d.kind == "channels" else width
+        for d in decisions.decisions
+    }
+    module = TASK.live(decisions=decisions).compress(decisions.encode(values))
+    path = export_quantised(module, TASK.network(), tmp_path / "network.onnx", batch=100)
+    model = onnx.load(path)
+    said = json.loads(next(p.value for p in model.metadata_props if p.key == "simulated_bits"))
+    assert bool(said) == simulated and all(set(bits) == {4} for bits in said.values())
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("QuantizeLinear") == 6 and "Round" not in kinds
+    images = VALIDATION.images
+    logits = run(open_session(path.read_bytes()), images)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    correct = [(x.argmax(1) == VALIDATION.labels).sum() for x in (logits, expected)]
+    assert abs(int(correct[0]) - int(correct[1])) <= 0.003 * len(images) + 0.5
+    # Node by node, without what the runtime fuses, only biases that became integers differ.
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exact = run(onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"]), images)
+    assert np.abs(exact - expected).mean() < 0.01 * np.abs(expected).mean()
+
+
+def run(session, images):
+    return np.concatenate([session.run(None, {"images": part})[0] for part in np.split(images, 4)])
+
+
+def test_floats_stay_floats(tmp_path):
+    module = TASK.live(recovery="none").compress([7] * 5)
+    path = export_quantised(module, TASK.network(), tmp_path / "network.onnx", batch=10)
+    assert "QuantizeLinear" not in [node.op_type for node in onnx.load(path).graph.node]
+    images = VALIDATION.images[:10]
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    assert np.abs(open_session(path.read_bytes()).run(None, {"images": images})[0] - expected).max() < 1e-4

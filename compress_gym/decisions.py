@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.networks import Network
 
-KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
+# Genes of transformers.
+GENES = ("embed_dim", "ffn_dim", "heads", "depth", "attention_span")
+KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES, "other")
 MAX_VALUES = 16
 # Spaces up to this size are enumerated: measured exhaustively, and searched exactly for the cheapest strategy.
 ENUMERABLE = 200_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.papers import amc
+from benchmarks.papers import amc, hat_latency
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 
@@ -49,6 +49,27 @@ def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, w
         for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
             write_atomically(RESULTS / f"amc-{task}{ending}", partial(Path.write_text, data=content))
         click.echo(text)
+
+
+@main.command("hat-latency")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--work", type=click.Path(path_type=Path), default=Path("papers-hat-latency"), show_default=True)
+def hat_latency_command(folder: Path, work: Path) -> None:
+    """HAT's latency predictor, and the shipped devices, from the published files in FOLDER.
+
+    They are the `latency_dataset` of mit-han-lab/hardware-aware-transformers. Killed, it goes on with the file it was at.
+    """
+    command, rows = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]]), []
+    for board in hat_latency.BOARDS:
+        files = [folder / f"{corpus}_{board.file}" for corpus in hat_latency.CORPORA.values()]
+        own = [hat_latency.compare(path, board, work) for path in files]
+        hat_latency.ship(folder, board, own, command)
+        rows += own
+    facts = {"rows": rows, **provenance(command, ["torch", "numpy", "scipy"])}
+    text = hat_latency.table(rows)
+    for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
+        write_atomically(RESULTS / f"hat-latency{ending}", partial(Path.write_text, data=content))
+    click.echo(text)
 
 
 if __name__ == "__main__":

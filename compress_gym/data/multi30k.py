@@ -1,7 +1,7 @@
 """Multi30k, task 1 (Elliott et al. 2016): image descriptions in English, translated to German by professionals.
 
-29,000 pairs train, 1,014 validate; the 1,000 of `test_2016_flickr` are for reporting alone. Sentences are raw: cased, not
-tokenised.
+29,000 pairs train, 1,014 validate; the 1,000 of `test_2016_flickr` are for reporting alone. Sentences are raw: cased,
+not tokenised.
 """
 
 from __future__ import annotations

@@ -128,6 +128,9 @@ class TransformerSpace:
         heads: Heads of an attention.
         decoder_layers: Numbers of decoder layers.
         spans: How many of the last encoder layers an encoder-decoder attention can read.
+        length: Tokens of the sentence, and of its translation, whose work is counted.
+        heads_narrow: Whether fewer heads make an attention narrower; otherwise they split the same width, which leaves
+            its costs as they are (HAT's release).
     """
 
     vocabulary: int
@@ -138,6 +141,8 @@ class TransformerSpace:
     heads: tuple[int, ...]
     decoder_layers: tuple[int, ...]
     spans: tuple[int, ...]
+    length: int = 16
+    heads_narrow: bool = True
 
     def __post_init__(self) -> None:
         """Checks that heads divide the attention's width; the largest architecture checks the rest."""
@@ -167,6 +172,10 @@ class TransformerSpace:
                 f"decoder.layer{n}.attention_span": self.spans,
             }
         return genes
+
+    def attention_of(self, heads: int) -> int:
+        """Returns the features of so many heads together."""
+        return self.attention_width // self.heads[-1] * heads if self.heads_narrow else self.attention_width
 
     def architecture(self, values: Mapping[str, int]) -> Architecture:
         """Builds the architecture of a value for each gene; those of decoder layers beyond the depth do not count.

@@ -14,10 +14,10 @@ from compress_gym.networks.transformer import Architecture
 from compress_gym.translation.batches import Batch, TokenPairs, batch_of, batches_by_length, check_lengths, padded
 from compress_gym.translation.training import batch_loss
 
-# Tokens of a batch that is scored; of one that is translated, less: its longest sentence decides.
+# Tokens of a batch whose loss is computed, padding included, and sentences of one that is translated.
 _LOSS_TOKENS = 4096
 _TRANSLATED = 128
-# No translation of Multi30k's training sentences has more than 60 tokens; a source's length and half of it bound it too.
+# A translation has at most half as many tokens again as its source, and so many more.
 _EXTRA = 12
 
 

@@ -175,8 +175,8 @@ def _save(
     tensors = {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in module.named_parameters():
         tensors[f"module.{name}"] = parameter.detach()
-        for key in ("exp_avg", "exp_avg_sq", "step"):
-            tensors[f"{key}.{name}"] = optimizer.state[parameter][key]
+        # A part that no update has trained yet has no moments.
+        tensors |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"run": json.dumps(run)}))
 
 

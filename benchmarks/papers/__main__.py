@@ -57,7 +57,7 @@ def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, w
 def hat_latency_command(folder: Path, work: Path) -> None:
     """HAT's latency predictor, and the shipped devices, from the published files in FOLDER.
 
-    They are the `latency_dataset` of mit-han-lab/hardware-aware-transformers. Killed, it goes on with the file it was at.
+    They are the latency data set of mit-han-lab/hardware-aware-transformers. Killed, it goes on with its file.
     """
     command, rows = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]]), []
     for board in hat_latency.BOARDS:

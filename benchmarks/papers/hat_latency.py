@@ -83,7 +83,7 @@ def errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> Err
 
 
 def hat_network(
-    table: HatTable, train: NDArray[np.int64], test: NDArray[np.int64], norm: float, seed: int, steps: int = STEPS
+    table: HatTable, train: NDArray[np.int64], test: NDArray[np.int64], norm: float, seed: int, steps: int
 ) -> NDArray[np.float64]:
     """Trains HAT's network as its release does and returns predictions for the test rows, in milliseconds."""
     torch.manual_seed(seed)
@@ -121,7 +121,7 @@ def compare(path: Path, board: Board, work: Path, seed: int = 0) -> dict[str, An
     features, measured = hat_features(table), table.latency_ms
     products = features[test] @ fit_coefficients(features[train], measured[train])
     linear, *_ = np.linalg.lstsq(_with_one(table.features[train]), measured[train], rcond=None)
-    network = hat_network(table, train, test, board.latency_norm, seed)
+    network = hat_network(table, train, test, board.latency_norm, seed, STEPS)
     predictions = {"products": products, "linear": _with_one(table.features[test]) @ linear, "hat_network": network}
     row: dict[str, Any] = {"file": path.name, "device": board.device, "rows": len(table), "test_rows": len(test)}
     row |= {name: vars(errors(predicted, measured[test])) for name, predicted in predictions.items()}

@@ -142,10 +142,10 @@ def fetch(name: str, source: Path | None = None) -> Path:
         except ImportError as error:
             raise missing_extra("pooch", "live", "downloading a data set") from error
         if archive.url.endswith("/"):
-            with tempfile.TemporaryDirectory(dir=_made(root)) as folder:
+            with tempfile.TemporaryDirectory(dir=_made(root)) as downloaded:
                 for file, digest in archive.files.items():
-                    pooch.retrieve(archive.url + file, f"sha256:{digest}", fname=file, path=folder)
-                _install(archive, Path(folder), target)
+                    pooch.retrieve(archive.url + file, f"sha256:{digest}", fname=file, path=downloaded)
+                _install(archive, Path(downloaded), target)
             return target
         pooch.retrieve(
             archive.url,

@@ -110,7 +110,7 @@ def architecture_features(architecture: Architecture) -> NDArray[np.float64]:
 
 
 def hat_features(table: HatTable) -> NDArray[np.float64]:
-    """Returns the features of the transformers that HAT measured, `[rows, features]`: averages times layers are sums."""
+    """Returns the features of HAT's transformers, `[rows, features]`: averages times layers are sums."""
     e, layers, ffn, heads, d, depth, decoder_ffn, self_heads, cross_heads, spans = table.features.T
     ffn, heads = ffn * layers, heads * layers
     decoder_ffn, self_heads, cross_heads, spans = (x * depth for x in (decoder_ffn, self_heads, cross_heads, spans))

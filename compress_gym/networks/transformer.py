@@ -227,4 +227,5 @@ class TransformerSpace:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TransformerSpace:
         """Builds a space from `to_json`'s plain data."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**fields)

@@ -10,7 +10,7 @@ from compress_gym.networks.supertransformer import PAD, Transformer, cut_out
 from compress_gym.translation.batches import TokenPairs, batch_of, batches_by_length
 from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
 from compress_gym.translation.training import Recipe, train_supertransformer
-from tests.translation.small import CORPUS, RECIPE, space, vocabulary
+from tests.translation.small import CORPUS, space, vocabulary
 
 VOCABULARY = vocabulary()
 SPACE = space(len(VOCABULARY))
@@ -21,13 +21,6 @@ BATCHES = scoring_batches(TokenPairs.encode(CORPUS.validation, VOCABULARY))
 def fresh():
     torch.manual_seed(0)
     return Transformer(SPACE.largest)
-
-
-@pytest.fixture(scope="module")
-def trained():
-    module = fresh()
-    assert train_supertransformer(module, SPACE, TRAIN, RECIPE, seed=0) == RECIPE.updates
-    return module
 
 
 def test_subtransformers_learn_to_translate(trained):

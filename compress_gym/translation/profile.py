@@ -58,11 +58,12 @@ class Plan:
     seed: int = 0
 
     def architectures(self, task: TranslationTask) -> list[Architecture]:
-        """Returns the SubTransformers, those that are fitted first."""
-        decisions = transformer_decisions(task.space)
-        drawn = decisions.spread(np.random.default_rng(self.seed), self.fitted - 2 + self.checked)
-        strategies = np.concatenate([decisions.sizes[None] - 1, np.zeros_like(drawn[:1]), drawn])
-        return [architecture_of(task.space, decisions, strategy) for strategy in strategies]
+        """Returns the SubTransformers, each once, those that are fitted first."""
+        decisions, rng = transformer_decisions(task.space), np.random.default_rng(self.seed)
+        rows = dict.fromkeys(map(tuple, decisions.check(np.stack([decisions.sizes - 1, 0 * decisions.sizes])).tolist()))
+        while len(rows) < self.fitted + self.checked:
+            rows |= dict.fromkeys(map(tuple, decisions.spread(rng, 1).tolist()))
+        return [architecture_of(task.space, decisions, np.array(row)) for row in rows]
 
 
 def profile(task: TranslationTask, plan: Plan, out: Path, command: str) -> TransformerDevice:

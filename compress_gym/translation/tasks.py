@@ -167,7 +167,8 @@ _MULTI30K = TransformerSpace(
     decoder_layers=(1, 2, 3, 4),
     spans=(1, 2, 3),
 )
-# HAT's own space (its supertransformer/space0.yml): 40 genes, sentences of 30 tokens.
+# HAT's own space (its supertransformer/space0.yml), sentences of 30 tokens; its fortieth gene, the number of encoder
+# layers, has one value.
 _HAT_WMT14 = TransformerSpace(
     vocabulary=32_768,
     attention_width=512,

@@ -14,7 +14,7 @@ import torch
 
 from compress_gym.cards import provenance, write_card
 from compress_gym.commands import run_command
-from compress_gym.compression.weights import load_weights, save_weights
+from compress_gym.compression.weights import save_weights
 from compress_gym.data.multi30k import ParallelCorpus
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.networks.supertransformer import Transformer
@@ -22,6 +22,7 @@ from compress_gym.networks.transformer import Architecture, TransformerSpace
 from compress_gym.processor import bf16_supported
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
+from compress_gym.translation.shards import load_shards
 from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
 from compress_gym.translation.training import Recipe, train_supertransformer
 
@@ -40,7 +41,11 @@ _VALIDATE_UPDATES = 500
 @click.option("--updates", type=click.IntRange(1), default=RECIPE.updates, show_default=True)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=RECIPE.peak_lr, show_default=True)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so many, whatever is left.")
-@click.option("--warm-start", is_flag=True, help="Begin with the task's weights instead of random ones.")
+@click.option(
+    "--warm-start",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Begin with the weights in this folder, made by compress_gym.translation.shards.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
 @click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where the processor has it]")
@@ -51,7 +56,7 @@ def main(
     updates: int,
     lr: float,
     minutes: float | None,
-    warm_start: bool,
+    warm_start: Path | None,
     seed: int,
     threads: int | None,
     bf16: bool | None,
@@ -69,7 +74,7 @@ def main(
     torch.manual_seed(seed)
     module = Transformer(space.largest, recipe.dropout)
     if warm_start:
-        load_weights(module, chosen.folder / "weights.safetensors")
+        load_shards(module, warm_start)
     log = _Log(space, TokenPairs.encode(corpus.validation, vocabulary), recipe, folder / "training.csv")
     started = time.perf_counter()
     done = train_supertransformer(
@@ -101,7 +106,13 @@ def main(
         "casing": "cased, detokenised; greedy translations",
         "scores": scores,
         "selection": "none: running average of the last weights, one seed; test sentences chose nothing",
-        "recipe": {**asdict(recipe), "updates_done": done, "warm_start": warm_start, "seed": seed, "bf16": bf16},
+        "recipe": {
+            **asdict(recipe),
+            "updates_done": done,
+            "warm_start": warm_start and str(warm_start),
+            "seed": seed,
+            "bf16": bf16,
+        },
         "seconds_of_the_last_process": round(seconds, 1),
         **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"]),
     }

@@ -71,7 +71,7 @@ def test_splits_are_hats():
 
 def test_errors_are_computed():
     found = errors(np.array([1.0, 3.0]), np.array([2.0, 4.0]))
-    assert (found.rmse_ms, found.mape, found.r) == (1.0, 37.5, 1.0)
+    assert (found.rmse_ms, found.mape, found.r) == pytest.approx((1.0, 37.5, 1.0))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"the published files are not at {REAL}")

@@ -7,6 +7,7 @@ HAT's published setting, which draws again until offspring fit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,8 @@ def hat_evolution(problem: Problem, rng: np.random.Generator) -> SearchMethod:
     while True:
         best = np.argsort(-rewards, kind="stable")[:HAT_PARENTS]
         parents, parent_rewards = population[best], rewards[best]
-        mutants = _fitting(problem, HAT_MUTANTS, lambda n, of=parents: _mutants(problem, rng, of, n))
-        crossed = _fitting(problem, HAT_CROSSOVERS, lambda n, of=parents: _crossovers(rng, of, n))
+        mutants = _fitting(problem, HAT_MUTANTS, partial(_mutants, problem, rng, parents))
+        crossed = _fitting(problem, HAT_CROSSOVERS, partial(_crossovers, rng, parents))
         offspring = np.concatenate([mutants, crossed])
         offspring_rewards = yield offspring
         population = np.concatenate([parents, offspring])

@@ -233,7 +233,7 @@ def _loss_of(problem: Problem) -> Callable[[NDArray[np.int64]], NDArray[np.float
     """Returns what gives the loss of a problem's strategies, if anything does."""
     own = getattr(problem.accuracy_model, "valid_loss", None)
     if own is not None:
-        return own  # type: ignore[no-any-return]
+        return own
     if problem.accuracy_model.source != "surrogate":
         return None
     return get_translation_task(problem.origin["task"]).loss_surrogate().valid_loss

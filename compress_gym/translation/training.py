@@ -66,7 +66,7 @@ class Recipe:
         return self.peak_lr * min(1.0, (update + 1) / self.warmup, left)
 
     def architecture(self, space: TransformerSpace, rng: np.random.Generator) -> Architecture:
-        """Draws what an update trains."""
+        """Draws what an update of a SuperTransformer trains."""
         draw = rng.random()
         if draw < self.largest:
             return space.largest
@@ -88,7 +88,7 @@ def batch_loss(module: Transformer, batch: Batch, architecture: Architecture, la
 
 def train_supertransformer(
     module: Transformer,
-    space: TransformerSpace,
+    space: TransformerSpace | None,
     pairs: TokenPairs,
     recipe: Recipe,
     seed: int,
@@ -104,7 +104,7 @@ def train_supertransformer(
 
     Args:
         module: What is trained, left in evaluation mode.
-        space: Its SubTransformers.
+        space: Its SubTransformers; `None` trains the module's own architecture alone.
         pairs: Training sentences.
         recipe: The recipe.
         seed: Of everything random.
@@ -122,7 +122,7 @@ def train_supertransformer(
     module.train()
     optimizer = _optimizer(module, recipe)
     average = deepcopy(module).eval().requires_grad_(False)
-    run = {"seed": seed, "space": space.to_json(), "sentences": len(pairs.source)}
+    run = {"seed": seed, "space": (space or module.architecture).to_json(), "sentences": len(pairs.source)}
     done = _resume(checkpoint, module, optimizer, average, run) if checkpoint and checkpoint.exists() else 0
     started = saved = time.monotonic()
     epoch, batches, first = -1, list[np.ndarray](), 0
@@ -134,7 +134,8 @@ def train_supertransformer(
             batches = batches_by_length(pairs, recipe.tokens, np.random.default_rng([seed, 0, epoch]))
         rng = np.random.default_rng([seed, 1, update])
         torch.manual_seed(int(rng.integers(2**31)))
-        batch, architecture = batch_of(pairs, batches[update - first]), recipe.architecture(space, rng)
+        batch = batch_of(pairs, batches[update - first])
+        architecture = recipe.architecture(space, rng) if space else module.architecture
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = batch_loss(module, batch, architecture, recipe.label_smoothing)
         optimizer.zero_grad()

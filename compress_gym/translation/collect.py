@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shlex
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +21,68 @@ from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.cards import provenance, sha256, write_card
 from compress_gym.commands import run_command
 from compress_gym.costs.transformer import transformer_cost_terms
-from compress_gym.resume import claim, load_arrays, save_array
+from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
 from compress_gym.translation.live import LiveTranslation
 from compress_gym.translation.scores import ScoredTransformers
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
 
-SHARD = 32
+SHARD = 16
 HELD_OUT = 0.2
+# A worker's own.
+_live: LiveTranslation | None = None
 
 
 def score(
-    live: LiveTranslation, rows: NDArray[np.int64], translated: int, folder: Path, identity: dict[str, Any]
+    task: TranslationTask,
+    rows: NDArray[np.int64],
+    translated: int,
+    folder: Path,
+    identity: dict[str, Any],
+    workers: int = 1,
 ) -> ScoredTransformers:
-    """Scores strategies in shards on disk; killed, it goes on with the shard it was at.
+    """Scores strategies in shards on disk; killed, it goes on with the shards that are missing.
 
     Args:
-        live: The evaluator.
+        task: The task.
         rows: Strategies, int64 `[N, T]`; all get a loss.
         translated: So many of them, evenly spread over the rows, get a BLEU score.
         folder: Where shards lie.
         identity: What the scores depend on: others are never mixed in.
+        workers: Processes, one thread each.
     """
     wanted = np.zeros(len(rows), dtype=np.bool_)
     wanted[np.unique(np.linspace(0, len(rows) - 1, translated).round().astype(int))] = True
     claim(folder, {**identity, "strategies": len(rows), "translated": translated})
     shards = [slice(start, start + SHARD) for start in range(0, len(rows), SHARD)]
-    with Progress() as progress:
+    paths = [folder / f"shard-{n:05d}.npy" for n in range(len(shards))]
+    missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists()}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (task,)) as pool, Progress() as progress:
         bar = progress.add_task(f"scoring, {wanted.sum()} of them by translating", total=len(rows))
-        for n, shard in enumerate(shards):
-            path = folder / f"shard-{n:05d}.npy"
-            if not path.exists():
-                losses, scores = live.valid_loss(rows[shard]), np.full(len(rows[shard]), np.nan)
-                if wanted[shard].any():
-                    scores[wanted[shard]] = live(rows[shard][wanted[shard]])
-                save_array(path, np.stack([losses, scores], axis=1))
-            progress.advance(bar, len(rows[shard]))
-    losses, scores = load_arrays([folder / f"shard-{n:05d}.npy" for n in range(len(shards))], axis=0).T
+        progress.advance(bar, len(rows) - sum(len(rows[shard]) for shard in missing.values()))
+        running = {pool.submit(_score_shard, rows[shard], wanted[shard]): path for path, shard in missing.items()}
+        for future in as_completed(running):
+            save_array(running[future], future.result())
+            progress.advance(bar, len(future.result()))
+    losses, scores = load_arrays(paths, axis=0).T
     return ScoredTransformers(rows, losses, scores)
+
+
+def _begin(task: TranslationTask) -> None:
+    """Prepares a worker, which ends with its parent."""
+    global _live
+    end_with_parent()
+    torch.set_num_threads(1)
+    _live = task.live()
+
+
+def _score_shard(rows: NDArray[np.int64], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns loss and BLEU / 100 (NaN where it is not wanted) of strategies, float64 `[N, 2]`."""
+    assert _live is not None
+    losses, scores = _live.valid_loss(rows), np.full(len(rows), np.nan)
+    if wanted.any():
+        scores[wanted] = _live(rows[wanted])
+    return np.stack([losses, scores], axis=1)
 
 
 def fit(
@@ -97,16 +124,15 @@ def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[s
 @click.option("--count", type=click.IntRange(10), default=3000, show_default=True, help="SubTransformers with a loss.")
 @click.option("--translated", type=click.IntRange(10), default=600, show_default=True, help="... and a BLEU score.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-def main(task: str, count: int, translated: int, seed: int, threads: int) -> None:
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+def main(task: str, count: int, translated: int, seed: int, workers: int) -> None:
     """Scores SubTransformers of TASK on validation sentences and fits surrogates. Killed, it goes on where it was."""
     chosen = get_translation_task(task)
-    torch.set_num_threads(threads)
     live, folder = chosen.live(), chosen.folder
     command = shlex.join(["python", "-m", "compress_gym.translation.collect", *sys.argv[1:]])
     rows = broad_sample(live.decisions, transformer_cost_terms(chosen.space, live.decisions), "macs", count, seed)
     identity = _identity(chosen, live)
-    scored = score(live, rows, min(translated, count), folder / "shards", {**identity, "seed": seed})
+    scored = score(chosen, rows, min(translated, count), folder / "shards", {**identity, "seed": seed}, workers)
     made = {**identity, **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"])}
     scored.save(folder / "strategies.npz", live.decisions)
     what = f"live scores of {count:,} SubTransformers of task {task}, {int(scored.translated.sum()):,} of them BLEU"

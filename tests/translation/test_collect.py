@@ -30,9 +30,14 @@ def live(task):
 
 
 @pytest.fixture(scope="module")
-def scored(task, live, tmp_path_factory):
+def shards(tmp_path_factory):
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture(scope="module")
+def scored(task, live, shards):
     rows = np.unique(live.decisions.spread(np.random.default_rng(0), 150), axis=0)[:64]
-    return score(live, rows, 40, tmp_path_factory.mktemp("shards"), {"task": task.name})
+    return score(task, rows, 40, shards, {"task": task.name}, workers=2)
 
 
 def test_live_scores_are_those_of_the_architecture(task, live, trained):
@@ -47,16 +52,18 @@ def test_live_scores_are_those_of_the_architecture(task, live, trained):
     assert live.baseline == live(live.decisions.sizes[None] - 1)[0] > 0.3
 
 
-def test_a_killed_measurement_goes_on_where_it_was(live, scored, tmp_path, monkeypatch):
+def test_a_killed_measurement_goes_on_where_it_was(task, live, scored, shards):
     assert int(scored.translated.sum()) == 40
-    whole = score(live, scored.strategies, 5, tmp_path, {"a": 1})
-    (tmp_path / "shard-00001.npy").unlink()
-    again = score(live, scored.strategies, 5, tmp_path, {"a": 1})
-    assert np.array_equal(whole.valid_loss, again.valid_loss)
-    assert np.array_equal(whole.accuracy, again.accuracy, equal_nan=True)
-    assert np.array_equal(whole.valid_loss, scored.valid_loss)
+    kept, lost = shards / "shard-00000.npy", shards / "shard-00001.npy"
+    before, expected = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    again = score(task, scored.strategies, 40, shards, {"task": task.name})
+    assert kept.stat().st_mtime_ns == before and lost.read_bytes() == expected
+    assert np.array_equal(scored.valid_loss, again.valid_loss)
+    assert np.array_equal(scored.accuracy, again.accuracy, equal_nan=True)
+    assert np.array_equal(scored.valid_loss[:3], live.valid_loss(scored.strategies[:3]))
     with pytest.raises(ValueError, match="holds pieces of another measurement"):
-        score(live, scored.strategies, 5, tmp_path, {"a": 2})
+        score(task, scored.strategies, 40, shards, {"task": "other"})
 
 
 def test_scores_are_stored_and_checked(live, scored, tmp_path):

@@ -24,18 +24,14 @@ def problem():
 def test_hand_made_transformers_are_the_largest_of_their_kind_that_fit(problem):
     highest = problem.decisions.sizes - 1
     depth = problem.decisions.names.index("decoder.layers")
-    for choose in (shallower, narrower):
-        row = choose(problem)
-        assert problem.evaluate(row).feasible.all()
-        wider = row.copy()
-        if choose is shallower:
-            assert row[depth] < highest[depth]
-            assert (np.delete(row, depth)[problem.decisions.active(row)[0][np.arange(len(row)) != depth]] > 0).all()
-            wider[depth] += 1
-        else:
-            assert row[depth] == highest[depth]
-            wider = np.where(row < highest, row + 1, row)
-        assert not problem.evaluate(problem.decisions.check(np.minimum(wider, highest))).feasible.any()
+    row, deeper = shallower(problem), highest.copy()
+    deeper[depth] = row[depth]
+    assert np.array_equal(row, problem.decisions.check(deeper)[0]) and row[depth] < highest[depth]
+    deeper[depth] += 1
+    assert problem.evaluate([row, deeper]).feasible.tolist() == [True, False]
+    row = narrower(problem)
+    assert row[depth] == highest[depth]
+    assert problem.evaluate([row, np.minimum(row + 1, highest)]).feasible.tolist() == [True, False]
     with pytest.raises(ValueError, match="no narrower transformer fits budget=0.15"):
         narrower(problem.replace(budget=0.15))
 

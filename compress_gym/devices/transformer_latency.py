@@ -23,7 +23,7 @@ from compress_gym.networks.transformer import Architecture
 
 TABLES = Path(__file__).parent / "transformers"
 KINDS = ("cpu", "gpu", "accelerator")
-# e and d: features of a token in encoder and decoder; a sum runs over the layers of that side.
+# e and d: width of embeddings in encoder and decoder; a sum runs over the layers of that side.
 FEATURES = (
     "1",
     "e",
@@ -79,23 +79,48 @@ class TransformerDevice:
 
 def embedding_features(encoder_embed: int, decoder_embed: int) -> NDArray[np.float64]:
     """Returns the features that belong to no layer, `[features]`."""
-    return _filled({0: 1, 1: encoder_embed, 2: decoder_embed})
+    return _filled({"1": 1, "e": encoder_embed, "d": decoder_embed})
 
 
 def encoder_features(embed: int, ffn: int, heads: int) -> NDArray[np.float64]:
     """Returns the features of an encoder layer, `[features]`."""
-    return _filled({3: ffn, 4: heads, 5: embed * ffn, 6: embed * heads})
+    return _filled(
+        {
+            "sum encoder ffn": ffn,
+            "sum encoder heads": heads,
+            "e * sum encoder ffn": embed * ffn,
+            "e * sum encoder heads": embed * heads,
+        }
+    )
 
 
 def decoder_features(embed: int, ffn: int, heads: int) -> NDArray[np.float64]:
     """Returns the features of a decoder layer without its attention to the encoder, `[features]`."""
-    return _filled({7: 1, 8: ffn, 9: heads, 10: embed, 11: embed * ffn, 12: embed * heads})
+    return _filled(
+        {
+            "decoder layers": 1,
+            "sum decoder ffn": ffn,
+            "sum self heads": heads,
+            "d * decoder layers": embed,
+            "d * sum decoder ffn": embed * ffn,
+            "d * sum self heads": embed * heads,
+        }
+    )
 
 
 def cross_features(encoder_embed: int, embed: int, heads: int, span: int) -> NDArray[np.float64]:
     """Returns the features of a decoder layer's attention to the encoder, `[features]`."""
     e, d = encoder_embed, embed
-    return _filled({13: heads, 14: span, 15: d * heads, 16: d * span, 17: e * heads, 18: e * span})
+    return _filled(
+        {
+            "sum cross heads": heads,
+            "sum spans": span,
+            "d * sum cross heads": d * heads,
+            "d * sum spans": d * span,
+            "e * sum cross heads": e * heads,
+            "e * sum spans": e * span,
+        }
+    )
 
 
 def architecture_features(architecture: Architecture) -> NDArray[np.float64]:
@@ -206,7 +231,6 @@ def _read(path: Path) -> TransformerDevice:
     return TransformerDevice(path.stem, card["kind"], card["task"], metrics, coefficients, card)
 
 
-def _filled(values: dict[int, float]) -> NDArray[np.float64]:
-    features = np.zeros(len(FEATURES))
-    features[list(values)] = list(values.values())
-    return features
+def _filled(values: dict[str, float]) -> NDArray[np.float64]:
+    """Returns all features, those that are not given as 0."""
+    return np.array([values.get(name, 0) for name in FEATURES], dtype=np.float64)

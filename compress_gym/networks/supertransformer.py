@@ -127,6 +127,28 @@ class EncoderBlock(nn.Module):
         return x + self.dropout(self.ffn(leading_norm(self.ffn_norm, x), layer.ffn))
 
 
+@dataclass
+class LayerState:
+    """What a decoder layer remembers while it writes a sentence.
+
+    Attributes:
+        memory: Keys and values of the encoder, `[N, heads, span * source length, head_width]` each.
+        memory_mask: True where they belong to a token, bool `[N, 1, 1, span * source length]`; `None`: everywhere.
+        past: Keys and values of the tokens so far, `[N, heads, length, head_width]` each; `None` at the start.
+    """
+
+    memory: tuple[Tensor, Tensor]
+    memory_mask: Tensor | None
+    past: tuple[Tensor, Tensor] | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds the keys and values of new tokens and returns all."""
+        if self.past is not None:
+            keys, values = torch.cat([self.past[0], keys], dim=2), torch.cat([self.past[1], values], dim=2)
+        self.past = keys, values
+        return self.past
+
+
 class DecoderBlock(nn.Module):
     """Self-attention, attention to the encoder, and feed-forward network, each with a residual around it."""
 
@@ -149,28 +171,6 @@ class DecoderBlock(nn.Module):
         y = leading_norm(self.cross_norm, x)
         x = x + self.dropout(self.cross_attention(y, *state.memory, state.memory_mask))
         return x + self.dropout(self.ffn(leading_norm(self.ffn_norm, x), layer.ffn))
-
-
-@dataclass
-class LayerState:
-    """What a decoder layer remembers while it writes a sentence.
-
-    Attributes:
-        memory: Keys and values of the encoder, `[N, heads, span * source length, head_width]` each.
-        memory_mask: True where they belong to a token, bool `[N, 1, 1, span * source length]`; `None`: everywhere.
-        past: Keys and values of the tokens so far, `[N, heads, length, head_width]` each; `None` at the start.
-    """
-
-    memory: tuple[Tensor, Tensor]
-    memory_mask: Tensor | None
-    past: tuple[Tensor, Tensor] | None = None
-
-    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds the keys and values of new tokens and returns all."""
-        if self.past is not None:
-            keys, values = torch.cat([self.past[0], keys], dim=2), torch.cat([self.past[1], values], dim=2)
-        self.past = keys, values
-        return self.past
 
 
 class Transformer(nn.Module):

@@ -81,9 +81,8 @@ def batch_loss(module: Transformer, batch: Batch, architecture: Architecture, la
     """Returns the cross-entropy of a batch's target tokens, the mean over them, in nats."""
     hidden = module.hidden(batch.source, batch.entering, architecture)
     predicted = batch.leaving != PAD
-    return functional.cross_entropy(
-        module.logits(hidden[predicted]), batch.leaving[predicted], label_smoothing=label_smoothing
-    )
+    logits = module.logits(hidden[predicted]).float()  # bfloat16 would round the sum over the vocabulary
+    return functional.cross_entropy(logits, batch.leaving[predicted], label_smoothing=label_smoothing)
 
 
 def train_supertransformer(

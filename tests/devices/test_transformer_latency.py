@@ -1,9 +1,13 @@
 """Latencies of transformers as products of genes: fitted, stored, and as cost terms."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from compress_gym.cards import write_card
+from compress_gym.cli import cli
 from compress_gym.devices.published.hat import FEATURES as HAT_FEATURES
 from compress_gym.devices.published.hat import HatTable
 from compress_gym.devices.transformer_latency import (
@@ -93,6 +97,12 @@ def test_shipped_devices_are_listed_and_loaded():
         device = load_transformer_device(name)
         assert device.name == name and get_translation_task(device.task)
         assert device.metrics[0] == "latency_ms" and device.card["stated_error"]
+
+
+def test_the_command_shows_their_cards():
+    for name in list_transformer_devices():
+        result = CliRunner().invoke(cli, ["devices", name, "--json"], catch_exceptions=False)
+        assert json.loads(result.output)["task"] == "hat-wmt14"
 
 
 def test_devices_of_other_transformers_are_refused(tmp_path):

@@ -32,8 +32,8 @@ def test_hand_made_transformers_are_the_largest_of_their_kind_that_fit(problem):
     row = narrower(problem)
     assert row[depth] == highest[depth]
     assert problem.evaluate([row, np.minimum(row + 1, highest)]).feasible.tolist() == [True, False]
-    with pytest.raises(ValueError, match="no narrower transformer fits budget=0.15"):
-        narrower(problem.replace(budget=0.15))
+    with pytest.raises(ValueError, match="no narrower transformer fits budget=0.2000"):
+        narrower(problem.replace(budget=0.2))
 
 
 @pytest.mark.parametrize("method", ["shallower", "hat-evolution", "ddpg"])

@@ -54,6 +54,15 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+def test_bfloat16_trains_about_alike():
+    losses = []
+    for bf16 in (False, True):
+        module = fresh()
+        train_supertransformer(module, SPACE, TRAIN, Recipe(updates=20, tokens=128, warmup=5), seed=0, bf16=bf16)
+        losses.append(validation_loss(module, BATCHES))
+    assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[0] < validation_loss(fresh().eval(), BATCHES)
+
+
 def test_checkpoints_of_other_trainings_are_refused(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     recipe = Recipe(updates=1, tokens=128)

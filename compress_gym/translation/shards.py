@@ -1,7 +1,7 @@
-"""Averaged weights of an unfinished training in small files, to go on from elsewhere.
+"""Averaged weights of an unfinished training in small files, and its vocabulary, to go on from elsewhere.
 
-`python -m compress_gym.translation.shards CHECKPOINT FOLDER` writes them; `compress_gym.translation.train` begins with
-them if it is given `--warm-start FOLDER`. The optimiser's moments, four times as large, are left out: they are made
+`python -m compress_gym.translation.shards CHECKPOINT VOCABULARY FOLDER` writes them; `compress_gym.translation.train`
+begins with them if it is given `--warm-start FOLDER`. The optimiser's moments, four times as large, are left out: they are made
 anew during the warm-up.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,20 @@ def load_shards(module: nn.Module, folder: Path) -> None:
     module.load_state_dict(weights)
 
 
+def copy_vocabulary(source: Path, target: Path) -> None:
+    """Copies a vocabulary and its card from one folder to another."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("vocabulary.bpe", "vocabulary.json"):
+        shutil.copyfile(source / name, target / name)
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("vocabulary", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def main(checkpoint: Path, folder: Path) -> None:
-    """Writes the averaged weights of a training's CHECKPOINT to FOLDER, in shards."""
+def main(checkpoint: Path, vocabulary: Path, folder: Path) -> None:
+    """Writes the averaged weights of a training's CHECKPOINT to FOLDER, in shards, with its VOCABULARY."""
+    read_card(vocabulary)
     try:
         with safe_open(checkpoint, "pt") as file:
             run = json.loads(file.metadata()["run"])
@@ -92,6 +102,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     command = shlex.join(["python", "-m", "compress_gym.translation.shards", *sys.argv[1:]])
     card = {"what": "averaged weights of an unfinished training, float16", **run, **provenance(command, ["torch"])}
     paths = save_shards(weights, folder, card)
+    copy_vocabulary(vocabulary.parent, folder)
     click.echo(f"{run['updates_done']} updates, {len(paths)} shards, written to {folder}")
 
 

@@ -22,7 +22,7 @@ from compress_gym.networks.transformer import Architecture, TransformerSpace
 from compress_gym.processor import bf16_supported
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
-from compress_gym.translation.shards import load_shards
+from compress_gym.translation.shards import copy_vocabulary, load_shards
 from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
 from compress_gym.translation.training import Recipe, train_supertransformer
 
@@ -44,7 +44,7 @@ _VALIDATE_UPDATES = 500
 @click.option(
     "--warm-start",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Begin with the weights in this folder, made by compress_gym.translation.shards.",
+    help="Begin with the weights and the vocabulary in this folder, made by compress_gym.translation.shards.",
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
@@ -69,6 +69,8 @@ def main(
         torch.set_num_threads(threads)
     command = shlex.join(["python", "-m", "compress_gym.translation.train", *sys.argv[1:]])
     corpus = chosen.corpus()
+    if warm_start:
+        copy_vocabulary(warm_start, folder)
     vocabulary = _vocabulary(folder, corpus, chosen.space.vocabulary, command)
     space = chosen.space
     torch.manual_seed(seed)

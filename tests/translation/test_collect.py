@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from gymnasium.utils.env_checker import check_env
 
+from benchmarks.fidelity import translation
 from compress_gym.accuracy.fit import FitSettings
 from compress_gym.cards import write_card
 from compress_gym.envs.transformer_nas import TransformerNASEnv, transformer_nas_problem, transformer_nas_vector_env
@@ -138,6 +140,16 @@ def test_vector_and_scalar_environments_agree(fitted_task):
                 found.append((info["valid_loss"], info["accuracy"]))
                 begun = False
         assert found == losses[n] and found
+
+
+def test_what_searches_find_is_scored_live(fitted_task, live, tmp_path, monkeypatch):
+    monkeypatch.setattr(translation, "BUDGETS", (0.6, 0.8))
+    arguments = ["tiny", "--device", "none", "--cost", "macs", "--seeds", "1", "--out", str(tmp_path)]
+    CliRunner().invoke(translation.main, arguments, catch_exceptions=False)
+    facts = json.loads((tmp_path / "tiny.json").read_text())
+    assert 1 <= facts["accuracy"]["strategies"] == facts["negated_loss"]["strategies"] <= 4
+    assert facts["accuracy"]["best_live"] <= 1 and facts["negated_loss"]["best_live"] < 0
+    assert facts["accuracy"]["loss_from_trusting"] >= 0
 
 
 def test_surrogates_of_other_weights_are_refused(fitted_task, live):

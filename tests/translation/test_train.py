@@ -30,11 +30,15 @@ def test_the_command_trains_and_writes_assets(task, tmp_path, monkeypatch):
     assert lines[0].startswith("updates,training_loss") and lines[1].startswith("50,")
 
     folder = tmp_path / "shards"
-    result = CliRunner().invoke(shards.main, [str(checkpoint), str(folder)], catch_exceptions=False)
+    vocabulary = out / "vocabulary.bpe"
+    result = CliRunner().invoke(shards.main, [str(checkpoint), str(vocabulary), str(folder)], catch_exceptions=False)
     assert "50 updates, 1 shards" in result.output
+    learnt = vocabulary.read_bytes()
+    vocabulary.write_text("another")
     again = [*arguments, "--updates", "1", "--warm-start", str(folder)]
     result = CliRunner().invoke(train.main, again, catch_exceptions=False)
     warm = json.loads((out / "weights.json").read_text())
+    assert vocabulary.read_bytes() == learnt
     assert warm["recipe"]["warm_start"] == str(folder)
     # One update of a small learning rate leaves the loss where it was.
     loss = "validation_loss"

@@ -1,6 +1,7 @@
 """A SubTransformer cut out, stored, loaded and used."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_missing_and_damaged_files_are_told(cut, name):
     path.unlink()
     with pytest.raises(AssetError, match=name.split(".")[0]):
         Translator.load(cut[1])
+
+
+@pytest.mark.parametrize("part", ["vocabulary", "supertransformer", "live"])
+def test_assets_that_are_not_there_are_told_with_their_remedy(task, tmp_path, part):
+    with pytest.raises(AssetError, match="is not there; make it with: python -m compress_gym.translation.train tiny"):
+        getattr(replace(task, assets=tmp_path), part)()
 
 
 def test_what_is_not_trained_or_not_in_the_space_is_refused(task, cut):

@@ -18,6 +18,7 @@ from compress_gym.commands import run_command
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import Device, list_devices, load_device, user_tables
+from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
@@ -61,11 +62,11 @@ def tasks(as_json: bool) -> None:
 def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
     """Lists the devices, or shows the card of the device NAME (or of the table at a path)."""
     if name is not None:
-        device = load_device(name)
+        device = load_transformer_device(name) if name in list_transformer_devices() else load_device(name)
         click.echo(json.dumps(device.card, indent=2) if as_json else _indented(device.card))
         if plot is not None:
             if not isinstance(device, Device):
-                raise ValueError(f"device {name!r} is simulated; --plot draws measured tables")
+                raise ValueError(f"device {name!r} has no table of operations; --plot draws measured tables")
             from compress_gym.devices.plot import plot_device
 
             plot_device(device, plot)

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
 
-KINDS = ("channels", "weight_bits", "activation_bits", "precision", "other")
+# Genes of transformers.
+GENES = ("embed_dim", "ffn_dim", "heads", "depth", "attention_span")
+KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES, "other")
 MAX_VALUES = 16
 # Decisions about a layer's weights and about its input; `precision` is about both.
 WEIGHT_KINDS, INPUT_KINDS = ("weight_bits", "precision"), ("activation_bits", "precision")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log2
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.costs import CostTerms
 from compress_gym.decisions import KINDS, DecisionSpace
-from compress_gym.devices import Hardware
 from compress_gym.networks import Layer, Network
 
 LAYER_KINDS = ("conv", "depthwise", "linear")
@@ -36,6 +36,15 @@ SHARES = ("macs", "params", "size_bytes", "bops", "latency_ms", "energy_mj")
 SHARE_NAMES = (*(f"share_of_{cost}" for cost in SHARES), "share_of_bounded_cost")
 DEVICE_NAMES = ("device_is_cpu", "device_is_gpu", "device_is_accelerator", "device_throughput")
 DYNAMIC_NAMES = ("spent", "least_total", "most_total", "budget")
+
+
+class HasKind(Protocol):
+    """A device, as far as an observation describes it."""
+
+    @property
+    def kind(self) -> str:
+        """`cpu`, `gpu` or `accelerator`."""
+        ...
 
 
 def static_names(kinds: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +75,7 @@ def no_shape_features(decisions: DecisionSpace) -> NDArray[np.float32]:
     return np.zeros((len(decisions), len(SHAPE_NAMES)), dtype=np.float32)
 
 
-def device_features(device: Hardware, macs: float, latency_ms: float) -> NDArray[np.float32]:
+def device_features(device: HasKind, macs: float, latency_ms: float) -> NDArray[np.float32]:
     """Describes the device: its kind, and how many MACs a second it reaches on the uncompressed network.
 
     Args:

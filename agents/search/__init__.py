@@ -15,7 +15,7 @@ from agents.search.aging_evolution import aging_evolution
 from agents.search.annealing import annealing
 from agents.search.bayesian import gaussian_process, tpe
 from agents.search.cma_es import cma_es
-from agents.search.evolution import evolution
+from agents.search.evolution import evolution, hat_evolution
 from agents.search.hand_made import deep_heavy, shallow_heavy
 from agents.search.hill_climb import hill_climb
 from agents.search.integer_program import integer_program
@@ -33,6 +33,7 @@ METHODS: dict[str, Callable[[Problem, np.random.Generator], SearchMethod]] = {
     "random": random_search,
     "hill-climb": hill_climb,
     "evolution": evolution,
+    "hat-evolution": hat_evolution,
     "annealing": annealing,
     "aging-evolution": aging_evolution,
     "tpe": tpe,

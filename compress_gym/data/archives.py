@@ -18,12 +18,12 @@ DATA_VARIABLE = "COMPRESS_GYM_DATA"
 
 @dataclass(frozen=True)
 class Archive:
-    """One data set's official archive.
+    """One data set's official archive, or folder of files.
 
     Attributes:
-        url: Where its publishers offer it.
-        md5: The publishers' checksum of the download.
-        folder: The folder that it unpacks to.
+        url: Where its publishers offer it; ends with `/` where they offer the files one by one.
+        md5: The publishers' checksum of the download; "" where the files are offered one by one.
+        folder: The folder that it unpacks to, or that the files are put into.
         files: SHA-256 of each file that is read, by name.
         terms: What the publishers ask of users.
     """
@@ -49,6 +49,23 @@ ARCHIVES = {
             "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
         },
         terms="cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+    ),
+    "multi30k": Archive(
+        url="https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/",
+        md5="",
+        folder="multi30k",
+        files={
+            "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+            "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+            "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+            "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+            "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+            "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+        },
+        terms=(
+            "for non-commercial research and education; cite Elliott et al., Multi30K: Multilingual English-German "
+            "Image Descriptions, 2016"
+        ),
     ),
 }
 
@@ -124,6 +141,12 @@ def fetch(name: str, source: Path | None = None) -> Path:
             import pooch
         except ImportError as error:
             raise missing_extra("pooch", "live", "downloading a data set") from error
+        if archive.url.endswith("/"):
+            with tempfile.TemporaryDirectory(dir=_made(root)) as downloaded:
+                for file, digest in archive.files.items():
+                    pooch.retrieve(archive.url + file, f"sha256:{digest}", fname=file, path=downloaded)
+                _install(archive, Path(downloaded), target)
+            return target
         pooch.retrieve(
             archive.url,
             known_hash=f"md5:{archive.md5}",
@@ -141,6 +164,11 @@ def fetch(name: str, source: Path | None = None) -> Path:
     else:
         _install(archive, folder, target)
     return target
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _install(archive: Archive, folder: Path, target: Path) -> None:

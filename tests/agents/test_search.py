@@ -91,6 +91,19 @@ def test_neighbours_are_distinct_and_within_budget(seed):
     assert not len(found) or problem.evaluate(found).feasible.all()
 
 
+def test_hats_evolution_has_its_published_setting():
+    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=0.5)
+    running = METHODS["hat-evolution"](problem, np.random.default_rng(0))
+    population = next(running)
+    assert len(population) == 125
+    rewards = problem.evaluate(population).reward
+    parents = population[np.argsort(-rewards, kind="stable")[:25]]
+    offspring = running.send(rewards)
+    assert len(offspring) == 100 and problem.evaluate(offspring).feasible.all()
+    # A gene of a crossover is that of some parent; about 0.3 * 3/4 of a mutant's genes are new.
+    assert all(set(offspring[50:, t]) <= set(parents[:, t]) for t in range(offspring.shape[1]))
+
+
 def test_unknown_methods_are_told():
     with pytest.raises(KeyError, match="Did you mean 'hill-climb'"):
         list(search(channel_prune_problem("digits-cnn"), "hillclimb", 1, 0))

@@ -1,0 +1,208 @@
+"""HAT's comparison: transformers that searches find at a share of the largest one's latency, beside hand-made ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.hyperparams import read_hyperparameters
+from agents.learners import build, train
+from agents.runs import Run, run_config
+from agents.search import METHODS, search
+from compress_gym.cards import read_json, write_atomically
+from compress_gym.envs.transformer_nas import TransformerNASEnv
+from compress_gym.networks.supertransformer import Transformer
+from compress_gym.networks.transformer import DEPTH, Architecture
+from compress_gym.problem import Problem
+from compress_gym.translation.batches import TokenPairs
+from compress_gym.translation.scoring import bleu, translate
+from compress_gym.translation.tasks import TranslationTask, get_translation_task
+from compress_gym.translation.train import RECIPE
+from compress_gym.translation.training import train_supertransformer
+
+# Thirty generations of HAT's population.
+EVALUATIONS = 3025
+# Shares of the largest transformer's latency; HAT claims 1 / 2.7 without loss (and 1 / 3 on the Raspberry Pi).
+BUDGETS = (1 / 2, 1 / 2.7, 1 / 3)
+HAND_MADE = ("shallower", "narrower")
+SEARCHES = ("random", "hat-evolution")
+LEARNERS = ("ddpg", "sac", "ppo")
+CLAIM = "HAT, WMT'14 En-De on a Raspberry Pi 4, beside a large transformer: 3 x faster, 3.7 x smaller, no loss of BLEU"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        task: Name of the task.
+        device: Name or path of the device.
+        method: A name of `HAND_MADE`, `SEARCHES` or `LEARNERS`.
+        budget: Share of the largest transformer's latency.
+        evaluations: What a search may ask.
+        seed: Of everything random.
+    """
+
+    task: str
+    device: str | None
+    method: str
+    budget: float
+    evaluations: int = EVALUATIONS
+    seed: int = 0
+
+
+def shallower(problem: Problem) -> NDArray[np.int64]:
+    """Returns the transformer with the most decoder layers that fits, everything else at its most, `[T]`.
+
+    Raises:
+        ValueError: None fits.
+    """
+    rows = np.tile(problem.decisions.sizes - 1, (int(problem.decisions.sizes[_depth(problem)]), 1))
+    rows[:, _depth(problem)] = np.arange(len(rows))
+    return _largest_that_fits(problem, rows, "shallower")
+
+
+def narrower(problem: Problem) -> NDArray[np.int64]:
+    """Returns the widest transformer that fits, all genes at the same level but the depth at its most, `[T]`.
+
+    Raises:
+        ValueError: None fits.
+    """
+    highest = problem.decisions.sizes - 1
+    levels = np.unique(np.concatenate([np.arange(n + 1) / max(n, 1) for n in highest]))
+    rows = np.floor(levels[:, None] * highest + 1e-9).astype(np.int64)
+    rows[:, _depth(problem)] = highest[_depth(problem)]
+    return _largest_that_fits(problem, rows, "narrower")
+
+
+def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
+    """Chooses a transformer; a finished search is read from its folder.
+
+    Args:
+        setting: The row.
+        folder: Its folder.
+        **settings: Of the environment (`cost`, `accuracy`).
+
+    Returns:
+        The strategy, its predicted accuracy, the share of the bounded cost, and evaluations and seconds that were used;
+        only an `error` where a hand-made choice does not fit.
+    """
+    path = folder / "found.json"
+    if path.exists():
+        return read_json(path)
+    env = TransformerNASEnv(setting.task, device=setting.device, budget=setting.budget, reward="accuracy", **settings)
+    started = time.perf_counter()
+    if setting.method in HAND_MADE:
+        try:
+            rows = {"shallower": shallower, "narrower": narrower}[setting.method](env.problem)[None]
+        except ValueError as error:
+            return {"error": str(error)}
+        evaluation = env.problem.evaluate(rows)
+        found = {
+            "strategy": env.problem.describe(rows[0]),
+            "predicted_accuracy": float(evaluation.accuracy[0]),
+            "cost_ratio": float(evaluation.cost_ratio[0]),
+            "evaluations": 1,
+        }
+    else:
+        if setting.method in METHODS:
+            scored = list(search(env.problem, setting.method, setting.evaluations, setting.seed))
+        else:
+            scored = _learn(setting, env, folder)
+        best = max((s for s in scored if s.feasible), key=lambda s: s.reward)
+        found = {
+            "strategy": dict(best.strategy),
+            "predicted_accuracy": best.accuracy,
+            "cost_ratio": best.cost_ratio,
+            "evaluations": len(scored),
+        }
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
+    return found
+
+
+def score(setting: Setting, found: dict[str, Any], folder: Path, minutes: float | None) -> dict[str, Any]:
+    """Translates the test sentences with inherited weights and, if so wished, after training from scratch.
+
+    Finished scores are read. The same recipe, for the same time, trains every transformer.
+
+    Args:
+        setting: The row.
+        found: What `find` returned.
+        folder: The row's folder.
+        minutes: How long to train; `None` does not.
+    """
+    path, task = folder / "scores.json", get_translation_task(setting.task)
+    scores = read_json(path) if path.exists() else {}
+    architecture = task.space.architecture(found["strategy"])
+    if "inherited_test_bleu" not in scores:
+        scores["inherited_validation_bleu"] = _bleu(task, task.supertransformer(), "validation", architecture)
+        scores["inherited_test_bleu"] = _bleu(task, task.supertransformer(), "test", architecture)
+        scores["parameters"] = sum(p.numel() for p in Transformer(architecture).parameters())
+    if minutes is not None and scores.get("minutes") != minutes:
+        module = Transformer(architecture, RECIPE.dropout)
+        pairs = TokenPairs.encode(task.corpus().train, task.vocabulary())
+        # The learning rate is not lowered at the end: how many updates fit into the time is not known before.
+        recipe = replace(RECIPE, descent=0.0)
+        scores["updates"] = train_supertransformer(module, None, pairs, recipe, setting.seed, until=minutes * 60)
+        scores |= {"minutes": minutes, "scratch_test_bleu": _bleu(task, module, "test", architecture)}
+    write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
+    return scores
+
+
+def table(rows: list[dict[str, Any]], task: str) -> str:
+    """Writes the Markdown table of a task."""
+    lines = [
+        f"## {task}: transformers at a share of the largest one's latency",
+        "",
+        "BLEU on validation sentences (predicted, and of inherited weights) and on test sentences, which chose nothing",
+        "(of inherited weights, and after training from scratch, all with one recipe and for one time).",
+        f"{CLAIM} (its abstract).",
+        "",
+        "| budget | method | latency | parameters | predicted | validation | test | scratch | evaluations | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        head = f"| {row['budget']:.3f} | {row['method']} "
+        if "error" in row:
+            lines.append(f"{head}| {row['error']} | | | | | | | |")
+            continue
+        bleus = [100 * row["predicted_accuracy"], row["inherited_validation_bleu"], row["inherited_test_bleu"]]
+        shown = [f"{x:.2f}" for x in bleus] + [f"{row['scratch_test_bleu']:.2f}" if "scratch_test_bleu" in row else ""]
+        lines.append(
+            f"{head}| {row['cost_ratio']:.3f} | {row['parameters']:,} | {' | '.join(shown)} | {row['evaluations']} "
+            f"| {row['seconds']:.0f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _learn(setting: Setting, env: TransformerNASEnv, folder: Path) -> Any:
+    settings = read_hyperparameters(setting.method, "TransformerNAS-v0")
+    config = run_config("learner", setting.method, "TransformerNAS-v0", {}, env, setting.seed, setting.evaluations)
+    model = build(setting.method, env, settings, setting.seed)
+    with Run(folder / f"run-{int(time.time())}", config) as run:
+        train(model, run, setting.evaluations)
+    return run.scored
+
+
+def _bleu(task: TranslationTask, module: Transformer, split: str, architecture: Architecture) -> float:
+    pairs = getattr(task.corpus(), split)
+    return round(bleu(translate(module, task.vocabulary(), pairs.source, architecture), pairs.target).score, 2)
+
+
+def _depth(problem: Problem) -> int:
+    return problem.decisions.names.index(DEPTH)
+
+
+def _largest_that_fits(problem: Problem, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+    rows = problem.decisions.check(rows)
+    fitting = np.flatnonzero(problem.costs(rows)[problem.cost] <= problem.cost_limit)
+    if not len(fitting):
+        raise ValueError(f"no {name} transformer fits budget={problem.budget:.4f}")
+    return rows[fitting[-1]]

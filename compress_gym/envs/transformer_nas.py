@@ -1,0 +1,239 @@
+"""`compress_gym/TransformerNAS-v0`: the sizes of a transformer for translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.accuracy import AccuracyModel
+from compress_gym.distribution import draw_from
+from compress_gym.envs import kernels
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.envs.vector import CompressionVectorEnv, Infos
+from compress_gym.errors import unknown_name
+from compress_gym.problem import Problem
+from compress_gym.rewards import RewardFunction
+from compress_gym.transformer_problem import transformer_problem
+from compress_gym.translation.tasks import TranslationTask, get_translation_task
+
+DEFAULT_TASK = "multi30k-ende"
+ACCURACIES = ("auto", "surrogate", "live")
+
+
+class TransformerNASEnv(CompressionEnv):
+    r"""Chooses the sizes of a translation transformer, gene by gene, after HAT.
+
+    ## Description
+    One SuperTransformer was trained so that every smaller transformer inside it translates: embedding widths of encoder
+    and decoder, the number of decoder layers, and in each layer the width of the feed-forward network, the heads of
+    each attention and how many of the last encoder layers the decoder reads. One episode chooses such a SubTransformer;
+    it inherits its weights, and has a BLEU score on validation sentences and a measured latency on the device.
+
+    Scores come from surrogates fitted to live scores, or from translating the validation sentences now
+    (`accuracy="live"`, which needs the data set). Latencies are sums of products of genes with measured coefficients;
+    the device's card states how far they are from measured transformers.
+
+    The environment follows *HAT: Hardware-Aware Transformers for Efficient Natural Language Processing* (Wang et al.,
+    2020). It differs from HAT among other things in these: the corpus and the transformers are small; a head has a
+    fixed width, so that fewer heads mean narrower attention (in HAT's release, wider heads); layer norms come before
+    each part; translations are greedy, not by beam search.
+
+    The task `hat-wmt14` has HAT's own space and the latencies that HAT published, but no accuracy: give your own.
+
+    ## Action Space
+    `action_type="continuous"` (default): `Box(-1, 1, (1,), float32)`. A gene with K values has K bins of equal width,
+    ascending.
+
+    `action_type="discrete"`: `Discrete(K)`, K being the largest number of values of any gene; the action is the index
+    of the value. `env.unwrapped.action_masks()` says which indices are legal.
+
+    The genes of decoder layers beyond the chosen depth are inactive: their steps are skipped, and in
+    `info["strategy"]` they have their least value. Budget rules are those of `ChannelPrune-v0`.
+
+    ## Observation Space
+    `Box(0, 1, (32,), float32)`: the columns of `ChannelPrune-v0`, with the kind of gene after `parameters`.
+
+    | Num   | Observation                                   | Min | Max | Meaning                                     |
+    |-------|-----------------------------------------------|-----|-----|---------------------------------------------|
+    | 0     | position                                      | 0   | 1   | step / steps                                |
+    | 1-3   | layer_is_conv, ..._depthwise, ..._linear      | 0   | 1   | 0, 0, 1                                     |
+    | 4     | in_channels                                   | 0   | 1   | log2 of the gene's largest matrix; 1 at 4096|
+    | 5     | out_channels                                  | 0   | 1   | the same of its other side                  |
+    | 6-8   | kernel, stride, input_pixels                  | 0   | 1   | 0                                           |
+    | 9     | parameters                                    | 0   | 1   | log2 of that matrix; 1 at 16.8 M            |
+    | 10    | decides_embed_dim                             | 0   | 1   | the gene is a width of embeddings           |
+    | 11    | decides_ffn_dim                               | 0   | 1   | ... of a feed-forward network               |
+    | 12    | decides_heads                                 | 0   | 1   | ... a number of heads                       |
+    | 13    | decides_depth                                 | 0   | 1   | ... the number of decoder layers            |
+    | 14    | decides_attention_span                        | 0   | 1   | ... of encoder layers that are attended to  |
+    | 15    | values                                        | 0   | 1   | log2 of the number of values; 1 at 16       |
+    | 16-21 | share_of_macs, ..., share_of_energy_mj        | 0   | 1   | share of the cost that the gene touches     |
+    | 22    | share_of_bounded_cost                         | 0   | 1   | the same of the bounded cost                |
+    | 23-26 | device_is_cpu, ..., device_throughput         | 0   | 1   | the device                                  |
+    | 27    | spent                                         | 0   | 1   | bounded cost that is certain already        |
+    | 28    | least_total                                   | 0   | 1   | total if the rest is compressed             |
+    | 29    | most_total                                    | 0   | 1   | total if the rest is left uncompressed      |
+    | 30    | budget                                        | 0   | 1   | the budget                                  |
+    | 31    | previous_action                               | 0   | 1   | centre of the bin executed last             |
+
+    ## Rewards
+    0 until the last step, then the named reward; see `ChannelPrune-v0`. The accuracy is BLEU / 100.
+
+    ## Starting State
+    Nothing is decided. `info` is as of `ChannelPrune-v0`.
+
+    ## Episode End
+    `terminated` after the last active gene: 13 to 25 steps on `multi30k-ende`. Nothing is ever truncated. The last
+    `info` has `accuracy` (BLEU / 100), `valid_loss` (nats a token), and what `ChannelPrune-v0` has. `latency_ms` is
+    that of 16 tokens in and out, `latency_30_ms` of 30; on HAT's devices, `latency_ms` is that of En-De,
+    `latency_enfr_ms` that of En-Fr.
+
+    ## Arguments
+
+    | Argument      | Default           | Meaning                                                                      |
+    |---------------|-------------------|------------------------------------------------------------------------------|
+    | `task`        | `"multi30k-ende"` | a name of `TRANSLATION_TASKS`, or a list of them                             |
+    | `device`      | `"auto"`          | a name of `list_transformer_devices()`, a path, `None`, `auto`, or a list    |
+    | `cost`        | `"latency_ms"`    | which cost is bounded                                                        |
+    | `budget`      | `0.5`             | the ceiling, a fraction of the uncompressed cost; or lowest and highest      |
+    | `budget_rule` | `"clip"`          | `clip`, `repair` or `none`                                                   |
+    | `reward`      | `"mnasnet"`       | see above                                                                    |
+    | `accuracy`    | `"auto"`          | `surrogate`, `live`, `auto`: the first that the task has; or a model         |
+    | `action_type` | `"continuous"`    | `continuous` or `discrete`                                                   |
+    | `render_mode` | `None`            | `None`, `ansi` or `rgb_array`                                                |
+
+    A model of one's own is a function of strategies `[N, T]` that returns accuracies `[N]`, with the attributes
+    `source` and `baseline`; if it has a method `valid_loss`, the last info tells its result.
+
+    ## Version History
+    * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
+    """
+
+    def __init__(
+        self,
+        task: str | Sequence[str] = DEFAULT_TASK,
+        device: str | None | Sequence[str | None] = "auto",
+        cost: str = "latency_ms",
+        budget: float | Sequence[float] = 0.5,
+        budget_rule: str = "clip",
+        reward: str | RewardFunction = "mnasnet",
+        accuracy: str | AccuracyModel = "auto",
+        action_type: str = "continuous",
+        render_mode: str | None = None,
+    ) -> None:
+        """Builds the environment; see the class docstring for the arguments."""
+        problems = draw_from(
+            transformer_nas_problem,
+            task,
+            device,
+            budget,
+            accuracy=accuracy,
+            cost=cost,
+            budget_rule=budget_rule,
+            reward=reward,
+        )
+        super().__init__(problems, action_type, render_mode)
+
+    def _finish(self, info: dict[str, Any]) -> float:
+        """Tells the loss too."""
+        reward = super()._finish(info)
+        problem = self._episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
+        if loss := _loss_of(problem):
+            info["valid_loss"] = float(loss(self._episodes.strategies([0], problem))[0])
+        return reward
+
+
+class TransformerNASVectorEnv(CompressionVectorEnv):
+    """The native vector environment of `TransformerNAS-v0`: its last infos have `valid_loss` too."""
+
+    def _add_end(self, infos: Infos, ended: NDArray[np.bool_]) -> None:
+        super()._add_end(infos, ended)
+        for problem, rows in self._by_problem(ended):
+            if loss := _loss_of(problem):
+                column = infos.setdefault("valid_loss", np.zeros(self.num_envs))
+                column[rows] = loss(self._episodes.strategies(np.flatnonzero(rows), problem))
+                infos.setdefault("_valid_loss", np.zeros(self.num_envs, dtype=np.bool_))[rows] = True
+
+
+def transformer_nas_vector_env(
+    num_envs: int,
+    *,
+    task: str | Sequence[str] = DEFAULT_TASK,
+    device: str | None | Sequence[str | None] = "auto",
+    budget: float | Sequence[float] = 0.5,
+    action_type: str = "continuous",
+    render_mode: str | None = None,
+    autoreset_mode: str = "NextStep",
+    copy: bool = True,
+    num_threads: int = 1,
+    **settings: Any,
+) -> TransformerNASVectorEnv:
+    """Builds the native vector environment of `TransformerNAS-v0`.
+
+    Args:
+        num_envs: How many environments.
+        task: As of the environment, like the next four.
+        device: See there.
+        budget: See there.
+        action_type: See there.
+        render_mode: See there.
+        autoreset_mode: See `CompressionVectorEnv`, like the next two.
+        copy: See there.
+        num_threads: See there.
+        **settings: `cost`, `budget_rule`, `reward`, `accuracy` as of the environment.
+    """
+    problems = draw_from(transformer_nas_problem, task, device, budget, **settings)
+    return TransformerNASVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
+
+
+def transformer_nas_problem(
+    task: str = DEFAULT_TASK,
+    device: str | None = "auto",
+    accuracy: str | AccuracyModel = "auto",
+    *,
+    cost: str = "latency_ms",
+    budget: float = 0.5,
+    budget_rule: str = "clip",
+    reward: str | RewardFunction = "mnasnet",
+) -> Problem:
+    """Builds the problem behind `TransformerNAS-v0`; the arguments are the environment's.
+
+    Raises:
+        KeyError: An unknown task, device, accuracy, cost, budget rule or reward.
+        ValueError: A task that has costs alone without an accuracy model, a budget out of range, a reward that ignores
+            cost under `budget_rule="none"`, a damaged asset, or a device that was measured with other transformers.
+    """
+    chosen = get_translation_task(task)
+    return transformer_problem(
+        chosen.space,
+        _accuracy_model(chosen, accuracy),
+        chosen.device if device == "auto" else device,
+        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
+        cost=cost,
+        budget=budget,
+        budget_rule=budget_rule,
+        reward=reward,
+    )
+
+
+def _accuracy_model(task: TranslationTask, accuracy: str | AccuracyModel) -> AccuracyModel:
+    if not isinstance(accuracy, str):
+        return accuracy
+    if accuracy not in ACCURACIES:
+        raise unknown_name("accuracy", accuracy, ACCURACIES)
+    if accuracy == "auto":
+        accuracy = task.best_signal()
+    return task.live() if accuracy == "live" else task.surrogate()
+
+
+def _loss_of(problem: Problem) -> Callable[[NDArray[np.int64]], NDArray[np.float64]] | None:
+    """Returns what gives the loss of a problem's strategies, if anything does."""
+    own = getattr(problem.accuracy_model, "valid_loss", None)
+    if own is not None:
+        return own
+    if problem.accuracy_model.source != "surrogate":
+        return None
+    return get_translation_task(problem.origin["task"]).loss_surrogate().valid_loss

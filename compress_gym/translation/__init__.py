@@ -1,0 +1,1 @@
+"""Training, scoring and running transformers for translation."""

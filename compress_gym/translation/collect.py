@@ -1,0 +1,158 @@
+"""Scores SubTransformers live and fits surrogates: `python -m compress_gym.translation.collect multi30k-ende`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shlex
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from compress_gym.accuracy.fit import FitSettings, fit_surrogate
+from compress_gym.accuracy.sampling import broad_sample
+from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.cards import provenance, sha256, write_card
+from compress_gym.commands import run_command
+from compress_gym.costs.transformer import transformer_cost_terms
+from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
+from compress_gym.translation.live import LiveTranslation
+from compress_gym.translation.scores import ScoredTransformers
+from compress_gym.translation.tasks import TranslationTask, get_translation_task
+
+SHARD = 16
+HELD_OUT = 0.2
+# A worker's own.
+_live: LiveTranslation | None = None
+
+
+def score(
+    task: TranslationTask,
+    rows: NDArray[np.int64],
+    translated: int,
+    folder: Path,
+    identity: dict[str, Any],
+    workers: int = 1,
+) -> ScoredTransformers:
+    """Scores strategies in shards on disk; killed, it goes on with the shards that are missing.
+
+    Args:
+        task: The task.
+        rows: Strategies, int64 `[N, T]`; all get a loss.
+        translated: So many of them, evenly spread over the rows, get a BLEU score.
+        folder: Where shards lie.
+        identity: What the scores depend on: others are never mixed in.
+        workers: Processes, one thread each.
+    """
+    wanted = np.zeros(len(rows), dtype=np.bool_)
+    wanted[np.unique(np.linspace(0, len(rows) - 1, translated).round().astype(int))] = True
+    claim(folder, {**identity, "strategies": len(rows), "translated": translated})
+    shards = [slice(start, start + SHARD) for start in range(0, len(rows), SHARD)]
+    paths = [folder / f"shard-{n:05d}.npy" for n in range(len(shards))]
+    missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists()}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (task,)) as pool, Progress() as progress:
+        bar = progress.add_task(f"scoring, {wanted.sum()} of them by translating", total=len(rows))
+        progress.advance(bar, len(rows) - sum(len(rows[shard]) for shard in missing.values()))
+        running = {pool.submit(_score_shard, rows[shard], wanted[shard]): path for path, shard in missing.items()}
+        for future in as_completed(running):
+            save_array(running[future], future.result())
+            progress.advance(bar, len(future.result()))
+    losses, scores = load_arrays(paths, axis=0).T
+    return ScoredTransformers(rows, losses, scores)
+
+
+def _begin(task: TranslationTask) -> None:
+    """Prepares a worker, which ends with its parent."""
+    global _live
+    end_with_parent()
+    torch.set_num_threads(1)
+    _live = task.live()
+
+
+def _score_shard(rows: NDArray[np.int64], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns loss and BLEU / 100 (NaN where it is not wanted) of strategies, float64 `[N, 2]`."""
+    assert _live is not None
+    losses, scores = _live.valid_loss(rows), np.full(len(rows), np.nan)
+    if wanted.any():
+        scores[wanted] = _live(rows[wanted])
+    return np.stack([losses, scores], axis=1)
+
+
+def fit(
+    scored: ScoredTransformers, live: LiveTranslation, seed: int = 0, settings: FitSettings | None = None
+) -> dict[str, tuple[SurrogateAccuracy, dict[str, Any]]]:
+    """Fits both surrogates to four fifths of the scores and checks them on the rest.
+
+    Returns:
+        File name to surrogate and stated error.
+    """
+    largest = live.decisions.sizes[None] - 1
+    targets = {
+        "surrogate.npz": (scored.translated, scored.accuracy, live.baseline),
+        "loss_surrogate.npz": (np.isfinite(scored.valid_loss), np.exp(-scored.valid_loss), None),
+    }
+    fitted = {}
+    for name, (there, values, baseline) in targets.items():
+        rows, values = scored.strategies[there], values[there]
+        order = np.random.default_rng(seed).permutation(len(rows))
+        held = order[: round(HELD_OUT * len(rows))]
+        kept = order[len(held) :]
+        base = float(np.exp(-live.valid_loss(largest)[0])) if baseline is None else baseline
+        surrogate = fit_surrogate(live.decisions, rows[kept], values[kept], base, seed, settings)
+        error = {"fitted": len(kept), "held_out": len(held), **_errors(surrogate(rows[held]), values[held])}
+        fitted[name] = surrogate, error
+    return fitted
+
+
+def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[str, float]:
+    order = np.sign(predicted[:, None] - predicted) * np.sign(live[:, None] - live)
+    return {
+        "mean_absolute_error": round(float(np.abs(predicted - live).mean()), 5),
+        "kendall_tau": round(float(order.sum() / (len(live) * (len(live) - 1))), 4),
+    }
+
+
+@click.command()
+@click.argument("task")
+@click.option("--count", type=click.IntRange(10), default=3000, show_default=True, help="SubTransformers with a loss.")
+@click.option("--translated", type=click.IntRange(10), default=600, show_default=True, help="... and a BLEU score.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+def main(task: str, count: int, translated: int, seed: int, workers: int) -> None:
+    """Scores SubTransformers of TASK on validation sentences and fits surrogates. Killed, it goes on where it was."""
+    chosen = get_translation_task(task)
+    live, folder = chosen.live(), chosen.folder
+    command = shlex.join(["python", "-m", "compress_gym.translation.collect", *sys.argv[1:]])
+    rows = broad_sample(live.decisions, transformer_cost_terms(chosen.space, live.decisions), "macs", count, seed)
+    identity = _identity(chosen, live)
+    scored = score(chosen, rows, min(translated, count), folder / "shards", {**identity, "seed": seed}, workers)
+    made = {**identity, **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"])}
+    scored.save(folder / "strategies.npz", live.decisions)
+    what = f"live scores of {count:,} SubTransformers of task {task}, {int(scored.translated.sum()):,} of them BLEU"
+    write_card(folder / "strategies.npz", {"what": what, "seed": seed, **made})
+    for name, (surrogate, error) in fit(scored, live, seed).items():
+        surrogate.save(folder / name)
+        of = "BLEU / 100" if name == "surrogate.npz" else "exp(-loss)"
+        write_card(folder / name, {"what": f"predicts {of} of task {task}", "stated_error": error, **made})
+        click.echo(f"{name}: {error}")
+
+
+def _identity(task: TranslationTask, live: LiveTranslation) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "weights_sha256": sha256(task.folder / "weights.safetensors"),
+        "sentences": len(live.pairs.source),
+        "sentences_digest": live.pairs.digest(),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main, "compress_gym.translation.collect")

@@ -1,0 +1,71 @@
+"""Live scores of SubTransformers with inherited weights: BLEU and loss on validation sentences."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from compress_gym.data.multi30k import SentencePairs
+from compress_gym.data.vocabulary import Vocabulary
+from compress_gym.networks.supertransformer import Transformer
+from compress_gym.networks.transformer import Architecture, TransformerSpace
+from compress_gym.transformer_problem import transformer_decisions
+from compress_gym.translation.batches import TokenPairs
+from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
+
+
+class LiveTranslation:
+    """Scores strategies by translating validation sentences now; `accuracy` is BLEU / 100."""
+
+    def __init__(
+        self, module: Transformer, vocabulary: Vocabulary, space: TransformerSpace, pairs: SentencePairs
+    ) -> None:
+        """Prepares the sentences.
+
+        Args:
+            module: The trained SuperTransformer.
+            vocabulary: Its vocabulary.
+            space: Its SubTransformers.
+            pairs: Sentences that are scored.
+
+        Raises:
+            ValueError: The vocabulary or the space is not the module's, or a sentence is empty or too long.
+        """
+        if len(vocabulary) != module.architecture.vocabulary:
+            raise ValueError(
+                f"the vocabulary has {len(vocabulary)} tokens, the transformer {module.architecture.vocabulary}"
+            )
+        if not space.largest.fits_into(module.architecture):
+            raise ValueError(f"space={space} holds architectures that do not fit into {module.architecture}")
+        self.module, self.vocabulary, self.space, self.pairs = module, vocabulary, space, pairs
+        self.decisions = transformer_decisions(space)
+        self._batches = scoring_batches(TokenPairs.encode(pairs, vocabulary))
+
+    @property
+    def source(self) -> str:
+        """`live`."""
+        return "live"
+
+    @cached_property
+    def baseline(self) -> float:
+        """BLEU / 100 of the largest SubTransformer."""
+        return self._bleu(self.space.largest)
+
+    def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
+        """Returns BLEU / 100 of strategies `[N, T]`, float64 `[N]`."""
+        return np.array([self._bleu(a) for a in self._architectures(strategies)], dtype=np.float64)
+
+    def valid_loss(self, strategies: ArrayLike) -> NDArray[np.float64]:
+        """Returns the cross-entropy of reference tokens in nats, the mean over tokens, float64 `[N]`."""
+        losses = [validation_loss(self.module, self._batches, a) for a in self._architectures(strategies)]
+        return np.array(losses, dtype=np.float64)
+
+    def _architectures(self, strategies: ArrayLike) -> list[Architecture]:
+        rows = self.decisions.check(strategies)
+        return [self.space.architecture(self.decisions.describe(row)) for row in rows]
+
+    def _bleu(self, architecture: Architecture) -> float:
+        translations = translate(self.module, self.vocabulary, self.pairs.source, architecture)
+        return bleu(translations, self.pairs.target).score / 100

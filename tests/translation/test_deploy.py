@@ -1,0 +1,60 @@
+"""A SubTransformer cut out, stored, loaded and used."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from compress_gym.errors import AssetError
+from compress_gym.translation.deploy import Translator, main, translator_of
+from compress_gym.translation.scoring import translate
+from compress_gym.translation.tasks import get_translation_task
+from tests.translation.small import CORPUS
+
+
+@pytest.fixture
+def cut(task, tmp_path):
+    decisions = task.decisions()
+    strategy = decisions.describe(decisions.spread(np.random.default_rng(3), 1)[0])
+    path = tmp_path / "best_strategy.json"
+    path.write_text(json.dumps({"strategy": strategy}))
+    result = CliRunner().invoke(main, ["cut", "tiny", str(path), str(tmp_path / "small")])
+    assert result.exit_code == 0 and "parameters, written to" in result.output, result.exception
+    return strategy, tmp_path / "small"
+
+
+def test_it_translates_as_inside_the_supertransformer(task, trained, cut):
+    strategy, folder = cut
+    architecture = task.space.architecture(strategy)
+    expected = translate(trained, task.vocabulary(), CORPUS.test.source, architecture)
+    loaded = Translator.load(folder)
+    assert loaded.module.architecture == architecture and loaded(CORPUS.test.source) == expected
+    for arguments, text in (([*CORPUS.test.source[:2]], ""), ([], "\n".join(CORPUS.test.source[:2]) + "\n\n")):
+        result = CliRunner().invoke(main, ["translate", str(folder), *arguments], input=text)
+        assert result.output.splitlines() == expected[:2]
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "weights.safetensors", "vocabulary.bpe"])
+def test_missing_and_damaged_files_are_told(cut, name):
+    path = cut[1] / name
+    path.write_bytes(b"{}")
+    with pytest.raises(AssetError, match=name.split(".")[0]):
+        Translator.load(cut[1])
+    path.unlink()
+    with pytest.raises(AssetError, match=name.split(".")[0]):
+        Translator.load(cut[1])
+
+
+@pytest.mark.parametrize("part", ["vocabulary", "supertransformer", "live"])
+def test_assets_that_are_not_there_are_told_with_their_remedy(task, tmp_path, part):
+    with pytest.raises(AssetError, match="is not there; make it with: python -m compress_gym.translation.train tiny"):
+        getattr(replace(task, assets=tmp_path), part)()
+
+
+def test_what_is_not_trained_or_not_in_the_space_is_refused(task, cut):
+    with pytest.raises(ValueError, match="missing"):
+        translator_of(task, {"decoder.layers": 1})
+    with pytest.raises(ValueError, match="costs alone"):
+        get_translation_task("hat-wmt14").supertransformer()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.channel_problem import channel_problem
+from compress_gym.network_problem import network_problem
 from compress_gym.decisions import DecisionSpace
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
@@ -67,7 +67,7 @@ def invented_problem(task: str, seed: int) -> Problem:
     """Builds a problem of a network of `TASKS` at half its multiply-accumulates; the seed draws what it loses."""
     chosen = get_task(task)
     network, decisions = chosen.network(), chosen.channel_decisions()
-    return channel_problem(
+    return network_problem(
         network,
         decisions,
         InventedAccuracy.draw(decisions, seed),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.network_problem import network_problem
 from compress_gym.decisions import DecisionSpace
+from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
 

@@ -280,14 +280,18 @@ class Task:
                 f"python -m compress_gym.train {self.name} (shipped: {', '.join(list_tasks())})"
             )
 
-    def asset_hash(self) -> str:
-        """Returns one hash over the network, the weights and what was measured, 16 hex digits.
+    def asset_hash(self, env: str = "ChannelPrune") -> str:
+        """Returns one hash over the network, the weights and what was measured for an environment, 16 hex digits.
+
+        Args:
+            env: A key of `ENDINGS`.
 
         Raises:
             AssetError: The task is not shipped and its weights are not there.
         """
         self._require_weights()
-        assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *self.folder.glob("*.npz")]
+        measured = (self.asset(what, env) for what in ("measured", "strategies", "surrogate"))
+        assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *filter(Path.exists, measured)]
         lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted(assets))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 

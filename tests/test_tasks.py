@@ -175,6 +175,7 @@ def test_the_hash_covers_every_asset_and_no_card(broken, name):
     before = broken.asset_hash()
     assert before == get_task("digits-cnn").asset_hash()
     (broken.folder / "difficulty.json").write_text("{}")
+    (broken.folder / "measured-mixed-quant.npz").write_bytes(b"of another environment")
     assert broken.asset_hash() == before
     (broken.folder / name).write_bytes((broken.folder / name).read_bytes() + b" ")
     assert broken.asset_hash() != before

@@ -65,7 +65,7 @@ def task_problem(
         decisions,
         _accuracy_model(chosen, env, decisions, accuracy),
         hardware,
-        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
+        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash(env)},
         cost=cost,
         budget=budget,
         budget_rule=budget_rule,

@@ -51,7 +51,7 @@ def test_layers_without_weights_cost_their_traffic():
 
 
 def test_every_kind_has_a_cost():
-    assert set(KIND_CODES) == {*LAYER_KINDS, "call"}
+    assert set(KIND_CODES) == {*LAYER_KINDS, "call", "quantize", "dequantize"}
 
 
 @pytest.mark.parametrize(("name", "value"), [("weight_bits", 0), ("weight_bits", 33), ("activation_bits", 64)])

@@ -106,7 +106,7 @@ class Run:
         versions = {name: _version(name) for name in PACKAGES}
         text = yaml.safe_dump({**self.config, "versions": versions}, sort_keys=False)
         write_atomically(self.folder / "config.yml", lambda p: p.write_text(text))
-        (self.folder / "command.txt").write_text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+        (self.folder / "command.txt").write_text(shlex.join([*_program(), *sys.argv[1:]]) + "\n")
         self._file = (self.folder / "evaluations.csv").open("w", newline="")
         self._writer = csv.writer(self._file)
         self._started = time.perf_counter()
@@ -240,3 +240,9 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _program() -> list[str]:
+    """Returns how this program was started: as a module, or from a file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["python", sys.argv[0]] if spec is None else ["python", "-m", spec.name.removesuffix(".__main__")]

@@ -44,6 +44,7 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2, "autoreset_mode": AutoresetMode.NEXT_STEP}
+    closed = True  # until it is built: one whose arguments were refused has nothing to close
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_names = self._episodes.program.observation_names
         self._all = np.ones(self.num_envs, dtype=np.bool_)
-        self._begun = False
+        self._begun = self.closed = False
 
     def problem_of(self, n: int) -> Problem:
         """Returns the problem of an environment's episode, with the budget that was drawn."""

@@ -451,3 +451,8 @@ def test_memory_does_not_grow(env_id):
     _nrt_python.memsys_disable_stats()
     assert later.alloc > arrays.alloc  # something was counted
     assert grown < 100_000 and later.alloc - later.free <= arrays.alloc - arrays.free
+
+
+def test_refused_arguments_leave_nothing_to_close():
+    """Older releases of Gymnasium close an environment when it is deleted, built or not."""
+    CompressionVectorEnv.__new__(CompressionVectorEnv).close()

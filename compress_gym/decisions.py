@@ -157,10 +157,6 @@ class DecisionSpace:
             )
         return choices
 
-    def canonical(self, strategies: ArrayLike) -> NDArray[np.int64]:
-        """Returns strategies with choice 0 wherever a decision is inactive, int64 `[N, T]`; the same as `check`."""
-        return self.check(strategies)
-
     def active(self, strategies: ArrayLike) -> NDArray[np.bool_]:
         """Says which decisions matter in each strategy, bool `[N, T]`."""
         controller, least = self.conditions.T

@@ -67,7 +67,7 @@ def strategy_of(space: TransformerSpace, decisions: DecisionSpace, architecture:
             f"decoder.layer{n}.cross_heads": d.cross_heads,
             f"decoder.layer{n}.attention_span": d.span,
         }
-    return decisions.canonical(decisions.encode(values))[0]
+    return decisions.check(decisions.encode(values))[0]
 
 
 def transformer_network(space: TransformerSpace) -> Network:

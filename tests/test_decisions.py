@@ -36,11 +36,11 @@ def test_channel_values_are_ascending_and_end_whole(channels, levels):
 def test_inactive_decisions_have_choice_0(seed):
     space = random_problem(seed, conditional=True).decisions
     rows = np.random.default_rng(seed).integers(space.sizes, size=(20, len(space)))
-    kept, active = space.canonical(rows), space.active(rows)
+    kept, active = space.check(rows), space.active(rows)
     assert (kept[~active] == 0).all() and (kept[active] == rows[active]).all()
-    assert (space.canonical(kept) == kept).all() and (space.active(kept) == active).all()
+    assert (space.check(kept) == kept).all() and (space.active(kept) == active).all()
     drawn = space.spread(np.random.default_rng(seed), 5)
-    assert (space.canonical(drawn) == drawn).all()
+    assert (space.check(drawn) == drawn).all()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from compress_gym.accuracy.collect import CHEAP_RECOVERIES
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.scoring import identity
 from compress_gym.cards import write_arrays
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.processor import processor_name
 from compress_gym.resume import claim, end_with_parent
 from compress_gym.tasks import Task
@@ -50,7 +50,7 @@ class Plan:
 def random_strategies(task: Task, plan: Plan) -> NDArray[np.int64]:
     """Draws independent uniform choices and keeps those at the budget, int64 `[strategies, T]`."""
     decisions = task.channel_decisions()
-    terms = channel_cost_terms(task.network(), decisions)
+    terms = network_cost_terms(task.network(), decisions)
     rng, kept = np.random.default_rng(plan.seed), np.empty((0, len(decisions)), dtype=np.int64)
     whole = terms.evaluate(decisions.sizes[None] - 1)[0, terms.column("macs")]
     while len(kept) < plan.strategies:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.costs.kernels import strategy_cost
 from compress_gym.devices import load_device
 from compress_gym.jit import jit
@@ -40,7 +40,7 @@ def measure(task: Task, device: str | None) -> list[dict[str, Any]]:
     compile_seconds = []
     for _ in range(REPETITIONS):
         started = time.perf_counter()
-        terms = channel_cost_terms(network, decisions, hardware)
+        terms = network_cost_terms(network, decisions, hardware)
         compile_seconds.append(time.perf_counter() - started)
     rows = np.random.default_rng(0).integers(decisions.sizes, size=(STRATEGIES, len(decisions)))
     costs, latency = np.empty(STRATEGIES), terms.column("latency_ms")

@@ -16,7 +16,7 @@ from torch import nn
 from compress_gym.compression.prune import channel_index, channel_ranking, kept_channels
 from compress_gym.compression.recovery import adaptive_batch_norm
 from compress_gym.compression.training import augmented
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.networks import Network
 from compress_gym.processor import bf16_supported
 from compress_gym.tasks import Task
@@ -72,7 +72,7 @@ def compare(task: Task, images: int) -> list[dict[str, Any]]:
 def half_macs(task: Task, count: int) -> NDArray[np.int64]:
     """Draws strategies within a twentieth of half the MACs, int64 `[count, T]`."""
     decisions = task.channel_decisions()
-    terms = channel_cost_terms(task.network(), decisions)
+    terms = network_cost_terms(task.network(), decisions)
     rows = np.random.default_rng(0).integers(decisions.sizes, size=(20_000, len(decisions)))
     macs = terms.evaluate(np.concatenate([rows, decisions.sizes[None] - 1]))[:, terms.column("macs")]
     return rows[np.abs(macs[:-1] / macs[-1] / HALF - 1) <= 0.05][:count]

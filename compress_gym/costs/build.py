@@ -55,10 +55,6 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
     return replace(pack(decisions, metrics, terms), estimated=dict(estimated))
 
 
-# What it is called where only channels are decided.
-channel_cost_terms = network_cost_terms
-
-
 @dataclass(frozen=True)
 class _Grid:
     """Every form that decisions give a layer, as arrays that broadcast to one shape: an axis a decision.

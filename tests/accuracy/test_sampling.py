@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from compress_gym.accuracy.sampling import broad_sample
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.decisions import channel_decisions
 from compress_gym.networks.cifar_resnet import resnet20
 from compress_gym.networks.trace import trace
 
 NETWORK = trace(resnet20(), (3, 32, 32), "resnet20")
 DECISIONS = channel_decisions(NETWORK, 16)
-TERMS = channel_cost_terms(NETWORK, DECISIONS)
+TERMS = network_cost_terms(NETWORK, DECISIONS)
 
 
 def test_the_sample_is_distinct_repeatable_and_covers_the_budgets():

@@ -89,8 +89,8 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
     plan = Plan(strategies=20)
     rows = random_strategies(task, plan)
     assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(task, plan))
-    from compress_gym.costs.build import channel_cost_terms
+    from compress_gym.costs.build import network_cost_terms
 
-    terms = channel_cost_terms(task.network(), task.channel_decisions())
+    terms = network_cost_terms(task.network(), task.channel_decisions())
     macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05

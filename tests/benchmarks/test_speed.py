@@ -30,9 +30,9 @@ def test_the_report_of_live_evaluation(monkeypatch):
 
 
 def test_half_the_macs_is_half():
-    from compress_gym.costs.build import channel_cost_terms
+    from compress_gym.costs.build import network_cost_terms
 
-    terms = channel_cost_terms(TASK.network(), TASK.channel_decisions())
+    terms = network_cost_terms(TASK.network(), TASK.channel_decisions())
     rows = np.concatenate([live.half_macs(TASK, 5), TASK.channel_decisions().sizes[None] - 1])
     macs = terms.evaluate(rows)[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compress_gym.compression.prune import channel_index, channel_ranking, kept_channels, remove_channels
-from compress_gym.costs.build import channel_cost_terms
+from compress_gym.costs.build import network_cost_terms
 from compress_gym.decisions import channel_decisions
 from compress_gym.networks import ChannelGroup, Layer, Network, Segment
 from compress_gym.networks.network import WEIGHTED
@@ -133,7 +133,7 @@ def test_costs_equal_the_counted_module(name):
     module, network = build(name), traced(name)
     decisions = channel_decisions(network)
     rng = np.random.default_rng(0)
-    terms = channel_cost_terms(network, decisions)
+    terms = network_cost_terms(network, decisions)
     for row in rng.integers(decisions.sizes, size=(3, len(decisions))):
         counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, row, strict=True)}
         small = remove_channels(module, network, kept_channels(channel_ranking(module, network), counts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from compress_gym.networks.sources import weighted_roots
 MAX_DECISIONS = 6
 
 
+@lru_cache(maxsize=32)
 def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardware | None = None) -> CostTerms:
-    """Builds the cost terms of decisions about channels, bits, or both.
+    """Builds the cost terms of decisions about channels, bits, or both; the same ones once in a process.
 
     Args:
         network: The network.
@@ -36,7 +38,7 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
         ValueError: The device has no measurement of an operation, or lacks bits; the message names it.
     """
     metrics = METRICS if device is None else (*METRICS, "latency_ms", "energy_mj")
-    terms, sources = [], dict[Operation, str]()
+    terms, sources, known = [], dict[Operation, str](), _Known()
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))
     paired = any(d.kind == "precision" for d in decisions.decisions)
@@ -47,7 +49,7 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
         for column, values in enumerate(layer_costs(layer, grid.inputs, grid.outputs, *grid.bits)):
             table[..., column] = values
         if device is not None:
-            table[..., len(METRICS) :] = _device_costs(layer, grid, device, sources)
+            table[..., len(METRICS) :] = _device_costs(layer, grid, device, sources, known)
         terms.append(Term(layer.name, grid.decisions, table))
     if paired and device is not None:
         terms += boundary_terms(network, decisions, device, len(METRICS))
@@ -97,15 +99,27 @@ def _grid(layer: Layer, decisions: DecisionSpace, root: str | None) -> _Grid:
     return _Grid(tuple(touching), shape, *layer.kept(counts), bits=(chosen[0], chosen[1]), rooted=root is not None)
 
 
-def _device_costs(layer: Layer, grid: _Grid, device: Hardware, sources: dict[Operation, str]) -> NDArray[np.float64]:
+# Costs by what a layer's forms have in common, and by the forms: most layers of a network are like another one.
+_Known = dict[tuple[Operation, bytes], NDArray[np.float64]]
+
+
+def _device_costs(
+    layer: Layer, grid: _Grid, device: Hardware, sources: dict[Operation, str], known: _Known
+) -> NDArray[np.float64]:
     """Returns latency and energy of every form of a layer, float64 `[..., 2]`; different forms are asked for once."""
     # Where no bits are decided, and in layers without weights that follow none, they are the device's.
     follows = layer.kind in WEIGHTED or bool(grid.rooted)
     decided = [follows and not (isinstance(b, int) and b == FLOAT_BITS) for b in grid.bits]
     bits = [b if yes else d for b, yes, d in zip(grid.bits, decided, device.bits, strict=True)]
-    forms = np.stack([np.broadcast_to(x, grid.shape) for x in (grid.inputs, grid.outputs, *bits)], axis=-1)
-    different, which = np.unique(forms.reshape(-1, forms.shape[-1]), axis=0, return_inverse=True)
-    costs = np.empty((len(different), 2))
+    columns = [np.broadcast_to(x, grid.shape).ravel() for x in (grid.inputs, grid.outputs, *bits)]
+    # One number a form, since rows are slow to compare: channels below 2^24, bits below 2^6.
+    packed = ((columns[0] << 36) | (columns[1] << 12)) | (columns[2] << 6) | columns[3]
+    _, first, which = np.unique(packed, return_index=True, return_inverse=True)
+    different = np.stack([column[first] for column in columns], axis=-1)
+    key = operation_of(layer, 1, 1, batch=device.batch), different.tobytes()
+    if key in known:
+        return known[key][which.reshape(grid.shape)]
+    costs = known[key] = np.empty((len(different), 2))
     for n, (entering, leaving, weight_bits, input_bits) in enumerate(different.tolist()):
         operation = operation_of(layer, entering, leaving, weight_bits, input_bits, device.batch)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.decisions import BitValues
 from compress_gym.devices.correction import Correction, medians
 from compress_gym.devices.energy import analytic_energy_mj
-from compress_gym.devices.hardware import Hardware
+from compress_gym.devices.hardware import ByContent, Hardware
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import CALL, PRECISION_BITS, Measurement, Operation, layout_of, read_operations
 from compress_gym.devices.simulated import SIMULATED
@@ -45,8 +46,8 @@ class Fallback:
         return self.us + operation.macs / self.macs_per_us
 
 
-@dataclass(frozen=True)
-class Device:
+@dataclass(frozen=True, eq=False)
+class Device(ByContent):
     """A measured latency table with its correction.
 
     The latency of a whole network is the correction's `network_us` plus the sum of its operations' `latency_us`.
@@ -60,7 +61,6 @@ class Device:
         batch: Inputs a call.
         fallback: What operations outside of the table cost; `None`: they are refused.
         card: The provenance, as read.
-        digest: First 16 hex digits of the table's SHA-256; "" for a device made in memory.
     """
 
     name: str
@@ -71,7 +71,13 @@ class Device:
     batch: int = 1
     fallback: Fallback | None = None
     card: dict[str, Any] = field(default_factory=dict)
-    digest: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over the measured times and what is made of them."""
+        rows = sorted(f"{operation} {measured}" for operation, measured in self.table.items())
+        content = [*rows, *map(repr, (self.correction, self.bits, self.batch, self.fallback))]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
     @cached_property
     def bit_values(self) -> BitValues | None:
@@ -216,10 +222,7 @@ def read_table(path: Path) -> Device:
     table = read_operations(path)
     if CALL not in table:
         raise AssetError(f"{path}: the empty call ({CALL}) is missing")
-    digest = str(card.get("sha256", ""))[:16]
-    return Device(
-        path.stem, kind, table, correction, PRECISION_BITS[precision], batch, _fallback(path, card), card, digest
-    )
+    return Device(path.stem, kind, table, correction, PRECISION_BITS[precision], batch, _fallback(path, card), card)
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 from compress_gym.decisions import BitValues
@@ -12,7 +13,11 @@ ESTIMATED = ("interpolated", "analytic")
 
 
 class Hardware(Protocol):
-    """Latency and energy of operations."""
+    """Latency and energy of operations; equal devices give equal ones."""
+
+    def __hash__(self) -> int:
+        """Of the name and the digest; see `ByContent`."""
+        ...
 
     @property
     def name(self) -> str:
@@ -46,7 +51,7 @@ class Hardware(Protocol):
 
     @property
     def digest(self) -> str:
-        """16 hex digits that change with anything that changes a latency; "" for a device made in memory."""
+        """16 hex digits that change with anything that changes a latency."""
         ...
 
     @property
@@ -65,3 +70,22 @@ class Hardware(Protocol):
     def source(self, operation: Operation) -> str:
         """Returns how an operation's latency was made: `measured`, `simulated`, or one of `ESTIMATED`."""
         ...
+
+
+class ByContent:
+    """Devices with the same name and the same digest are the same: what was computed with one serves the other."""
+
+    name: str
+
+    @cached_property
+    def digest(self) -> str:
+        """As of `Hardware`."""
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        """Compares by content."""
+        return isinstance(other, ByContent) and (self.name, self.digest) == (other.name, other.digest)
+
+    def __hash__(self) -> int:
+        """Hashes the content."""
+        return hash((self.name, self.digest))

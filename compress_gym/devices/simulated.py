@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from compress_gym.decisions import BitValues
 from compress_gym.devices import energy
+from compress_gym.devices.hardware import ByContent
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
 
@@ -24,8 +25,8 @@ class Simulator(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SimulatedDevice:
+@dataclass(frozen=True, eq=False)
+class SimulatedDevice(ByContent):
     """A simulated accelerator.
 
     Attributes:
@@ -51,11 +52,11 @@ class SimulatedDevice:
         # Many layers of many strategies are the same operation.
         return cache(self.simulator.cost)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """16 hex digits over the simulator's parameters and its code."""
+        """16 hex digits over the simulator's parameters and code, and what it is asked by default."""
         code = "".join(inspect.getsource(module) for module in (import_module(type(self.simulator).__module__), energy))
-        return hashlib.sha256(f"{self.simulator!r}\n{code}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.simulator!r} {self.bits} {self.batch}\n{code}".encode()).hexdigest()[:16]
 
     def latency_us(self, operation: Operation) -> float:
         """Returns an operation's latency in microseconds.

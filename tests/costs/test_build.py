@@ -85,6 +85,14 @@ def test_precisions_pay_where_they_change():
     assert us(**{d.subject: 8 for d in decisions.decisions}) == pytest.approx(3.5 + 10 + 100)
 
 
+def test_terms_of_an_equal_device_are_built_once():
+    devices = [two_precisions(NETWORK), two_precisions(NETWORK), two_precisions(NETWORK, per_channel=True)]
+    decisions = bit_decisions(NETWORK, devices[0].bit_values, fixed=())
+    first, second, other = (network_cost_terms(NETWORK, decisions, device) for device in devices)
+    assert first is second
+    assert other is not first and not np.array_equal(other.tables, first.tables)
+
+
 def test_boundaries_follow_the_channels():
     device = two_precisions(NETWORK, per_channel=True)
     decisions = joint_decisions(NETWORK, device.bit_values, fixed=())

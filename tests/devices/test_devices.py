@@ -27,6 +27,7 @@ def copy(tmp_path):
 
 
 def own_table(tmp_path, rows, **card):
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "own.csv"
     path.write_text("\n".join([HEADER, *rows]) + "\n")
     content = {"kind": "cpu", "correction": {"scale": 1.0, "network_us": 3.0}, **card}
@@ -184,3 +185,12 @@ def test_a_fallback_is_explicit_and_named(tmp_path):
 def test_a_damaged_fallback_is_told(tmp_path, fallback):
     with pytest.raises(AssetError, match="own.json: fallback=.* does not fit"):
         load_device(own_table(tmp_path, [CALL_ROW], fallback=fallback))
+
+
+def test_a_digest_changes_with_every_latency(tmp_path):
+    same = [load_device(own_table(tmp_path / name, [CALL_ROW, GOOD])) for name in ("a", "b")]
+    corrected = load_device(own_table(tmp_path / "c", [CALL_ROW, GOOD], correction={"scale": 0.9, "network_us": 3.0}))
+    measured = load_device(own_table(tmp_path / "d", [CALL_ROW, GOOD.replace("10.0", "10.5")]))
+    assert same[0] == same[1] and hash(same[0]) == hash(same[1])
+    assert len({same[0].digest, corrected.digest, measured.digest}) == 3
+    assert len({same[0], corrected, measured}) == 3

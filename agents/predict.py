@@ -1,8 +1,15 @@
-"""Replays a trained agent: `python -m agents.predict RUN_FOLDER` prints the strategy its policy chooses."""
+"""Plays a trained agent: `python -m agents.predict RUN_FOLDER` prints the strategy its policy chooses.
+
+With `--task`, `--device` or `--budget` it plays where it was not trained; `--out` keeps that as a run folder of one
+evaluation.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +17,19 @@ import click
 
 from agents.commands import make
 from agents.learners import build, load_policy, policy_strategy
-from agents.runs import read_config
+from agents.runs import Run, Scored, read_config, run_config
 from compress_gym.commands import run_command
 
 SHOWN = ("strategy", "accuracy", "cost_ratio", "feasible", "accuracy_source")
 
 
-def replay(folder: Path) -> dict[str, Any]:
+def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | None = None) -> dict[str, Any]:
     """Loads the agent of a run folder, plays one deterministic episode and returns its outcome.
+
+    Args:
+        folder: The run folder.
+        changes: Arguments of the environment that differ from those of the training: `task`, `device`, `budget`.
+        out: Where to write a run folder of this one evaluation.
 
     Raises:
         ValueError: The folder holds no run, a search's, or one that was made with other assets.
@@ -25,21 +37,36 @@ def replay(folder: Path) -> dict[str, Any]:
     config = read_config(folder)
     if config["kind"] != "learner":
         raise ValueError(f"{folder} holds a run of {config['method']!r}, which is a search and has no policy")
-    env = make(config["env"], **config["environment"])
-    _, info = env.reset()
+    trained_on = make(config["env"], **config["environment"])
+    _, info = trained_on.reset()
     if info["asset_hash"] != config["origin"]["asset_hash"]:
         raise ValueError(f"{folder} was trained on other assets of task {info['task']!r}; train it again")
-    model = build(config["method"], env, config["hyperparameters"], config["seed"])
+    model = build(config["method"], trained_on, config["hyperparameters"], config["seed"])
     load_policy(model, folder / "policy.safetensors")
+    settings = {**config["environment"], **(changes or {})}
+    env = make(config["env"], **settings)
     last = policy_strategy(model, env)
+    if out is not None:
+        played = run_config("learner", config["method"], config["env"], settings, env, config["seed"], 1)
+        played["hyperparameters"] = config["hyperparameters"]
+        played["command"] = shlex.join(["python", "-m", "agents.predict", *sys.argv[1:]])
+        with Run(out, played) as run:
+            run.add(Scored.from_info(last, env.unwrapped.problem))  # type: ignore[attr-defined]
     return {key: last[key] for key in SHOWN}
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def main(folder: Path) -> None:
+@click.option("--task", help="Compress another one than it was trained on; compress-gym tasks lists them.")
+@click.option("--device", help="Another device: a name, or the path of a table; auto is the task's own.")
+@click.option("--budget", type=float, help="Another fraction of the uncompressed cost.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a run folder of this one evaluation.")
+def main(folder: Path, out: Path | None, **changes: Any) -> None:
     """Loads the agent of a run FOLDER, plays one deterministic episode and prints its outcome as JSON."""
-    click.echo(json.dumps(replay(folder), indent=2))
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "task" in given:  # the device of the training was that task's
+        given = {"device": "auto", **given}
+    click.echo(json.dumps(replay(folder, given, out), indent=2))
 
 
 if __name__ == "__main__":

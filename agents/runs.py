@@ -60,9 +60,11 @@ class Scored:
     def from_info(cls, info: Mapping[str, Any], problem: Problem) -> Scored:
         """Builds one from the last step's info; the reward is computed again, since learners see it rounded."""
         costs = {name: float(info[name]) for name in problem.cost_terms.metrics}
-        outcome = Outcome(info["accuracy"], info["baseline_accuracy"], info["cost_ratio"], float(problem.budget), costs)
+        extras = {name: float(info[name]) for name in problem.extras}
+        baseline, ratio, budget = info["baseline_accuracy"], info["cost_ratio"], float(problem.budget)
+        outcome = Outcome(info["accuracy"], baseline, ratio, budget, costs, extras)
         reward = float(problem.reward_spec.function(outcome))
-        return cls(info["strategy"], info["accuracy"], reward, info["cost_ratio"], info["feasible"], costs)
+        return cls(info["strategy"], info["accuracy"], reward, ratio, info["feasible"], costs)
 
     @classmethod
     def of(cls, problem: Problem, strategies: NDArray[np.int64], result: Evaluation) -> list[Scored]:

@@ -26,12 +26,14 @@ from leaderboard.tracks import Track
 SPLITS = ("validation", "test")
 
 
-def _channel_prune(task: str, split: str) -> AccuracyModel:
-    return get_task(task).live(split=split)
+def _network(track: Track, task: str, split: str) -> AccuracyModel:
+    return get_task(task).live(split=split, decisions=track.problem(task).decisions)
 
 
 # Environment id without its version, to what scores a task's strategies in fp32 on one thread, on one split.
-LIVE: dict[str, Callable[[str, str], AccuracyModel]] = {"compress_gym/ChannelPrune": _channel_prune}
+LIVE: dict[str, Callable[[Track, str, str], AccuracyModel]] = {
+    f"compress_gym/{env}": _network for env in ("ChannelPrune", "MixedQuant", "JointPQ")
+}
 
 
 def conditions(task: str) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class StoredScores:
     """Scores strategies live, each once: what is on disk already is read.
 
     Attributes:
-        folder: Holds a file of scores for each task, environment, machine and version of torch.
+        folder: Holds a file of scores for each task, its decisions, machine and version of torch.
     """
 
     folder: Path
@@ -84,7 +86,7 @@ class StoredScores:
     def _path(self, track: Track, task: str) -> Path:
         identity = {
             **conditions(task),
-            "env": track.env_name,
+            "decisions": [(d.name, d.values) for d in track.problem(task).decisions.decisions],
             "processor": processor_name(),
             "torch": metadata.version("torch"),
         }
@@ -95,7 +97,7 @@ class StoredScores:
 def _score(
     track: Track, task: str, missing: list[tuple[int, ...]], path: Path
 ) -> dict[tuple[int, ...], tuple[float, float]]:
-    evaluators = _evaluators(track.env_name, task)
+    evaluators = _evaluators(track, task)
     scores = {}
     columns = (TextColumn(f"{task} live"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with path.open("a") as file, Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
@@ -110,9 +112,9 @@ def _score(
 
 
 @lru_cache(maxsize=2)
-def _evaluators(env_name: str, task: str) -> list[AccuracyModel]:
+def _evaluators(track: Track, task: str) -> list[AccuracyModel]:
     """Returns the evaluators of both splits: building one takes seconds, and many submissions share it."""
-    return [LIVE[env_name](task, split) for split in SPLITS]
+    return [LIVE[track.env_name](track, task, split) for split in SPLITS]
 
 
 def _read(path: Path) -> dict[tuple[int, ...], tuple[float, float]]:

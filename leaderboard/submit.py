@@ -137,6 +137,8 @@ def _source(track: Track, settings: Mapping[str, Any]) -> str:
 
 def _command(config: Mapping[str, Any], track: Track) -> str:
     """Returns the command line that makes the first seed again: what is not said is the default."""
+    if "command" in config:  # an agent that was trained elsewhere
+        return str(config["command"])
     settings = config["environment"]
     learner = config["kind"] == "learner"
     words = ["python", "-m", "agents.train" if learner else "agents.search"]

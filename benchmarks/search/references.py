@@ -85,15 +85,15 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
         work: Folder for live scores.
         workers: Processes that score.
     """
-    built, task = build(problem), get_task(problem.task)
-    measured, card = task.strategies(), read_card(task.folder / "strategies.npz")
+    built, task, env = build(problem), get_task(problem.task), problem.env.rpartition("-")[0]
+    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
     fitting = built.costs(measured.strategies)[built.cost] <= built.cost_limit
     rows, live = measured.strategies[fitting], measured.accuracy[fitting]
     found = best_found(built, runs / problem.name)
     if len(found):
-        conditions = Conditions(card["recovery"], precision=card["precision"])
+        conditions = Conditions(card["recovery"], precision=card["precision"], env=env)
         identity = hashlib.sha256(found.tobytes()).hexdigest()[:8]
-        scores = score(task, found, conditions, work / f"{problem.task}-{identity}", workers)
+        scores = score(task, found, conditions, work / f"{problem.env}-{problem.task}-{identity}", workers)
         rows = np.concatenate([rows, found])
         live = np.concatenate([live, scores.correct.sum(1) / measured.images])
     best = int(np.argmax(live))

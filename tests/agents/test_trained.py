@@ -13,12 +13,14 @@ from safetensors.numpy import load_file, save_file
 
 from agents.hyperparams import read_hyperparameters
 from agents.learners import ALGORITHMS, action_type, build, load_policy, policy_strategy, save_policy
+from agents.predict import main as predict_command
 from agents.predict import replay
 from agents.runs import PACKAGES
 from agents.train import run_training
 from agents.trained.__main__ import FOLDER, ship
 from compress_gym.envs.channel_prune import ChannelPruneEnv
 from compress_gym.errors import AssetError
+from tests.helpers import run_here
 
 SETTINGS = {"task": "digits-cnn", "budget": 0.5, "reward": "accuracy"}
 SHIPPED = sorted(p.parent for p in FOLDER.glob("*/expected.json"))
@@ -97,3 +99,17 @@ def test_an_agent_of_other_assets_is_refused(tmp_path):
     (tmp_path / "agent" / "config.yml").write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match="was trained on other assets of task 'digits-cnn'; train it again"):
         replay(Path(tmp_path / "agent"))
+
+
+def test_an_agent_plays_where_it_was_not_trained(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "played"
+    arguments = [FOLDER / "digits-cnn-ppo", "--task", "cifar10-resnet20", "--budget", 0.6, "--out", out]
+    code, shown, errors = run_here(predict_command, arguments, monkeypatch, capsys)
+    assert code == 0, errors
+    config, best = (
+        yaml.safe_load((out / "config.yml").read_text()),
+        json.loads((out / "best_strategy.json").read_text()),
+    )
+    assert config["origin"]["task"] == "cifar10-resnet20" and config["origin"]["device"] == "epyc-ort-fp32"
+    assert config["evaluations"] == best["evaluations"] == 1 and "agents.predict" in config["command"]
+    assert best["strategy"] == json.loads(shown)["strategy"] and best["cost_ratio"] <= 0.6

@@ -49,7 +49,9 @@ def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | N
     if out is not None:
         played = run_config("learner", config["method"], config["env"], settings, env, config["seed"], 1)
         played["hyperparameters"] = config["hyperparameters"]
-        played["command"] = shlex.join(["python", "-m", "agents.predict", *sys.argv[1:]])
+        training = folder / "command.txt"  # shipped agents come without it
+        commands = [training.read_text().strip()] if training.exists() else []
+        played["command"] = " && ".join([*commands, shlex.join(["python", "-m", "agents.predict", *sys.argv[1:]])])
         with Run(out, played) as run:
             run.add(Scored.from_info(last, env.unwrapped.problem))  # type: ignore[attr-defined]
     return {key: last[key] for key in SHOWN}

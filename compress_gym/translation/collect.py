@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import shlex
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from compress_gym.translation.live import LiveTranslation
 from compress_gym.translation.scores import ScoredTransformers
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
 
-SHARD = 16
+SHARD = 8
 HELD_OUT = 0.2
 # A worker's own.
 _live: LiveTranslation | None = None
@@ -39,22 +41,31 @@ def score(
     folder: Path,
     identity: dict[str, Any],
     workers: int = 1,
+    until: float = math.inf,
 ) -> ScoredTransformers:
     """Scores strategies in shards on disk; killed, it goes on with the shards that are missing.
 
+    Those that are translated come first, in random order, then the others: what has been scored is a sample of all at
+    any time.
+
     Args:
         task: The task.
-        rows: Strategies, int64 `[N, T]`; all get a loss.
+        rows: Strategies, int64 `[N, T]`, ordered by size; all get a loss.
         translated: So many of them, evenly spread over the rows, get a BLEU score.
         folder: Where shards lie.
         identity: What the scores depend on: others are never mixed in.
         workers: Processes, one thread each.
+        until: Begin no shard after so many seconds; what is scored by then is returned.
     """
     wanted = np.zeros(len(rows), dtype=np.bool_)
     wanted[np.unique(np.linspace(0, len(rows) - 1, translated).round().astype(int))] = True
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    order = shuffled[np.argsort(~wanted[shuffled], kind="stable")]
+    rows, wanted = rows[order], wanted[order]
     claim(folder, {**identity, "strategies": len(rows), "translated": translated})
     shards = [slice(start, start + SHARD) for start in range(0, len(rows), SHARD)]
     paths = [folder / f"shard-{n:05d}.npy" for n in range(len(shards))]
+    started = time.monotonic()
     missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists()}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (task,)) as pool, Progress() as progress:
@@ -64,8 +75,16 @@ def score(
         for future in as_completed(running):
             save_array(running[future], future.result())
             progress.advance(bar, len(future.result()))
-    losses, scores = load_arrays(paths, axis=0).T
-    return ScoredTransformers(rows, losses, scores)
+            if time.monotonic() - started > until:
+                break
+        for future in running:
+            future.cancel()
+        for future, path in running.items():
+            if not future.cancelled() and not path.exists():  # had begun
+                save_array(path, future.result())
+    scored = [(path, shard) for path, shard in zip(paths, shards, strict=True) if path.exists()]
+    losses, scores = load_arrays([path for path, _ in scored], axis=0).T
+    return ScoredTransformers(np.concatenate([rows[shard] for _, shard in scored]), losses, scores)
 
 
 def _begin(task: TranslationTask) -> None:
@@ -125,18 +144,24 @@ def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[s
 @click.option("--translated", type=click.IntRange(10), default=600, show_default=True, help="... and a BLEU score.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
-def main(task: str, count: int, translated: int, seed: int, workers: int) -> None:
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Begin nothing after so many and fit what is there; the same command goes on.",
+)
+def main(task: str, count: int, translated: int, seed: int, workers: int, minutes: float | None) -> None:
     """Scores SubTransformers of TASK on validation sentences and fits surrogates. Killed, it goes on where it was."""
     chosen = get_translation_task(task)
     live, folder = chosen.live(), chosen.folder
     command = shlex.join(["python", "-m", "compress_gym.translation.collect", *sys.argv[1:]])
     rows = broad_sample(live.decisions, transformer_cost_terms(chosen.space, live.decisions), "macs", count, seed)
-    identity = _identity(chosen, live)
-    scored = score(chosen, rows, min(translated, count), folder / "shards", {**identity, "seed": seed}, workers)
+    identity, until = _identity(chosen, live), math.inf if minutes is None else minutes * 60
+    scored = score(chosen, rows, min(translated, count), folder / "shards", {**identity, "seed": seed}, workers, until)
     made = {**identity, **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"])}
     scored.save(folder / "strategies.npz", live.decisions)
-    what = f"live scores of {count:,} SubTransformers of task {task}, {int(scored.translated.sum()):,} of them BLEU"
-    write_card(folder / "strategies.npz", {"what": what, "seed": seed, **made})
+    done = len(scored.strategies)
+    what = f"live scores of {done:,} SubTransformers of task {task}, {int(scored.translated.sum()):,} of them BLEU"
+    write_card(folder / "strategies.npz", {"what": what, "wanted": count, "seed": seed, **made})
     for name, (surrogate, error) in fit(scored, live, seed).items():
         surrogate.save(folder / name)
         of = "BLEU / 100" if name == "surrogate.npz" else "exp(-loss)"

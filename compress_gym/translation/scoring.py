@@ -15,7 +15,7 @@ from compress_gym.translation.batches import Batch, TokenPairs, batch_of, batche
 from compress_gym.translation.training import batch_loss
 
 # Tokens of a batch whose loss is computed, padding included, and sentences of one that is translated.
-_LOSS_TOKENS = 4096
+_LOSS_TOKENS = 512
 _TRANSLATED = 128
 # A translation has at most half as many tokens again as its source, and so many more.
 _EXTRA = 12

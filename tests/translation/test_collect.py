@@ -37,8 +37,12 @@ def shards(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def scored(task, live, shards):
-    rows = np.unique(live.decisions.spread(np.random.default_rng(0), 150), axis=0)[:64]
+def rows(live):
+    return np.unique(live.decisions.spread(np.random.default_rng(0), 150), axis=0)[:64]
+
+
+@pytest.fixture(scope="module")
+def scored(task, rows, shards):
     return score(task, rows, 40, shards, {"task": task.name}, workers=2)
 
 
@@ -54,18 +58,28 @@ def test_live_scores_are_those_of_the_architecture(task, live, trained):
     assert live.baseline == live(live.decisions.sizes[None] - 1)[0] > 0.3
 
 
-def test_a_killed_measurement_goes_on_where_it_was(task, live, scored, shards):
+def test_a_killed_measurement_goes_on_where_it_was(task, live, rows, scored, shards):
     assert int(scored.translated.sum()) == 40
+    assert scored.translated[:40].all() and {*map(tuple, scored.strategies)} == {*map(tuple, rows)}
     kept, lost = shards / "shard-00000.npy", shards / "shard-00001.npy"
     before, expected = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
-    again = score(task, scored.strategies, 40, shards, {"task": task.name})
+    again = score(task, rows, 40, shards, {"task": task.name})
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == expected
     assert np.array_equal(scored.valid_loss, again.valid_loss)
     assert np.array_equal(scored.accuracy, again.accuracy, equal_nan=True)
     assert np.array_equal(scored.valid_loss[:3], live.valid_loss(scored.strategies[:3]))
     with pytest.raises(ValueError, match="holds pieces of another measurement"):
-        score(task, scored.strategies, 40, shards, {"task": "other"})
+        score(task, rows, 40, shards, {"task": "other"})
+
+
+def test_a_measurement_can_stop_early_and_go_on(task, rows, scored, tmp_path):
+    part = score(task, rows, 40, tmp_path, {"task": task.name}, until=0.0)
+    done = len(part.strategies)
+    assert 0 < done < len(rows)
+    assert np.array_equal(part.valid_loss, scored.valid_loss[:done])
+    whole = score(task, rows, 40, tmp_path, {"task": task.name})
+    assert np.array_equal(whole.accuracy, scored.accuracy, equal_nan=True)
 
 
 def test_scores_are_stored_and_checked(live, scored, tmp_path):

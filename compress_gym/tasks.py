@@ -34,6 +34,8 @@ ASSETS = Path(__file__).parent / "assets"
 DATASET_SHAPES = {"digits": (1, 16, 16), "cifar10": (3, 32, 32)}
 # What each environment's measurements are called: `measured.npz` of channels, `measured-mixed-quant.npz` of bits.
 ENDINGS = {"ChannelPrune": "", "MixedQuant": "-mixed-quant", "JointPQ": "-joint-pq"}
+# HAQ's device, on which latency follows bits.
+DEFAULT_BITS_DEVICE = "bismo-edge"
 
 
 @dataclass(frozen=True)

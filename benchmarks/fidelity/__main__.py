@@ -23,7 +23,6 @@ from compress_gym.accuracy.scoring import Conditions, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import provenance, read_card, read_json, sha256, write_atomically, write_card
 from compress_gym.commands import run_command
-from compress_gym.costs.build import network_cost_terms
 from compress_gym.tasks import ENDINGS, Task, get_task
 
 # No refit has seen any of these.
@@ -53,7 +52,7 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
     predicted, uncertain = held_out_predictions(decisions, measured, baseline)
     spread = float(np.sqrt(((predicted - measured.accuracy) ** 2).mean() / (uncertain**2).mean()))
     final = replace(fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline), spread=spread)
-    terms, metric = network_cost_terms(task.network(), decisions), searched_cost(env)
+    terms, metric = searched_cost(task, env)
     cost = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column(metric)]
     broad, report = measured.rounds == 0, f"{name}{ENDINGS[env]}"
     facts: dict[str, Any] = {

@@ -28,7 +28,7 @@ def write_report(
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
-_COSTS = {"macs": "MACs", "bops": "bit operations"}
+_COSTS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 
 

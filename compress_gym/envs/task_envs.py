@@ -15,11 +15,9 @@ from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
-from compress_gym.tasks import Task, get_task
+from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task, get_task
 
 ACCURACIES = ("auto", "measured", "surrogate", "live")
-# HAQ's device, on which latency follows bits.
-DEFAULT_BITS_DEVICE = "bismo-edge"
 
 
 def task_problem(

@@ -17,6 +17,7 @@ from benchmarks.fidelity.folds import errors, held_out_predictions, learning_cur
 from benchmarks.fidelity.front import front_order
 from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problem
 from benchmarks.fidelity.report import write_report
+from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
 from compress_gym.accuracy.scoring import Conditions, score
@@ -75,6 +76,8 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
             "rounds": [*_earlier_rounds(report), *history],
         },
     }
+    if env == "JointPQ":
+        facts["transfer"] = transfer_curve(task, measured, baseline)
     if check:
         facts["exploitation"] = _exploitation(task, env, final, work, workers)
     path = task.asset("surrogate", env)

@@ -126,7 +126,7 @@ def hat_latency_command(folder: Path, work: Path) -> None:
 def haq_command(task: str, device: str, method: str, evaluations: int, seeds: int, epochs: int, work: Path) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
     plan = haq.Plan(task, device, method, evaluations, seeds, epochs)
-    rows = haq.compare(plan, _claimed(work / task / device, plan))
+    rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"))
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
 
@@ -152,7 +152,7 @@ def galen_command(
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets)
-    facts = galen.compare(plan, _claimed(work / task / device, plan))
+    facts = galen.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
     drawn = galen.series(facts), "share of the latency", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}", plan, facts, galen.table(facts, plan), drawn)
@@ -179,16 +179,15 @@ def apq_command(
 ) -> None:
     """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
     plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
-    rows = apq.compare(plan, _claimed(work / task / device, plan))
+    rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     _write(f"apq-{task}", plan, {"rows": rows}, apq.table(rows, plan), drawn)
 
 
-def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan) -> Path:
+def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> Path:
     """Makes sure that what a folder holds was made with the same allowance and the same assets."""
     folder.mkdir(parents=True, exist_ok=True)
-    assets = {env: get_task(plan.task).asset_hash(env) for env in ("MixedQuant", "JointPQ")}
-    claim(folder, {"evaluations": plan.evaluations, **assets})
+    claim(folder, {"evaluations": plan.evaluations, "asset_hash": get_task(plan.task).asset_hash(env)})
     return folder
 
 

@@ -18,7 +18,9 @@ from compress_gym.tasks import get_task
 TASK, VALIDATION = get_task("digits-cnn"), load_dataset("digits").validation
 
 
-@pytest.mark.parametrize(("width", "channels", "simulated"), [(8, 1.0, False), (8, 0.5, False), (4, 1.0, True), (2, 0.5, True)])
+@pytest.mark.parametrize(
+    ("width", "channels", "simulated"), [(8, 1.0, False), (8, 0.5, False), (4, 1.0, True), (2, 0.5, True)]
+)
 def test_a_file_is_as_accurate_as_its_strategy(tmp_path, width, channels, simulated):
     decisions = TASK.decisions("JointPQ")
     values = {

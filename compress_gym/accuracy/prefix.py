@@ -110,6 +110,7 @@ class PrunedPrefixes:
         states = {name: _own_state(part) for name, part in pruned.named_modules()}
         changed = [name for name, state in states.items() if not _equal(state, self._last.get(name))]
         position = self._runner.position(changed)
+        self._last = {}  # interrupted from here on, everything is computed again
         for name in changed:
             self._set(name, pruned.get_submodule(name), states[name])
         with torch.no_grad():

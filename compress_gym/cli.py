@@ -241,6 +241,24 @@ def collect(
     click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision, env, sample)}")
 
 
+@cli.command()
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), help="A file [default: where features='sensitivity' looks].")
+def sensitivity(task: str, out: Path | None) -> None:
+    """Measures how far TASK's outputs move when one layer alone is compressed; observations can hold it."""
+    try:
+        from compress_gym.accuracy.measure_sensitivity import measure_sensitivities
+    except ModuleNotFoundError as error:
+        raise missing_extra(str(error.name), "live", "compressing layers one at a time") from error
+    chosen = get_task(task)
+    path = out or chosen.sensitivity_path
+    if path.suffix != ".npz":
+        raise ValueError(f"--out {path} must end in .npz")
+    if path.exists() and card_path(path).exists():
+        raise ValueError(f"{path} exists already; remove it or choose another --out")
+    click.echo(f"written to {measure_sensitivities(chosen, _command(), path)}")
+
+
 @cli.group()
 def data() -> None:
     """Data sets in their official archives."""

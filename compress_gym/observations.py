@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import log2
 from typing import Protocol
 
@@ -47,16 +48,40 @@ class HasKind(Protocol):
         ...
 
 
-def static_names(kinds: Sequence[str]) -> tuple[str, ...]:
+@dataclass(frozen=True, eq=False)
+class ExtraFeatures:
+    """What else is seen of each decision.
+
+    Attributes:
+        names: Of the columns.
+        values: float32 `[T, columns]` in [0, 1].
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Checks names and values.
+
+        Raises:
+            ValueError: There is not one column for each name, or a value is out of range.
+        """
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
+            raise ValueError(f"values have shape {self.values.shape}; expected [T, {len(self.names)}]")
+        if not ((self.values >= 0) & (self.values <= 1)).all():
+            raise ValueError(f"values of {list(self.names)} must be within 0 and 1")
+
+
+def static_names(kinds: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the names of the columns that only depend on the step."""
     kind_names = tuple(f"decides_{kind}" for kind in kinds) if len(kinds) > 1 else ()
-    return ("position", *SHAPE_NAMES, *kind_names, "values", *SHARE_NAMES, *DEVICE_NAMES)
+    return ("position", *SHAPE_NAMES, *kind_names, "values", *SHARE_NAMES, *extra, *DEVICE_NAMES)
 
 
-def observation_names(kinds: Sequence[str], slots: int) -> tuple[str, ...]:
+def observation_names(kinds: Sequence[str], slots: int, extra: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the names of all columns, in order."""
     previous = tuple(f"previous_action_{a}" for a in range(slots)) if slots > 1 else ("previous_action",)
-    return (*static_names(kinds), *DYNAMIC_NAMES, *previous)
+    return (*static_names(kinds, extra), *DYNAMIC_NAMES, *previous)
 
 
 def shape_features(network: Network, decisions: DecisionSpace) -> NDArray[np.float32]:
@@ -98,6 +123,7 @@ def static_features(
     device: NDArray[np.float32],
     terms: CostTerms,
     bounded: str,
+    extra: ExtraFeatures | None = None,
 ) -> NDArray[np.float32]:
     """Assembles the columns that only depend on the step.
 
@@ -106,9 +132,9 @@ def static_features(
     terminal observation shows: position 1, no layer.
 
     Returns:
-        float32 `[steps + 1, len(static_names(kinds))]` in [0, 1].
+        float32 `[steps + 1, columns]` in [0, 1].
     """
-    names = static_names(kinds)
+    names = static_names(kinds, extra.names if extra else ())
     rows = np.zeros((len(steps) + 1, len(names)), dtype=np.float32)
     rows[:, 0] = np.arange(len(steps) + 1) / len(steps)
     rows[:, -len(device) :] = device
@@ -118,7 +144,8 @@ def static_features(
         decided = [float(kind in made) for kind in kinds] if len(kinds) > 1 else []
         values = _log(max(len(decisions.decisions[t].values) for t in step), VALUES_AT_1)
         shares = [_share(terms, metric, step, baseline) for metric in (*SHARES, bounded)]
-        row[1 : len(names) - len(device)] = [*shapes[step[0]], *decided, values, *shares]
+        more = extra.values[step[0]] if extra else ()
+        row[1 : len(names) - len(device)] = [*shapes[step[0]], *decided, values, *shares, *more]
     return rows
 
 

@@ -19,7 +19,7 @@ from compress_gym.costs import CostTerms, Term, pack
 from compress_gym.costs.increments import Stages, stages_of
 from compress_gym.decisions import ENUMERABLE, DecisionSpace, from_lists
 from compress_gym.errors import missing_extra, unknown_name
-from compress_gym.observations import DEVICE_NAMES, no_shape_features
+from compress_gym.observations import DEVICE_NAMES, ExtraFeatures, no_shape_features
 from compress_gym.rewards import Outcome, Reward, RewardFunction, get_reward
 
 # Keys of the last step's info: a cost of that name would be overwritten.
@@ -64,6 +64,7 @@ class Problem:
         steps: Indices of the decisions made in each step; default: one decision a step.
         shapes: What the observation says of each decision's layer, float32 `[T, 9]`; default: zeros.
         device_features: What the observation says of the device, float32 `[4]`; default: zeros.
+        extra_features: What else the observation says of each decision; default: nothing.
         origin: Where the problem comes from (task, version, asset hash, device), shown by `reset`'s info.
         extras: What else the last info and rewards are told of a strategy: its name, and the function that finds it for
             strategies `[N, T]`, float64 `[N]`.
@@ -79,6 +80,7 @@ class Problem:
     steps: tuple[tuple[int, ...], ...] = ()
     shapes: NDArray[np.float32] | None = None
     device_features: NDArray[np.float32] | None = None
+    extra_features: ExtraFeatures | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = field(default_factory=dict)
 
@@ -117,6 +119,10 @@ class Problem:
             object.__setattr__(self, "shapes", no_shape_features(self.decisions))
         if self.device_features is None:
             object.__setattr__(self, "device_features", np.zeros(len(DEVICE_NAMES), dtype=np.float32))
+        if self.extra_features is not None and len(self.extra_features.values) != len(self.decisions):
+            raise ValueError(
+                f"extra_features describe {len(self.extra_features.values)} decisions, not {len(self.decisions)}"
+            )
         if self.decisions.conditional:
             self._check_inactive_are_free()
         self.check_budget(self.budget)

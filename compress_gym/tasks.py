@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from compress_gym.accuracy.live import LiveAccuracy
     from compress_gym.accuracy.measured import MeasuredAccuracy
+    from compress_gym.accuracy.sensitivity import Sensitivities
     from compress_gym.accuracy.strategies import MeasuredStrategies
     from compress_gym.accuracy.surrogate import SurrogateAccuracy
     from compress_gym.data import Dataset
@@ -34,6 +35,8 @@ ASSETS = Path(__file__).parent / "assets"
 DATASET_SHAPES = {"digits": (1, 16, 16), "cifar10": (3, 32, 32)}
 # What each environment's measurements are called: `measured.npz` of channels, `measured-mixed-quant.npz` of bits.
 ENDINGS = {"ChannelPrune": "", "MixedQuant": "-mixed-quant", "JointPQ": "-joint-pq"}
+# HAQ's device, on which latency follows bits.
+DEFAULT_BITS_DEVICE = "bismo-edge"
 
 
 @dataclass(frozen=True)
@@ -252,11 +255,32 @@ class Task:
         self._check_made_for(path)
         return SurrogateAccuracy.load(path, self.decisions(env))
 
+    @property
+    def sensitivity_path(self) -> Path:
+        """Where the sensitivities of single layers lie."""
+        return self.folder / "sensitivity.npz"
+
+    def sensitivities(self) -> Sensitivities:
+        """Reads how sensitive the network is to compressing single layers.
+
+        Raises:
+            AssetError: They were not measured, or with other weights or another recovery, or the file is damaged.
+        """
+        from compress_gym.accuracy.sensitivity import Sensitivities
+
+        path, command = self.sensitivity_path, f"compress-gym sensitivity {self.name}"
+        if not path.exists():
+            raise AssetError(
+                f"features='sensitivity': those of task {self.name!r} are not at {path}; measure them with: {command}"
+            )
+        self._check_made_for(path, command)
+        return Sensitivities.load(path)
+
     def best_signal(self, env: str = "ChannelPrune") -> str:
         """Returns the accuracy that `auto` means: a table of all strategies, else a surrogate, else `live`."""
         return next((name for name in ("measured", "surrogate") if self.asset(name, env).exists()), "live")
 
-    def _check_made_for(self, path: Path) -> None:
+    def _check_made_for(self, path: Path, command: str = "") -> None:
         """Checks that a file was made with this task's weights and recovery, by its card."""
         card = read_card(path)
         expected = {
@@ -270,7 +294,7 @@ class Task:
             if card.get(key) != value:
                 raise AssetError(
                     f"{path}: made with {key}={card.get(key)!r}, the task has {value!r}; measure it again with: "
-                    f"compress-gym collect {self.name}"
+                    f"{command or f'compress-gym collect {self.name}'}"
                 )
 
     def _require_weights(self) -> None:

@@ -17,13 +17,13 @@ from benchmarks.fidelity.folds import errors, held_out_predictions, learning_cur
 from benchmarks.fidelity.front import front_order
 from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problem
 from benchmarks.fidelity.report import write_report
+from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
 from compress_gym.accuracy.scoring import Conditions, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import provenance, read_card, read_json, sha256, write_atomically, write_card
 from compress_gym.commands import run_command
-from compress_gym.costs.build import network_cost_terms
 from compress_gym.tasks import ENDINGS, Task, get_task
 
 # No refit has seen any of these.
@@ -53,7 +53,7 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
     predicted, uncertain = held_out_predictions(decisions, measured, baseline)
     spread = float(np.sqrt(((predicted - measured.accuracy) ** 2).mean() / (uncertain**2).mean()))
     final = replace(fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline), spread=spread)
-    terms, metric = network_cost_terms(task.network(), decisions), searched_cost(env)
+    terms, metric = searched_cost(task, env)
     cost = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column(metric)]
     broad, report = measured.rounds == 0, f"{name}{ENDINGS[env]}"
     facts: dict[str, Any] = {
@@ -76,6 +76,8 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
             "rounds": [*_earlier_rounds(report), *history],
         },
     }
+    if env == "JointPQ":
+        facts["transfer"] = transfer_curve(task, measured, baseline)
     if check:
         facts["exploitation"] = _exploitation(task, env, final, work, workers)
     path = task.asset("surrogate", env)

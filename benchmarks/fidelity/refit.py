@@ -14,7 +14,6 @@ from compress_gym.accuracy.fit import fit_surrogate
 from compress_gym.accuracy.scoring import Conditions
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
-from compress_gym.costs.build import network_cost_terms
 from compress_gym.problem import Problem
 from compress_gym.tasks import Task
 
@@ -26,10 +25,9 @@ BEST = 2
 
 
 def surrogate_problem(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> Problem:
-    """Builds the problem of the highest predicted accuracy within a budget of MACs, or of bit operations."""
-    decisions = task.decisions(env)
-    terms = network_cost_terms(task.network(), decisions)
-    return Problem(decisions, terms, surrogate, cost=searched_cost(env), budget=budget, reward="accuracy")
+    """Builds the problem of the highest predicted accuracy within a budget of MACs, bit operations or latency."""
+    terms, cost = searched_cost(task, env)
+    return Problem(task.decisions(env), terms, surrogate, cost=cost, budget=budget, reward="accuracy")
 
 
 def refit_round(

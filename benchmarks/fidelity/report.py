@@ -28,7 +28,7 @@ def write_report(
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
-_COSTS = {"macs": "MACs", "bops": "bit operations"}
+_COSTS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 
 
@@ -80,7 +80,27 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
             ),
             "",
         ]
+    if "transfer" in facts:
+        lines += _transferred(facts["transfer"])
     return "\n".join(lines)
+
+
+def _transferred(transfer: dict[str, Any]) -> list[str]:
+    rows = []
+    for p in transfer["curve"]:
+        needed = p["rows_from_nothing"]
+        saved = "more than there are" if needed is None else f"{needed:,} ({needed / p['rows']:.1f} x)"
+        rows.append(f"| {p['rows']:,} | {p['from_nothing']:.3f} | {p['from_pruning']:.3f} | {saved} |")
+    return [
+        f"APQ's transfer: a surrogate that starts from the weights of one fitted to {transfer['pruning_surrogate']}, "
+        "beside one that starts from nothing (Kendall tau on the same held-out fifth, means of "
+        f"{transfer['fits']} fits):",
+        "",
+        "| rows fitted on | tau, from nothing | tau, from pruning | rows from nothing for the same tau |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _draw(facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, path: Path) -> None:
@@ -89,7 +109,8 @@ def _draw(facts: dict[str, Any], predicted: NDArray[np.float64], measured: Measu
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    panels = 3 if "transfer" in facts else 2
+    figure, (left, right, *more) = plt.subplots(1, panels, figsize=(4.5 * panels, 4), layout="constrained")
     found = measured.rounds > 0
     for chosen, label in ((~found, "broad sample"), (found, "found by search")):
         left.plot(measured.accuracy[chosen], predicted[chosen], ".", ms=3, alpha=0.5, label=label)
@@ -99,5 +120,11 @@ def _draw(facts: dict[str, Any], predicted: NDArray[np.float64], measured: Measu
     rows, tau = zip(*((p["rows"], p["kendall_tau"]) for p in facts["learning_curve"]), strict=True)
     right.semilogx(rows, tau, "o-")
     right.set(xlabel="rows fitted on", ylabel="Kendall tau, held out", title="learning curve")
+    for axes in more:
+        curve = facts["transfer"]["curve"]
+        for key, label in (("from_nothing", "from nothing"), ("from_pruning", "from a pruning surrogate")):
+            axes.semilogx([p["rows"] for p in curve], [p[key] for p in curve], "o-", label=label)
+        axes.set(xlabel="rows fitted on", ylabel="Kendall tau, held out", title="APQ's transfer")
+        axes.legend()
     figure.savefig(path, dpi=110, format="png")
     plt.close(figure)

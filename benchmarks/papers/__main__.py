@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from benchmarks.papers import amc, hat, hat_latency
+from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.resume import claim
+from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 
@@ -106,6 +110,94 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     text = hat_latency.table(rows)
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"hat-latency{ending}", partial(Path.write_text, data=content))
+    click.echo(text)
+
+
+@main.command("haq")
+@click.option("--task", default="digits-cnn", show_default=True)
+@click.option("--device", default="bitfusion", show_default=True, help="One that has bits.")
+@click.option("--method", default="ddpg", show_default=True, help="A learner or a search.")
+@click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
+@click.option(
+    "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
+)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("papers-haq"), show_default=True)
+def haq_command(task: str, device: str, method: str, evaluations: int, seeds: int, epochs: int, work: Path) -> None:
+    """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
+    plan = haq.Plan(task, device, method, evaluations, seeds, epochs)
+    rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"))
+    drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
+    _write(f"haq-{task}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
+
+
+@main.command("galen")
+@click.option("--task", default="digits-cnn", show_default=True)
+@click.option("--device", default="bismo-edge", show_default=True, help="One that has bits.")
+@click.option("--method", "methods", multiple=True, default=galen.METHODS, show_default=True)
+@click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
+@click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
+@click.option("--budget", "budgets", type=float, multiple=True, default=galen.BUDGETS, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("papers-galen"), show_default=True)
+def galen_command(
+    task: str,
+    device: str,
+    methods: tuple[str, ...],
+    evaluations: int,
+    seeds: int,
+    epochs: int,
+    budgets: tuple[float, ...],
+    work: Path,
+) -> None:
+    """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
+    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets)
+    facts = galen.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
+    drawn = galen.series(facts), "share of the latency", f"Galen: {task}, {device}"
+    facts["differences"] = galen.differences(facts["rows"])
+    _write(f"galen-{task}", plan, facts, galen.table(facts, plan), drawn)
+
+
+@main.command("apq")
+@click.option("--task", default="digits-cnn", show_default=True)
+@click.option("--device", default="bitfusion", show_default=True, help="One that has bits.")
+@click.option("--method", default=apq.METHOD, show_default=True, help="A learner or a search.")
+@click.option("--evaluations", type=click.IntRange(2), default=apq.EVALUATIONS, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=apq.SEEDS, show_default=True)
+@click.option("--latency", type=float, multiple=True, default=apq.LATENCIES, show_default=True, help="Budgets.")
+@click.option("--energy", type=float, multiple=True, default=apq.ENERGIES, show_default=True, help="Budgets.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("papers-apq"), show_default=True)
+def apq_command(
+    task: str,
+    device: str,
+    method: str,
+    evaluations: int,
+    seeds: int,
+    latency: tuple[float, ...],
+    energy: tuple[float, ...],
+    work: Path,
+) -> None:
+    """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
+    plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
+    rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
+    drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
+    _write(f"apq-{task}", plan, {"rows": rows}, apq.table(rows, plan), drawn)
+
+
+def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> Path:
+    """Makes sure that what a folder holds was made with the same allowance and the same assets."""
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, {"evaluations": plan.evaluations, "asset_hash": get_task(plan.task).asset_hash(env)})
+    return folder
+
+
+def _write(name: str, plan: haq.Plan | galen.Plan | apq.Plan, found: dict[str, Any], text: str, drawn: Any) -> None:
+    """Writes facts, table and picture."""
+    command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
+    facts = {"plan": asdict(plan), **found, **provenance(command, ["torch", "numpy", "stable_baselines3"])}
+    for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
+        write_atomically(RESULTS / f"{name}{ending}", partial(Path.write_text, data=content))
+    winners.draw(*drawn, RESULTS / f"{name}.png")
     click.echo(text)
 
 

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.measured import save
-from compress_gym.accuracy.sampling import broad_sample
+from compress_gym.accuracy.sampling import broad_sample, mixed_sample
 from compress_gym.accuracy.scoring import Conditions, identity, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import card_path, provenance, read_card, write_card
+from compress_gym.costs import CostTerms
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.data.corruptions import CORRUPTIONS
 from compress_gym.decisions import ENUMERABLE
-from compress_gym.tasks import Task
+from compress_gym.devices import load_device
+from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task
 
 # Each costs one forward pass an episode; one is the task's default, the others are probed.
 CHEAP_RECOVERIES = ("none", "adaptive-bn", "reconstruct", "reconstruct+adaptive-bn")
@@ -141,16 +143,27 @@ def _begun(
 
 
 def wanted_sample(task: Task, env: str, count: int, seed: int) -> NDArray[np.int64]:
-    """Draws the strategies that are measured: over the whole range of MACs, or of bit operations where bits change."""
-    decisions = task.decisions(env)
-    rows = broad_sample(decisions, network_cost_terms(task.network(), decisions), searched_cost(env), count, seed)
-    # Neighbours that begin alike share their first layers while they are scored.
-    return rows[np.lexsort(rows.T[::-1])] if env == "MixedQuant" else rows
+    """Draws the strategies that are measured: over the whole range of the cost that `searched_cost` says."""
+    decisions, (terms, metric) = task.decisions(env), searched_cost(task, env)
+    draw = mixed_sample if env == "JointPQ" else broad_sample
+    rows = draw(decisions, terms, metric, count, seed)
+    if env == "ChannelPrune":
+        return rows
+    # Neighbours that begin alike, in their channels before all, share their first layers while they are scored.
+    channels = [d.kind == "channels" for d in decisions.decisions]
+    first = np.argsort(np.logical_not(channels), kind="stable")
+    return rows[np.lexsort(rows.T[first[::-1]])]
 
 
-def searched_cost(env: str) -> str:
-    """Returns the cost over whose range strategies are measured: what they are about, on no device."""
-    return "macs" if env == "ChannelPrune" else "bops"
+def searched_cost(task: Task, env: str) -> tuple[CostTerms, str]:
+    """Returns costs and the name of the one over whose range strategies are measured and searches look.
+
+    What decisions are about, on no device: MACs, or bit operations. Of several kinds of decision, that of the
+    environment's default device, latency: there bit operations are a product of four factors, and latency is not.
+    """
+    device = load_device(DEFAULT_BITS_DEVICE) if env == "JointPQ" else None
+    terms = network_cost_terms(task.network(), task.decisions(env), device)
+    return terms, {"ChannelPrune": "macs", "MixedQuant": "bops", "JointPQ": "latency_ms"}[env]
 
 
 def other_conditions(default: Conditions) -> list[Conditions]:

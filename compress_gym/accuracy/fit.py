@@ -41,6 +41,7 @@ def fit_surrogate(
     baseline: float,
     seed: int = 0,
     settings: FitSettings | None = None,
+    start: SurrogateAccuracy | None = None,
 ) -> SurrogateAccuracy:
     """Fits an ensemble by cross-entropy: the likelihood of the correct and wrong images that were counted.
 
@@ -51,9 +52,14 @@ def fit_surrogate(
         baseline: Accuracy of the uncompressed network.
         seed: Of starting weights and orders.
         settings: Size and schedule.
+        start: A surrogate of some of the decisions (of the channels, say) from whose weights to start; the other
+            decisions start without influence. APQ (Wang et al. 2020) so transfers a predictor of full precision.
 
     Returns:
         The surrogate. Its spread is 1 until it is calibrated on rows held out.
+
+    Raises:
+        ValueError: `start` has other decisions, or another size than the settings.
     """
     settings = settings or FitSettings()
     generator = torch.Generator().manual_seed(seed)
@@ -61,9 +67,11 @@ def fit_surrogate(
     rows = torch.from_numpy(decisions.check(strategies))
     inputs = table[torch.arange(len(decisions)), rows].flatten(1)
     targets = torch.from_numpy(accuracies.astype(np.float32))
-    layers = [
-        nn.Parameter(layer) for layer in _starting_layers(inputs.shape[1], settings.hidden, settings.members, generator)
-    ]
+    if start is None:
+        starting = _starting_layers(inputs.shape[1], settings.hidden, settings.members, generator)
+    else:
+        starting = _layers_of(start, decisions, settings)
+    layers = [nn.Parameter(layer) for layer in starting]
     count = len(targets)
     updates = -(-count // settings.batch_size)
     optimizer = torch.optim.AdamW(layers, lr=settings.lr, weight_decay=settings.weight_decay)
@@ -117,6 +125,31 @@ def _starting_layers(
         return weights
 
     return layer(inputs, hidden), layer(hidden, hidden), layer(hidden)
+
+
+def _layers_of(
+    start: SurrogateAccuracy, decisions: DecisionSpace, settings: FitSettings
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Takes layers over from a surrogate of some of the decisions; its first layer is looked up and solved for."""
+    if (start.shape[0], start.shape[2]) != (settings.members, settings.hidden):
+        raise ValueError(
+            f"start has {start.shape[0]} networks of {start.shape[2]} units, the settings {settings.members} of "
+            f"{settings.hidden}"
+        )
+    ours = {d.name: (t, d) for t, d in enumerate(decisions.decisions)}
+    table = torch.from_numpy(input_features(decisions)).double()
+    features, width = table.shape[2], table.shape[2] * len(decisions)
+    first = torch.zeros(settings.members, width + 1, settings.hidden, dtype=torch.float64)
+    for theirs, added in zip(start.decisions.decisions, start.first.swapaxes(0, 1), strict=True):
+        t, own = ours.get(theirs.name, (0, None))
+        if own is None or own.values != theirs.values:
+            raise ValueError(f"start decides {theirs.name} of {list(theirs.values)}, which the decisions do not")
+        seen = torch.cat([table[t, : len(own.values)], torch.ones(len(own.values), 1)], dim=1)
+        wanted = torch.from_numpy(added[:, : len(own.values)]).double()
+        solved = torch.linalg.lstsq(seen.expand(settings.members, -1, -1), wanted, driver="gelsd").solution
+        first[:, t * features : (t + 1) * features] = solved[:, :features]
+        first[:, -1] += solved[:, features]
+    return first.float(), torch.from_numpy(start.second.copy()), torch.from_numpy(start.last.copy())
 
 
 def _logits(x: torch.Tensor, first: torch.Tensor, second: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from compress_gym.accuracy.prefix import QuantisedPrefixes
+from compress_gym.accuracy.prefix import PrunedPrefixes, QuantisedPrefixes
 from compress_gym.compression.bias_correction import correct_biases, output_means
 from compress_gym.compression.fold import fold_batch_norms
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
-from compress_gym.compression.quantise import InputRange, input_ranges, quantise, settle
+from compress_gym.compression.quantise import InputRange, RememberedScales, input_ranges, quantise, settle
 from compress_gym.compression.reconstruct import ReconstructionBank, build_bank
 from compress_gym.compression.recovery import (
     CALIBRATION_BATCH,
@@ -115,6 +115,8 @@ class LiveAccuracy:
         self._bank: ReconstructionBank | None = None
         self._ranges: dict[str, InputRange] | None = None
         self._prefixes: QuantisedPrefixes | None = None
+        self._pruned_prefixes: PrunedPrefixes | None = None
+        self._find_scales = RememberedScales()
 
     @property
     def baseline(self) -> float:
@@ -174,10 +176,13 @@ class LiveAccuracy:
         """Whether strategies differ in bits alone, and the values of all layers fit into memory."""
         if any(d.kind not in BIT_KINDS for d in self.decisions.decisions):
             return False
+        return self._values_fit(self.images + len(self._calibration))
+
+    def _values_fit(self, images: int) -> bool:
+        """Whether values of layers can be kept: nothing else is done to the network, and they fit into memory."""
         if self._steps.finetune_epochs or self._steps.bias_correction:
             return False
         values = sum(x.out_channels * x.out_height * x.out_width for x in self._network.layers)
-        images = self.images + len(self._calibration)
         return 4 * _VALUES_A_LAYER * values * images <= _SHARED_BYTES
 
     def _hits_of_bits(self, row: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -200,13 +205,23 @@ class LiveAccuracy:
     def _quantise(self, small: nn.Module, bits: dict[str, tuple[int, int]], pruned: bool) -> None:
         """Quantises a model in place; what enters the layers of a pruned one is seen after its own recovery."""
         assert self._range_images is not None
-        if pruned and self._steps.adaptive_bn:
-            self._adapt(small)
-        ranges = input_ranges(small, self._layers, self._range_images) if pruned else self._whole_ranges
+        ranges = self._pruned_ranges(small) if pruned else self._whole_ranges
         means = output_means(small, self._layers, self._range_images) if self._steps.bias_correction else {}
-        quantise(small, bits, ranges, trainable=self._steps.finetune_epochs > 0)
+        quantise(small, bits, ranges, self._steps.finetune_epochs > 0, self._find_scales)
         if means:
             correct_biases(small, means, self._range_images)
+
+    def _pruned_ranges(self, small: nn.Module) -> dict[str, InputRange]:
+        """What enters the layers of a pruned network; faster after one that begins alike."""
+        assert self._range_images is not None
+        if self._values_fit(len(self._calibration) + len(self._range_images)):
+            if self._pruned_prefixes is None:
+                calibration = self._calibration.split(CALIBRATION_BATCH) if self._steps.adaptive_bn else ()
+                self._pruned_prefixes = PrunedPrefixes(self._module, self._layers, calibration, self._range_images)
+            return self._pruned_prefixes.ranges(small)
+        if self._steps.adaptive_bn:
+            self._adapt(small)
+        return input_ranges(small, self._layers, self._range_images)
 
     def _adapt(self, small: nn.Module) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):

@@ -64,6 +64,12 @@ class PrefixRunner:
         later = (str(n.target) for n in self._nodes[position:] if n.op == "call_module")
         return [self.model.get_submodule(name) for name in later if name in wanted]
 
+    def inputs(self, stream: int, position: int, names: Iterable[str]) -> dict[str, list[torch.Tensor]]:
+        """Returns what entered those of these layers that run at a position or after it, a tensor each batch."""
+        wanted = set(names)
+        later = [n for n in self._nodes[position:] if n.op == "call_module" and n.target in wanted]
+        return {str(n.target): [values[n.args[0]] for values in self._values[stream]] for n in later}
+
     def run(self, stream: int, position: int) -> list[torch.Tensor]:
         """Runs what comes at a position and after it, and returns the outputs of a stream's batches."""
         outputs = []
@@ -74,6 +80,58 @@ class PrefixRunner:
                     values[node] = self._interpreter.run_node(node)
             outputs.append(values[self._nodes[-1]])
         return outputs
+
+
+class PrunedPrefixes:
+    """Sees what enters the layers of networks that differ in the channels of their layers."""
+
+    def __init__(
+        self, module: nn.Module, layers: Sequence[str], calibration: Sequence[torch.Tensor], images: torch.Tensor
+    ) -> None:
+        """Prepares the network.
+
+        Args:
+            module: In full precision, uncompressed, in evaluation mode.
+            layers: Layers whose inputs are seen.
+            calibration: Batches on which batch-norm statistics are re-estimated; none: they stay.
+            images: What the network sees, in one batch.
+        """
+        self._runner, self._layers = PrefixRunner(module, (calibration, (images,))), tuple(layers)
+        self._norms = [n for n, m in module.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+        self._adapts, self._last = bool(calibration), dict[str, dict[str, torch.Tensor]]()
+        self._seen: dict[str, InputRange] = {}
+
+    def ranges(self, pruned: nn.Module) -> dict[str, InputRange]:
+        """Returns what enters each layer of a pruned network after batch-norm statistics are re-estimated.
+
+        Args:
+            pruned: The module with fewer channels; it is not changed.
+        """
+        states = {name: _own_state(part) for name, part in pruned.named_modules()}
+        changed = [name for name, state in states.items() if not _equal(state, self._last.get(name))]
+        position = self._runner.position(changed)
+        self._last = {}  # interrupted from here on, everything is computed again
+        for name in changed:
+            self._set(name, pruned.get_submodule(name), states[name])
+        with torch.no_grad():
+            if self._adapts:
+                later: Any = self._runner.after(position, self._norms)
+                with estimating(later):
+                    self._runner.run(0, position)
+            self._runner.run(1, position)
+        for name, values in self._runner.inputs(1, position, self._layers).items():
+            self._seen[name] = InputRange.of(values[0])
+        self._last = states
+        return dict(self._seen)
+
+    def _set(self, name: str, part: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        target: Any = self._runner.model.get_submodule(name)
+        for key, tensor in state.items():
+            # Statistics are overwritten while they are estimated.
+            own = tensor.clone()
+            setattr(target, key, nn.Parameter(own, requires_grad=False) if key in target._parameters else own)
+        if isinstance(part, nn.Conv2d):
+            target.groups = part.groups
 
 
 class QuantisedPrefixes:
@@ -135,3 +193,13 @@ class QuantisedPrefixes:
 
     def _quantiser(self, name: str, bits: int) -> InputQuantiser:
         return InputQuantiser(self._ranges[name], bits)
+
+
+def _own_state(part: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns copies of a module's own tensors, those of its children left out."""
+    named = (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
+    return {name: tensor.detach().clone() for name, tensor in named}
+
+
+def _equal(state: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor] | None) -> bool:
+    return other is not None and all(torch.equal(tensor, other[name]) for name, tensor in state.items())

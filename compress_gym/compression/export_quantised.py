@@ -3,7 +3,8 @@
 Where weights and inputs have 8 bits, ONNX Runtime fuses such nodes into integer operations (on x86 processors without
 VNNI its sums saturate unless the session option `session.x64quantprecision` is set, as it is in `open_session`). No
 runtime here computes with fewer bits: layers of 2 to 7 are annotated in the same way (their integers are clipped to the
-width) and run as 8 bits or as floats; the file's metadata names them under `simulated_bits`.
+width) and run as 8 bits or as floats, their biases added as floats; the file's metadata names them under
+`simulated_bits`.
 """
 
 from __future__ import annotations
@@ -114,11 +115,13 @@ class _Rewriter:
         if quantiser is not None:
             step = np.float32(quantiser.scale)
             widths.append(int(quantiser.high).bit_length() + (quantiser.low < 0))
-            # A bias is rounded where it is added as an integer; with fewer bits that would be a coarse step.
-            if scales is not None and set(widths) == {RUN_BITS} and len(node.input) > 2:
+            if scales is not None and len(node.input) > 2:
                 bias = numpy_helper.to_array(self.stored[node.input[2]])
-                sums = np.rint(bias / (scales[0] * step)).astype(np.int32)
-                node.input[2] = self.dequantised(node.input[2], sums, scales[0] * step, 0)
+                if set(widths) == {RUN_BITS}:
+                    sums = np.rint(bias / (scales[0] * step)).astype(np.int32)
+                    node.input[2] = self.dequantised(node.input[2], sums, scales[0] * step, 0)
+                else:
+                    self.add_after(node, bias)
             node.input[0] = self.rounded(node.input[0], node.name, quantiser, step)
         return tuple(widths)
 
@@ -130,6 +133,20 @@ class _Rewriter:
         inputs = [self.store(f"{name}_{part}", a) for part, a in (("q", integers), ("scale", scales), ("zero", zeros))]
         self.added.append(helper.make_node("DequantizeLinear", inputs, [f"{name}_dq"], axis=axis))
         return f"{name}_dq"
+
+    def add_after(self, node: Any, bias: NDArray[np.float32]) -> None:
+        """Adds an operation's bias by a node of its own.
+
+        As an input of the operation, ONNX Runtime (its `WeightBiasQuantization`) rounds it to multiples of both scales,
+        which are coarse where there are few bits.
+        """
+        from onnx import helper
+
+        name, output = node.input.pop(), node.output[0]
+        node.output[0] = f"{output}_without_bias"
+        shape = (-1, 1, 1) if node.op_type == "Conv" else (-1,)
+        added = self.store(f"{name}_added", bias.reshape(shape))
+        self.added.append(helper.make_node("Add", [node.output[0], added], [output]))
 
     def rounded(self, name: str, reader: str, quantiser: InputQuantiser, step: np.float32) -> str:
         """Rounds a tensor for one reader."""

@@ -10,6 +10,7 @@ themselves; inputs from a histogram of what `RANGE_IMAGES` training images bring
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,22 @@ def weight_scales(weight: torch.Tensor, bits: int) -> torch.Tensor:
         error = (rounded - rows).square_().sum(1)
         best, least = torch.where(error < least, scales, best), torch.minimum(error, least)
     return best
+
+
+class RememberedScales:
+    """`weight_scales`, looked up where the same weights were seen before: pruned networks share layers."""
+
+    def __init__(self) -> None:
+        """Remembers nothing yet."""
+        self._found: dict[tuple[bytes, int, int], torch.Tensor] = {}
+
+    def __call__(self, weight: torch.Tensor, bits: int) -> torch.Tensor:
+        """Returns what `weight_scales` does."""
+        rows = weight.detach().flatten(1).float().contiguous().numpy()
+        key = hashlib.blake2b(rows.tobytes(), digest_size=16).digest(), len(rows), bits
+        if key not in self._found:
+            self._found[key] = weight_scales(weight, bits)
+        return self._found[key]
 
 
 def quantised_weight(weight: torch.Tensor, scales: torch.Tensor, bits: int) -> torch.Tensor:
@@ -165,7 +182,11 @@ def input_ranges(module: nn.Module, layers: Iterable[str], images: torch.Tensor)
 
 
 def quantise(
-    module: nn.Module, bits: Mapping[str, tuple[int, int]], seen: Mapping[str, InputRange], trainable: bool = False
+    module: nn.Module,
+    bits: Mapping[str, tuple[int, int]],
+    seen: Mapping[str, InputRange],
+    trainable: bool = False,
+    find_scales: Callable[[torch.Tensor, int], torch.Tensor] = weight_scales,
 ) -> nn.Module:
     """Makes layers compute with rounded weights and inputs, in place.
 
@@ -174,11 +195,12 @@ def quantise(
         bits: Layer name to bits of its weights and of its input; `FLOAT_BITS` leaves them.
         seen: From `input_ranges`.
         trainable: Keep the weights in full precision beside the rounded ones, until `settle` drops them.
+        find_scales: `weight_scales`, or a `RememberedScales`.
     """
     for name, (weight_bits, input_bits) in bits.items():
         target: Any = module.get_submodule(name)
         if weight_bits != FLOAT_BITS:
-            scales = weight_scales(target.weight, weight_bits)
+            scales = find_scales(target.weight, weight_bits)
             target.weight_scales, target.weight_bits = scales, weight_bits  # what `export_quantised` asks for
             if trainable:
                 parametrize.register_parametrization(target, "weight", _StraightThrough(scales, weight_bits))

@@ -120,11 +120,13 @@ def pack_program(
     slots = [max(map(len, s)) for s in steps]
     kinds = [kinds_of(problem.decisions) for problem in problems]
     metrics = [problem.cost_terms.metrics for problem in problems]
-    for n, common in enumerate(zip(slots, kinds, metrics, strict=True)):
-        if common != (slots[0], kinds[0], metrics[0]):
+    extra = [problem.extra_features.names if problem.extra_features else () for problem in problems]
+    shared = list(zip(slots, kinds, metrics, extra, strict=True))
+    for n, common in enumerate(shared):
+        if common != shared[0]:
             raise ValueError(
                 f"problem {n} ({_origin(problems[n])}) cannot share spaces with problem 0 ({_origin(problems[0])}): "
-                f"actions a step, kinds of decision and costs are {common}, not {(slots[0], kinds[0], metrics[0])}"
+                f"actions a step, kinds of decision, costs and extra features are {common}, not {shared[0]}"
             )
     ints, floats, singles = _Packer(np.int64), _Packer(np.float64), _Packer(np.float32)
     ints.add([len(problems), slots[0], *range(2 + len(problems), 2 + len(problems) * (1 + FIELDS), FIELDS)])
@@ -142,7 +144,7 @@ def pack_program(
         slots[0],
         max(len(p.decisions) + len(p.cost_terms.terms) for p in problems),
         metrics[0],
-        observation_names(kinds[0], slots[0]),
+        observation_names(kinds[0], slots[0], extra[0]),
         max(int(p.decisions.sizes.max()) for p in problems),
     )
 
@@ -162,7 +164,14 @@ def _header(
     for row, step in zip(table, steps, strict=True):
         row[: len(step)] = step
     features = static_features(
-        decisions, steps, kinds_of(decisions), problem.shapes, problem.device_features, terms, problem.cost
+        decisions,
+        steps,
+        kinds_of(decisions),
+        problem.shapes,
+        problem.device_features,
+        terms,
+        problem.cost,
+        problem.extra_features,
     )
     stages = problem.stages
     certain = [terms.tables[row[0], problem.metric] for row in terms.terms if row[1] == 0]

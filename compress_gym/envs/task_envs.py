@@ -7,6 +7,7 @@ from typing import Any
 
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.cards import sha256
 from compress_gym.decisions import BitValues, DecisionSpace
 from compress_gym.devices import Hardware, list_devices, load_device
 from compress_gym.distribution import draw_from
@@ -15,11 +16,10 @@ from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
-from compress_gym.tasks import Task, get_task
+from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task, get_task
 
 ACCURACIES = ("auto", "measured", "surrogate", "live")
-# HAQ's device, on which latency follows bits.
-DEFAULT_BITS_DEVICE = "bismo-edge"
+FEATURES = ("sensitivity",)
 
 
 def task_problem(
@@ -33,6 +33,7 @@ def task_problem(
     budget: float = 0.5,
     budget_rule: str = "clip",
     reward: str | RewardFunction = "mnasnet",
+    features: str | None = None,
 ) -> Problem:
     """Builds the problem behind an environment; the arguments are the environment's.
 
@@ -46,26 +47,35 @@ def task_problem(
         budget: See there.
         budget_rule: See there.
         reward: See there.
+        features: See there.
 
     Raises:
-        KeyError: An unknown task, device, accuracy, cost, budget rule or reward.
+        KeyError: An unknown task, device, accuracy, cost, budget rule, reward or name of features.
         ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, a
-            device that was not profiled for the task, or bits that the device or the accuracies lack.
+            device that was not profiled for the task, bits that the device or the accuracies lack, or features not
+            measured.
     """
     chosen = get_task(task)
     if accuracy not in ACCURACIES:
         raise unknown_name("accuracy", accuracy, ACCURACIES)
+    if features not in (None, *FEATURES):
+        raise unknown_name("features", features, FEATURES)
     if device == "auto":
         device = chosen.device if env == "ChannelPrune" else DEFAULT_BITS_DEVICE
     hardware = load_device(device) if device is not None else None
     offered = None if env == "ChannelPrune" else _bit_values(env, chosen, hardware, bits)
     decisions = chosen.decisions(env, offered)
+    network, described, extra = chosen.network(), dict[str, str](), None
+    if features is not None:
+        extra = chosen.sensitivities().features(network, decisions)
+        described = {"features": features, "features_hash": sha256(chosen.sensitivity_path)[:16]}
     return network_problem(
-        chosen.network(),
+        network,
         decisions,
         _accuracy_model(chosen, env, decisions, accuracy),
         hardware,
-        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash(env)},
+        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash(env), **described},
+        extra_features=extra,
         cost=cost,
         budget=budget,
         budget_rule=budget_rule,

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from compress_gym.accuracy.live import LiveAccuracy
-from compress_gym.accuracy.prefix import PrefixRunner
+from compress_gym.accuracy.prefix import PrefixRunner, PrunedPrefixes
+from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
+from compress_gym.compression.quantise import RememberedScales, input_ranges, quantise, weight_scales
+from compress_gym.compression.recovery import adaptive_batch_norm
 from compress_gym.compression.training import Recipe
 from compress_gym.data import load_dataset
 from compress_gym.decisions import BitValues
@@ -113,6 +116,38 @@ def test_streams_of_networks_with_branches(name):
             found = runner.run(0, runner.position([name]))
             for batch, outputs in zip(batches, found, strict=True):
                 assert torch.allclose(outputs, module(batch), atol=1e-6)
+
+
+def test_remembered_scales_are_those_of_the_weights_at_hand():
+    remembered = RememberedScales()
+    weights = [torch.randn(4, 6, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    for weight in (*weights, *weights, weights[0].reshape(6, 4), weights[0].reshape(4, 3, 2)):
+        for bits in (2, 8):
+            assert torch.equal(remembered(weight, bits), weight_scales(weight, bits))
+
+
+@pytest.mark.parametrize("adapts", [True, False])
+@pytest.mark.parametrize("name", ["digits-cnn", "cifar10-resnet20"])
+def test_ranges_of_pruned_networks_that_share_layers_are_those_of_each_alone(name, adapts):
+    """Also after the pruned network was changed, as quantising does."""
+    task = get_task(name)
+    module, network, decisions = task.trained_module(), task.network(), task.channel_decisions()
+    images = torch.randn(12, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    layers = [layer.name for layer in network.layers if layer.kind in ("conv", "linear")]
+    prefixes = PrunedPrefixes(module, layers, (images,) if adapts else (), images)
+    first, second = np.random.default_rng(0).integers(decisions.sizes, size=(2, len(decisions)))
+    late = [*first[:-1], (first[-1] + 1) % decisions.sizes[-1]]
+    early = [(first[0] + 1) % decisions.sizes[0], *first[1:]]
+    ranking = channel_ranking(module, network)
+    for row in (first, late, first, second, early, late, late):
+        counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, row, strict=True)}
+        small = remove_channels(module, network, kept_channels(ranking, counts))
+        found = prefixes.ranges(small)
+        expected = input_ranges(adaptive_batch_norm(small, images) if adapts else small, layers, images)
+        for layer in layers:
+            assert found[layer].largest == expected[layer].largest and found[layer].signed == expected[layer].signed
+            assert torch.equal(found[layer].counts, expected[layer].counts), layer
+        quantise(small, {layer: (2, 2) for layer in layers}, expected)
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,29 @@ def test_biases_are_part_of_the_first_decision(surrogate):
 def test_a_number_of_units_that_is_no_multiple_of_four_is_told():
     with pytest.raises(ValueError, match="6 hidden units; a multiple of 4"):
         fit_surrogate(SPACE, SPACE.enumerate(), np.full(SPACE.count, 0.3), 0.8, settings=FitSettings(2, 6, epochs=1))
+
+
+def test_a_surrogate_of_fewer_decisions_to_start_from(surrogate):
+    """Before it learns, the new one predicts what the old one does, whatever else is decided."""
+    larger = from_lists({"a": (4, 8, 12, 16), "w": (2, 4), "b": (8, 16), "x": (2, 3, 5, 8), "c": (4, 8, 16)})
+    still = FitSettings(members=3, hidden=8, epochs=1, batch_size=16, lr=1e-12, weight_decay=0.0)
+    rows = larger.enumerate()
+    old = surrogate(rows[:, [0, 2, 4]])
+    begun = fit_surrogate(larger, rows, np.full(len(rows), 0.5), 0.8, settings=still, start=surrogate)
+    assert np.abs(begun(rows) - old).max() < 1e-4
+    learned = fit_surrogate(larger, rows, (old + rows[:, 1]) / 2, 0.8, settings=QUICK, start=surrogate)
+    assert np.abs(learned(rows) - (old + rows[:, 1]) / 2).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "words"),
+    [
+        ({"a": (4, 8, 12, 16), "b": (8, 16)}, QUICK, r"start decides c of \[4, 8, 16\]"),
+        ({"a": (4, 8, 12, 16), "b": (8, 12), "c": (4, 8, 16)}, QUICK, r"start decides b of \[8, 16\]"),
+        ({"a": (4, 8, 12, 16), "b": (8, 16), "c": (4, 8, 16)}, FitSettings(), "3 networks of 8 units, the settings 2"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_named(surrogate, space, settings, words):
+    decisions = from_lists(space)
+    with pytest.raises(ValueError, match=words):
+        fit_surrogate(decisions, decisions.enumerate(), np.full(decisions.count, 0.5), 0.8, 0, settings, surrogate)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order
+from benchmarks.fidelity.report import write_report
+from benchmarks.fidelity.transfer import rows_for, transfer_curve
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import Plan, random_strategies
 from compress_gym import Problem
@@ -94,3 +98,38 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
     terms = network_cost_terms(task.network(), task.channel_decisions())
     macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
+
+
+def test_rows_that_a_curve_needs():
+    needed = rows_for([100, 200, 400], [0.5, 0.7, 0.6])
+    assert needed(0.4) == needed(0.5) == 100 and needed(0.7) == 200 and needed(0.71) is None
+    assert needed(0.6) == round(100 * 2**0.5)  # halfway between the first two, on a logarithmic scale
+
+
+def test_transfer_from_pruning_on_real_rows(monkeypatch, tmp_path):
+    task = get_task("digits-cnn")
+    whole = task.strategies("JointPQ")
+    chosen = np.random.default_rng(0).permutation(len(whole.strategies))[:300]
+    measured = dataclasses.replace(
+        whole, strategies=whole.strategies[chosen], rounds=whole.rounds[chosen], correct=whole.correct[chosen]
+    )
+    monkeypatch.setattr("benchmarks.fidelity.transfer.FITS", 1)
+    monkeypatch.setattr("benchmarks.fidelity.transfer.PRUNING_ROWS", 1000)
+    transfer = transfer_curve(task, measured, measured.baseline_correct / measured.images)
+    assert [p["rows"] for p in transfer["curve"]] == [60, 125, 240]
+    assert transfer["curve"][0]["from_pruning"] > transfer["curve"][0]["from_nothing"] and "1,000" in str(transfer)
+    held_out = {"mae": 0.01, "kendall_tau": 0.9}
+    facts = {
+        "task": "digits-cnn",
+        "cost": "latency_ms",
+        "rows": 300,
+        "broad_rows": 300,
+        "held_out": {"broad_sample": held_out, "all_rows": held_out},
+        "learning_curve": [{"rows": 240, **held_out}],
+        "front": [],
+        "refits": {"rounds": []},
+        "transfer": transfer,
+    }
+    write_report("joint", facts, measured.accuracy, measured, tmp_path)
+    text = (tmp_path / "joint.md").read_text()
+    assert "APQ's transfer" in text and (tmp_path / "joint.png").stat().st_size > 10_000

@@ -1,0 +1,162 @@
+"""HAQ's comparison: mixed precision found by DDPG beside the same bits in all layers, at equal latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks.papers.winners import LiveScores, points, spread, winner
+from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.envs.mixed_quant import mixed_quant_problem
+from compress_gym.problem import Problem
+from compress_gym.tasks import get_task
+
+EVALUATIONS, SEEDS = 600, 10
+FINETUNE_EPOCHS = 5
+# Bits of weights and of inputs whose latencies are the budgets: HAQ's, and those that are there where 5 and 6 are not.
+PAPERS_BITS, OTHER_BITS = ((4, 4), (5, 5), (6, 6)), ((2, 4), (4, 4), (4, 8))
+# Wang et al. 2019, MobileNet-V1 on ImageNet, the edge accelerator, quoted from memory: top-1 of uniform and of mixed
+# bits, at the latency of 4, 5 and 6 bits.
+RECALLED = ((62.44, 67.40), (67.00, 70.58), (70.46, 71.20))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        task: Name of the task.
+        device: Name of the device.
+        method: The learner, or a search.
+        evaluations: What each search may ask.
+        seeds: Searches at each latency.
+        epochs: Of fine-tuning; 0: none.
+    """
+
+    task: str = "digits-cnn"
+    device: str = "bitfusion"
+    method: str = "ddpg"
+    evaluations: int = EVALUATIONS
+    seeds: int = SEEDS
+    epochs: int = FINETUNE_EPOCHS
+
+
+def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
+    """Compares at each latency; what is finished is read from the folder.
+
+    The budget is kept by HAQ's rule (`repair`), the reward is HAQ's. Uniform is the best of all strategies with the
+    same bits in every layer that fit the latency.
+
+    Returns:
+        One row a latency.
+    """
+    task = get_task(plan.task)
+    whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
+    live = LiveScores(task, whole.decisions, work / "live.json")
+    rows = []
+    for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
+        row = uniform(whole, *pair)
+        problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
+        folder = work / f"{pair[0]}-{pair[1]}"
+        seeds = track(range(plan.seeds), description=f"{plan.method} at the latency of {pair}")
+        files = [folder / f"{plan.method}-{seed}.json" for seed in range(plan.seeds)]
+        found = [winner(problem, plan.method, plan.evaluations, s, "MixedQuant-v0", files[s]) for s in seeds]
+        mixed = [f["strategy"] for f in found]
+        same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
+        best = live.rank(mixed, 2)
+        accuracies = [live(s) for s in mixed]
+        rows.append(
+            {
+                "bits": list(pair),
+                "latency": problem.budget,
+                "uniform": {
+                    "bits": _bits(problem, same[0]),
+                    "validation": live(same[0]),
+                    "test": live(same[0], "test"),
+                    "strategy": dict(same[0]),
+                },
+                "mixed": {"validation": spread(accuracies), "test": spread([live(s, "test") for s in mixed])},
+                "better_by_more_than_the_spread": bool(np.mean(accuracies) - live(same[0]) > spread(accuracies)["std"]),
+                "best_of_all": _best_of_all(problem),
+                "finetuned_test": {
+                    name: [live(s, "test", plan.epochs) for s in chosen] if plan.epochs else []
+                    for name, chosen in (("uniform", same), ("mixed", best))
+                },
+                "evaluations": plan.evaluations,
+                "seconds": float(np.mean([f["seconds"] for f in found])),
+                "recalled": list(published),
+            }
+        )
+    return rows
+
+
+def bit_pairs(problem: Problem) -> Sequence[tuple[int, int]]:
+    """Returns the uniform bits whose latencies are the budgets: the paper's where the problem has them."""
+    legal = set.intersection(*(set(d.values) for d in problem.decisions.decisions))
+    return PAPERS_BITS if {bits for pair in PAPERS_BITS for bits in pair} <= legal else OTHER_BITS
+
+
+def uniform(problem: Problem, weights: int, inputs: int) -> Any:
+    """Returns the strategy of the same bits in all layers, `[T]`."""
+    bits = {"weight_bits": weights, "activation_bits": inputs}
+    return problem.decisions.encode({d.name: bits[d.kind] for d in problem.decisions.decisions})
+
+
+def table(rows: list[dict[str, Any]], plan: Plan) -> str:
+    """Writes the Markdown table: measured beside recalled."""
+    lines = [
+        f"## HAQ: mixed precision on {plan.task}, {plan.device}",
+        "",
+        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation).",
+        "Accuracies in percent, before fine-tuning unless said. Budgets are the latencies of uniform bits (of weights",
+        "/ of inputs); uniform is the best of all that fit. The last column is the paper's, recalled: another network",
+        "(MobileNet-V1 on ImageNet), another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
+        "",
+        "| latency of | share | uniform | validation | test | mixed, validation | mixed, test "
+        "| better by more than its spread | best of all, validation | fine-tuned, test: uniform | mixed "
+        "| HAQ (recalled) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        tuned = (" / ".join(f"{100 * x:.2f}" for x in row["finetuned_test"][name]) for name in ("uniform", "mixed"))
+        best = "" if row["best_of_all"] is None else f"{100 * row['best_of_all']:.2f}"
+        same = row["uniform"]
+        lines.append(
+            f"| {row['bits'][0]}/{row['bits'][1]} | {row['latency']:.3f} | {same['bits'][0]}/{same['bits'][1]} "
+            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} "
+            f"| {points(row['mixed']['validation'])} | {points(row['mixed']['test'])} "
+            f"| {'yes' if row['better_by_more_than_the_spread'] else 'no'} | {best} | {' | '.join(tuned)} "
+            f"| {row['recalled'][0]:.2f} → {row['recalled'][1]:.2f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
+    """Returns what is drawn: accuracies on test images over latency."""
+    return {
+        "uniform": [(r["latency"], r["uniform"]["test"], 0.0) for r in rows],
+        "mixed": [(r["latency"], r["mixed"]["test"]["mean"], r["mixed"]["test"]["std"]) for r in rows],
+    }
+
+
+def _uniform_within(problem: Problem) -> list[Any]:
+    legal = sorted(set.intersection(*(set(d.values) for d in problem.decisions.decisions)))
+    rows = [uniform(problem, w, a) for w in legal for a in legal]
+    fits = problem.evaluate(np.array(rows)).feasible
+    return [row for row, fit in zip(rows, fits, strict=True) if fit]
+
+
+def _bits(problem: Problem, strategy: Mapping[str, int]) -> list[int]:
+    kinds = {d.kind: strategy[d.name] for d in problem.decisions.decisions}
+    return [kinds["weight_bits"], kinds["activation_bits"]]
+
+
+def _best_of_all(problem: Problem) -> float | None:
+    if not isinstance(problem.accuracy_model, MeasuredAccuracy):
+        return None
+    return float(problem.accuracy(problem.optimum(problem.budget))[0])

@@ -1,0 +1,171 @@
+"""Winners of searches, one a seed, and their live scores: what the comparisons of HAQ, Galen and APQ share."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.hyperparams import read_hyperparameters
+from agents.learners import ALGORITHMS, build, train
+from agents.runs import Run, run_config
+from agents.search import METHODS, search
+from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.cards import read_json, write_atomically
+from compress_gym.decisions import DecisionSpace
+from compress_gym.envs.compression import CompressionEnv
+from compress_gym.errors import unknown_name
+from compress_gym.network_problem import network_problem
+from compress_gym.problem import Problem
+from compress_gym.tasks import Task, get_task
+
+
+def held(problem: Problem, values: Mapping[str, int]) -> Problem:
+    """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
+
+    Args:
+        problem: Of a task.
+        values: Decision name to the value that it keeps.
+
+    Raises:
+        ValueError: No strategy that is left keeps the budget.
+    """
+    task = get_task(problem.origin["task"])
+    chosen = [replace(d, values=(values[d.name],)) if d.name in values else d for d in problem.decisions.decisions]
+    decisions, model = DecisionSpace(tuple(chosen)), problem.accuracy_model
+    if isinstance(model, (MeasuredAccuracy, SurrogateAccuracy)):
+        model = model.restricted(decisions)
+    else:
+        model = task.live(decisions=decisions, threads=None)
+    whole = float(problem.costs(problem.decisions.encode(_most(decisions)))[problem.cost][0])
+    return network_problem(
+        task.network(),
+        decisions,
+        model,
+        problem.origin["device"],
+        problem.origin,
+        cost=problem.cost,
+        budget=min(1.0, problem.budget * problem.baseline_costs[problem.cost] / whole),
+        budget_rule=problem.budget_rule,
+        reward=problem.reward,
+    )
+
+
+def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: str, path: Path) -> dict[str, Any]:
+    """Searches for the best strategy within the budget; a finished search is read from its file.
+
+    Args:
+        problem: What is searched.
+        method: A name of `agents.search.METHODS` or of `agents.learners.ALGORITHMS`.
+        evaluations: The allowance.
+        seed: Of everything random.
+        env_id: Whose hyper-parameters a learner has, for instance `MixedQuant-v0`.
+        path: A JSON file.
+
+    Returns:
+        The strategy, the accuracy that the search saw, all costs, and evaluations and seconds that were used.
+
+    Raises:
+        KeyError: Unknown method.
+    """
+    if path.exists():
+        return read_json(path)
+    if method not in (*METHODS, *ALGORITHMS):
+        raise unknown_name("method", method, (*METHODS, *ALGORITHMS))
+    started = time.perf_counter()
+    if method in METHODS:
+        scored = list(search(problem, method, evaluations, seed))
+    else:
+        env = CompressionEnv(problem)
+        model = build(method, env, read_hyperparameters(method, env_id), seed)
+        config = run_config("learner", method, env_id, {}, env, seed, evaluations)
+        with Run(path.parent / f"{path.stem}-run-{int(time.time())}", config) as run:
+            train(model, run, evaluations)
+        scored = run.scored
+    best = max((s for s in scored if s.feasible), key=lambda s: s.reward)
+    found = {
+        "strategy": dict(best.strategy),
+        "accuracy": best.accuracy,
+        "costs": dict(best.costs),
+        "evaluations": len(scored),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
+    return found
+
+
+class LiveScores:
+    """Live accuracies of strategies, kept in a file: each is scored once."""
+
+    def __init__(self, task: Task, decisions: DecisionSpace, path: Path) -> None:
+        """Reads what is there.
+
+        Args:
+            task: The task.
+            decisions: What strategies decide.
+            path: A JSON file.
+        """
+        self._task, self._decisions, self._path = task, decisions, path
+        self._found: dict[str, float] = read_json(path) if path.exists() else {}
+        self._evaluators: dict[tuple[str, str], Any] = {}
+
+    def __call__(self, strategy: Mapping[str, int], split: str = "validation", epochs: int = 0) -> float:
+        """Returns the accuracy of a strategy, fraction of 1, after so many epochs of fine-tuning."""
+        recovery = self._task.recovery + (f"+finetune-{epochs}" if epochs else "")
+        row = self._decisions.encode(strategy)
+        key = f"{split} {recovery} {' '.join(map(str, row.tolist()))}"
+        if key not in self._found:
+            if (split, recovery) not in self._evaluators:
+                self._evaluators[split, recovery] = self._task.live(recovery, split, decisions=self._decisions)
+            self._found[key] = float(self._evaluators[split, recovery](row)[0])
+            write_atomically(self._path, lambda p: p.write_text(json.dumps(self._found, indent=1) + "\n"))
+        return self._found[key]
+
+    def rank(self, strategies: Sequence[Mapping[str, int]], count: int) -> list[Mapping[str, int]]:
+        """Returns the best distinct strategies by validation accuracy, best first, the earlier of equals."""
+        distinct = {tuple(self._decisions.encode(s).tolist()): s for s in reversed(strategies)}
+        return sorted(reversed(distinct.values()), key=lambda s: -self(s))[:count]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Returns mean and standard deviation over seeds of accuracies, as fractions of 1."""
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+
+
+def points(values: Mapping[str, float]) -> str:
+    """Writes a mean and its standard deviation in points (percent)."""
+    return f"{100 * values['mean']:.2f} ± {100 * values['std']:.2f}"
+
+
+def draw(series: Mapping[str, Sequence[tuple[float, float, float]]], x: str, title: str, path: Path) -> None:
+    """Draws accuracies over budgets.
+
+    Args:
+        series: Name to points: budget, mean and standard deviation of accuracies, fractions of 1.
+        x: What the budget is a share of.
+        title: Above the picture.
+        path: The PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
+    for name, given in series.items():
+        budgets, means, stds = np.array(sorted(given)).T
+        axes.errorbar(budgets, 100 * means, 100 * stds, marker="o", capsize=3, label=name)
+    axes.set(xlabel=x, ylabel="accuracy on test images, %", title=title)
+    axes.legend()
+    write_atomically(path, lambda p: figure.savefig(p, dpi=110, format="png"))
+    plt.close(figure)
+
+
+def _most(decisions: DecisionSpace) -> dict[str, int]:
+    return {d.name: d.values[-1] for d in decisions.decisions}

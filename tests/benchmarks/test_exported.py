@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import exported
+from compress_gym.devices import CALL, Device, Measurement, operation_of
+from compress_gym.devices.correction import Correction
+from compress_gym.devices.profiler import Plan, reachable_operations
+from compress_gym.tasks import get_task
+from tests.helpers import run_here
+
+TASK = get_task("digits-cnn")
+
+
+def eight_bits():
+    """A device on which every operation takes as many microseconds as it has output channels."""
+    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), Plan("digits-cnn", precision="int8"))
+    table = {o: Measurement(float(o.out_channels), float(o.out_channels), 1) for o in operations}
+    return Device("eight", "cpu", {**table, CALL: Measurement(0.0, 0.0, 1)}, Correction(0.0, 1.0, 1.0), bits=(8, 8))
+
+
+def test_files_are_scored_timed_and_set_beside_what_is_predicted(tmp_path):
+    device = eight_bits()
+    rows = exported.compare(TASK, device, 3, tmp_path / "work", rounds=1, repetitions=3)
+    whole = rows[0]
+    assert whole["channels"] == {d.name: d.values[-1] for d in TASK.channel_decisions().decisions}
+    layers = [operation_of(x, x.in_channels, x.out_channels, 8, 8) for x in TASK.network().layers]
+    by_hand = sum(device.table[operation].median_us for operation in layers)
+    assert whole["predicted_ms"] == pytest.approx(by_hand / 1000)
+    for row in rows:
+        assert abs(row["accuracy_of_the_file"] - row["accuracy_of_the_evaluator"]) <= 0.003 + 1 / 400
+        assert row["measured_ms"] > 0
+    assert whole["accuracy_of_the_evaluator"] == pytest.approx(TASK.measured("MixedQuant").table[-1], abs=1 / 400)
+    text = exported.table(rows, "digits-cnn", "eight")
+    assert text.count("| 32, ") >= 1 and "Kendall tau" in text
+
+
+def test_errors_by_hand():
+    row = {"accuracy_of_the_file": 0.9, "accuracy_of_the_evaluator": 0.91}
+    rows = [{**row, "predicted_ms": p, "measured_ms": m} for p, m in ((1.1, 1.0), (2.0, 2.0), (2.7, 3.0))]
+    stated = exported.summary(rows)
+    assert stated["median_absolute_error"] == pytest.approx(0.1) and stated["kendall_tau"] == pytest.approx(1.0)
+    assert stated["largest_difference_of_accuracies"] == pytest.approx(0.01)
+
+
+def test_a_table_of_other_bits_is_refused(monkeypatch, capsys):
+    code, _, err = run_here(exported.main, ["digits-cnn", "--device", "xeon-ort-fp32"], monkeypatch, capsys)
+    assert code == 2 and "--precision int8" in err

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -10,6 +11,11 @@ class NotYet(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return [f"Not yet: {self}"]
+
+
+for _package in ("compress_gym", "matplotlib", "onnx", "onnxruntime", "scipy", "torch"):
+    if find_spec(_package) is None:
+        raise NotYet(f"{_package} is not installed. Run in a terminal: pip install 'compress_gym[labs]'")
 
 
 def run_check(check: Callable[..., str | None]) -> None:

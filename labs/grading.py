@@ -56,19 +56,19 @@ def grade(path: Path, seconds: float) -> Grade:
         path: Of the notebook.
         seconds: Time limit of the whole notebook.
     """
+    token = secrets.token_hex(16)
     try:
         notebook = nbformat.read(path, as_version=4)
-    except Exception as error:  # a stranger's file: nbformat raises many kinds
-        what = "the file is empty" if not path.stat().st_size else f"no notebook can be read from it ({_line(error)})"
-        return Grade("unreadable", remarks=[what])
-    lab = lab_of(notebook)
+        lab = lab_of(notebook)
+        cells, changed = with_original_checks(notebook, lab, token) if lab else ([], [])
+    except Exception as error:  # a stranger's file can be broken in many ways
+        what = " ".join(f"no notebook can be read from it ({error})".split())[:200]
+        return Grade("unreadable", remarks=["the file is empty" if not path.stat().st_size else what])
     if lab is None:
         return Grade("no lab", remarks=["neither its metadata nor a check says which lab it is"])
-    result = Grade(lab=lab.name, possible=sum(check.points for check in lab.checks.values()))
-    token = secrets.token_hex(16)
-    cells, result.changed = with_original_checks(notebook, lab, token)
-    if result.changed:
-        result.remarks.append(f"checks changed or removed (the originals were run): {', '.join(result.changed)}")
+    result = Grade(lab=lab.name, possible=sum(check.points for check in lab.checks.values()), changed=changed)
+    if changed:
+        result.remarks.append(f"checks changed or removed (the originals were run): {', '.join(changed)}")
     outcomes = _run(cells, token, seconds, result)
     for name, check in lab.checks.items():
         wrong = outcomes.get(name, NOT_RUN)
@@ -165,7 +165,3 @@ def _run(cells: list[NotebookNode], token: str, seconds: float, result: Grade) -
 
 def _first_line(cell: NotebookNode) -> str:
     return next((line.strip() for line in cell.source.splitlines() if line.strip()), "an empty cell")[:80]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -34,7 +34,7 @@ from compress_gym.tasks import get_task
 # repetitions.)
 
 # %%
-plan = Plan("digits-cnn", rounds=3, repetitions=10, fit_networks=15, check_networks=20)
+plan = Plan("digits-cnn", rounds=3, repetitions=10, fit_networks=8, check_networks=8)
 table = Path("laptop.csv")
 if not table.exists():
     profile(get_task("digits-cnn"), plan, table, command="lab 3")

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from labs.checking import NotYet, run_check
+from labs.notebooks import CHECKING
 
 
 def check(answer):
@@ -49,3 +50,9 @@ def test_what_is_right_is_said(capsys):
 def test_errors_of_the_students_own_code_are_shown_as_they_are():
     with pytest.raises(ZeroDivisionError):
         run_check(in_notebook(answer=lambda: 1 / 0))
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else name)
+    with pytest.raises(Exception, match=r"onnxruntime is not installed. .* pip install 'compress_gym\[labs\]'"):
+        exec(CHECKING.read_text(encoding="utf-8"), {"__name__": "notebook"})

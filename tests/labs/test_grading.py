@@ -155,6 +155,11 @@ def test_a_notebook_that_only_works_out_of_order_is_told_so(lab, tmp_path):
         ("{", "unreadable", "no notebook can be read from it"),
         ("[1]", "unreadable", "no notebook can be read from it"),
         ('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "no lab", "which lab it is"),
+        (
+            '{"cells": [{"cell_type": "code"}, 7], "metadata": 3, "nbformat": 4, "nbformat_minor": 5}',
+            "unreadable",
+            "no",
+        ),
         ('{"cells": 3, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "unreadable", "no notebook"),
     ],
 )

@@ -70,6 +70,7 @@ class Lab:
             cell.metadata = NotebookNode(tags=cell.metadata.tags) if "tags" in cell.metadata else NotebookNode()
             if cell.source == _IMPORT:
                 cell.source = CHECKING.read_text(encoding="utf-8").rstrip()
+                cell.metadata["jupyter"] = NotebookNode(source_hidden=True)  # folded in JupyterLab
             if CHECK.match(cell.source):
                 cell.source = _CALL.sub(_GUARDED, cell.source)
         # What jupytext says of itself would change with its releases.

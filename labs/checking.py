@@ -13,7 +13,7 @@ class NotYet(Exception):
         return [f"Not yet: {self}"]
 
 
-for _package in ("compress_gym", "matplotlib", "onnx", "onnxruntime", "scipy", "torch"):
+for _package in ("compress_gym", "matplotlib", "onnx", "onnxruntime", "sacrebleu", "scipy", "tokenizers", "torch"):
     if find_spec(_package) is None:
         raise NotYet(f"{_package} is not installed. Run in a terminal: pip install 'compress_gym[labs]'")
 

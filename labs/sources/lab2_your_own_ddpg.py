@@ -401,7 +401,7 @@ def check_training(train):
             return result
 
     best, last = [], []
-    for seed in range(10, 15):
+    for seed in range(10, 13):
         env = Watched()
         train(env, seed)
         if len(env.found) != 200:
@@ -418,9 +418,9 @@ def check_training(train):
         return (
             f"the agent does not learn: random episodes reach 0.52 on average, its last ones must reach 0.70. {told}."
         )
-    if close < 3:
-        return f"{close} of 5 seeds come within one point of the optimum ({optimum:.4f}); 3 must. {told}."
-    print(f"{close} of 5 seeds come within one point of {optimum:.4f}; {told}.")
+    if close < 2:
+        return f"{close} of 3 seeds come within one point of the optimum ({optimum:.4f}); 2 must. {told}."
+    print(f"{close} of 3 seeds come within one point of {optimum:.4f}; {told}.")
 
 
 run_check(check_training)
@@ -436,11 +436,11 @@ run_check(check_training)
 #    matters? How many seeds do you need to say so? (Lab 4.)
 
 # %% [markdown] tags=["teacher"]
-# **For teachers.** 75 to 90 minutes; the seven agents of this notebook train for half a minute on one core. Measured
-# with this solution over 20 seeds (100 to 119): 19 of 20 came within one point of the optimum (0.9850) in 200
-# episodes, the median of the best is 0.9800, the last 20 episodes reach 0.945 on average. Of 2,000 runs of random
-# search 25 % come within one point, the median of the best is 0.9675, the mean accuracy 0.52. A class that draws at
-# random passes 3 of 5 seeds in 10 % of all cases, but never the mean of the last 20 episodes. To 1: the agent without
-# exploration is within one point for 10 of the 20 seeds (median 0.974); it is one network, the best of training is
-# chosen among 200. To 2: with "clip", choices that leave too little for later layers are cut as they are made, so
-# that an actor that always says 1 is given a network of 0.63 (Lab 1), and near it nothing changes with the action.
+# **For teachers.** 75 to 90 minutes; the five agents of this notebook train for 20 seconds on one core. Measured with
+# this solution over 20 seeds (100 to 119): 19 of 20 came within one point of the optimum (0.9850) in 200 episodes,
+# the median of the best is 0.9800, the last 20 episodes reach 0.945 on average. Of 2,000 runs of random search 25 %
+# come within one point, the median of the best is 0.9675, the mean accuracy 0.52. Who draws at random passes 2 of 3
+# seeds in 15 % of all cases, but never the mean of the last 20 episodes. To 1: the agent without exploration is
+# within one point for 10 of the 20 seeds (median 0.974); it is one network, the best of training is chosen among 200.
+# To 2: with "clip", choices that leave too little for later layers are cut as they are made, so that an actor that
+# always says 1 is given a network of 0.63 (Lab 1), and near it nothing changes with the action.

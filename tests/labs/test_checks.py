@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress_gym import Problem
 from labs.notebooks import all_labs
 
 CHECKS = {name: check for lab in all_labs().values() for name, check in lab.checks.items()}
@@ -159,11 +160,8 @@ def transposed(problems, budget):
     [
         ("3.1", {"latency_ms": lambda d, ops: d.network_us + sum(map(d.latency_us, ops))}, "not microseconds?"),
         ("3.1", {"latency_ms": lambda d, ops: sum(map(d.latency_us, ops)) / 1000}, "beyond them?"),
-        (
-            "3.2",
-            {"misjudged": lambda m, t: (np.sign(m[:, None] - m) != np.sign(t[:, None] - t)).mean()},
-            "do not count",
-        ),
+        ("3.2", {"misjudged": wrong_pairs_of_all}, "everything is in the wrong order"),
+        ("3.2", {"misjudged": wrong_pairs_with_ties}, "do not count"),
         ("3.3", {"fewer_macs": [7] * 5, "faster": [7] * 5, "table": "xeon-ort-fp32"}, "at most 0.80"),
         ("3.3", {"fewer_macs": [0] * 5, "faster": [7] * 5, "table": "xeon-ort-fp32"}, "`faster` takes"),
         ("3.4", {"best_on": uniform_on}, "is possible within"),
@@ -239,9 +237,45 @@ def test_lab_4(name, variables, words):
     assert words in told(name, **variables)
 
 
+def toy():
+    return Problem.from_table({"width": (1, 2)}, [[0], [1]], [0.8, 0.9], {"latency_ms": [1.0, 2.0]})
+
+
+def greedy_over_budget(problem, evaluations, rng):
+    return problem.decisions.sizes - 1
+
+
+def insatiable(problem, evaluations, rng):
+    asked = problem.random(rng, evaluations + 1)
+    return asked[problem.accuracy(asked).argmax()]
+
+
+def easily_content(problem, evaluations, rng):
+    return problem.reference
+
+
+@pytest.mark.parametrize(
+    "name, variables, words",
+    [
+        ("5.1", {"draw": lambda genes, rng: {name: max(values) for name, values in genes.items()}}, "equal chances"),
+        ("5.1", {"draw": lambda genes, rng: [rng.choice(values) for values in genes.values()]}, "must return a dict"),
+        ("5.1", {"draw": lambda genes, rng: dict.fromkeys(genes, 33)}, "which is not one of"),
+        ("5.2", {"inherited": lambda w, b, inputs, outputs: (w[:inputs, :outputs], b[:outputs])}, "Rows are outputs"),
+        ("5.2", {"inherited": lambda w, b, inputs, outputs: (w[-outputs:, :inputs], b[:outputs])}, "not the leading"),
+        ("5.3", {"search": greedy_over_budget}, "more than the budget"),
+        ("5.3", {"search": insatiable}, "91 accuracies; 90 were allowed"),
+        ("5.3", {"search": easily_content}, "less than the uniform strategy's"),
+        ("5.3", {"search": lambda problem, evaluations, rng: 0}, "must return one strategy"),
+        ("5.4", {"translator_of": lambda strategy: "Hund", "problem": toy(), "validation": None}, "must return a `Tr"),
+    ],
+)
+def test_lab_5(name, variables, words):
+    assert words in told(name, **variables)
+
+
 def test_every_check_finds_a_mistake():
     tested = {row[0] for mark in MARKS for row in mark.args[1]}
     assert tested == set(CHECKS)
 
 
-MARKS = [mark for test in (test_lab_1, test_lab_2, test_lab_3, test_lab_4) for mark in test.pytestmark]
+MARKS = [mark for test in (test_lab_1, test_lab_2, test_lab_3, test_lab_4, test_lab_5) for mark in test.pytestmark]

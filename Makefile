@@ -1,9 +1,10 @@
 # make demo    sets up .venv and runs the demonstration
 # make test    sets up .venv and runs linters, type checks and tests
+# make labs    writes the notebooks of the teaching labs from labs/sources
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test install clean
+.PHONY: demo test labs install clean
 
 install: .venv/installed
 
@@ -21,6 +22,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+labs: install
+	$(BIN)/python -m labs.build
 
 clean:
 	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.hyperparams import read_hyperparameters
+from agents.hyperparams import list_hyperparameters, read_hyperparameters
 from agents.runs import read_config
+from agents.search import METHODS
 from compress_gym.cards import read_json, write_atomically
 from leaderboard.fields import complaints
 from leaderboard.schema import Submission
@@ -135,12 +136,17 @@ def _source(track: Track, settings: Mapping[str, Any]) -> str:
     return track.problem(settings["task"]).accuracy_model.source if asked == "auto" else asked
 
 
-def _command(config: Mapping[str, Any], track: Track) -> str:
-    """Returns the command line that makes the first seed again: what is not said is the default."""
+def _command(config: Mapping[str, Any], track: Track) -> str | None:
+    """Returns the command line that makes the first seed again: what is not said is the default.
+
+    `None` for a method that is not the zoo's: nobody else has its code.
+    """
     if "command" in config:  # an agent that was trained elsewhere
         return str(config["command"])
     settings = config["environment"]
     learner = config["kind"] == "learner"
+    if config["method"] not in (list_hyperparameters() if learner else METHODS):
+        return None
     words = ["python", "-m", "agents.train" if learner else "agents.search"]
     words += ["--algo" if learner else "--method", config["method"], "--env", config["env"]]
     words += ["--task", settings["task"], "--device", track.problem(settings["task"]).origin["device"]]

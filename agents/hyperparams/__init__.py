@@ -12,15 +12,19 @@ from compress_gym.errors import unknown_name
 FOLDER = Path(__file__).parent
 
 
+def list_hyperparameters() -> list[str]:
+    """Returns the names of the algorithms that have settings."""
+    return sorted(path.stem for path in FOLDER.glob("*.yml"))
+
+
 def read_hyperparameters(algorithm: str, env: str) -> dict[str, Any]:
     """Returns an algorithm's settings for an environment (`ChannelPrune-v0`).
 
     Raises:
         KeyError: The algorithm has none; the message names the closest match.
     """
-    known = {path.stem for path in FOLDER.glob("*.yml")}
-    if algorithm not in known:
-        raise unknown_name("algo", algorithm, known)
+    if algorithm not in list_hyperparameters():
+        raise unknown_name("algo", algorithm, list_hyperparameters())
     data = yaml.safe_load((FOLDER / f"{algorithm}.yml").read_text())
     return {**data["default"], **data.get(env, {})}
 

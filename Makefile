@@ -1,9 +1,10 @@
 # make demo    sets up .venv and runs the demonstration
 # make test    sets up .venv and runs linters, type checks and tests
+# make docs    sets up .venv and builds the documentation: site/index.html
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test install clean
+.PHONY: demo test docs install clean
 
 install: .venv/installed
 
@@ -22,5 +23,8 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+docs: install
+	$(BIN)/python -m docs.generator
+
 clean:
-	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

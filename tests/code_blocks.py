@@ -1,8 +1,8 @@
 """Code blocks of Markdown pages: run from top to bottom, or looked through where running them is too expensive.
 
-Languages: `python` and `sh` are run, all of a page in one namespace and one folder; `output` is compared with what the
-block before it printed; `pycon` is a doctest; `text` is no code. A block that is not run says so in a comment before it:
-`<!-- not run in tests: it trains for hours -->`. Its imports, commands and options are then checked to exist.
+Languages: `python` and `sh` are run, all of a page in one namespace and one folder; `output` is compared with what
+the block before it printed; `pycon` is a doctest; `text` is no code. A block that is not run says so in a comment before
+it: `<!-- not run in tests: it trains for hours -->`. Its imports, commands and options are then checked to exist.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def _command_of(module: str) -> click.Command:
     spec = find_spec(module)
     assert spec is not None, f"there is no module {module!r}"
     loaded = import_module(f"{module}.__main__" if spec.submodule_search_locations else module)
-    command = getattr(loaded, "main", None) or getattr(loaded, "cli", None)
-    assert isinstance(command, click.Command), f"{module!r} has no command"
-    return command
+    commands = [found for name in ("main", "cli") if isinstance(found := getattr(loaded, name, None), click.Command)]
+    assert commands, f"{module!r} has no command"
+    return commands[0]
 
 
 def _check_options(command: click.Command, arguments: Sequence[str]) -> None:

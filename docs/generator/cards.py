@@ -21,9 +21,9 @@ def tasks_page() -> str:
     made = [get_task(name) for name in list_tasks()]
     parts = [
         "# Tasks",
-        "A task is a named network, data set, set of trained weights and measured accuracies. `compress-gym tasks` lists "
-        "them, `compress-gym describe TASK` shows layers, channel groups and decisions. Everything on this page is read "
-        "from the cards that lie beside the shipped files.",
+        "A task is a named network, data set, set of trained weights and measured accuracies. `compress-gym tasks` "
+        "lists them, `compress-gym describe TASK` shows layers, channel groups and decisions. Everything on this page "
+        "is read from the cards that lie beside the shipped files.",
         *(_task_section(task) for task in made),
         "## Translation",
         "Transformers for translation, whose sizes are chosen; see [Transformers](transformers.md).",
@@ -75,7 +75,13 @@ def _signals(task: Task) -> Iterator[tuple[object, ...]]:
     for env in ENDINGS:
         signal = task.best_signal(env)
         if signal == "live":
-            yield f"{env}-v0", None, "scored live, or not offered", "sampling alone"
+            images = task.validation_images or task.weights_card()["validation_images"]
+            yield (
+                f"{env}-v0",
+                None,
+                "live: scored when it is asked for, which needs the data set",
+                sampling(int(images)),
+            )
             continue
         card = read_card(task.asset(signal, env))
         yield f"{env}-v0", f"{task.decisions(env).count:,}", f"{signal}: {card['what']}", stated(card)
@@ -86,14 +92,11 @@ def stated(card: Mapping[str, Any]) -> str:
     error = card["stated_error"]
     if "sampling" in error:
         images = card["validation_images"]
-        return (
-            f"same machine: {error['same_machine']}; another: {error['other_machine']}; sampling: up to "
-            f"{100 * standard_error(0.5, images):.1f} points ({images:,} images)"
-        )
+        return f"same machine: {error['same_machine']}; another: {error['other_machine']}; {sampling(images)}"
     if not isinstance(error["held_out"], dict):
         return (
-            f"held out ({error['held_out']:,} strategies): {100 * error['mean_absolute_error']:.2f} points, Kendall tau "
-            f"{error['kendall_tau']:.2f}"
+            f"held out ({error['held_out']:,} strategies): {100 * error['mean_absolute_error']:.2f} points, "
+            f"Kendall tau {error['kendall_tau']:.2f}"
         )
     held_out, exploited = error["held_out"]["broad_sample"], error.get("exploitation")
     words = f"held out: {100 * held_out['mae']:.2f} points, Kendall tau {held_out['kendall_tau']:.2f}"
@@ -108,6 +111,11 @@ def stated(card: Mapping[str, Any]) -> str:
 def standard_error(accuracy: float, images: int) -> float:
     """Returns the standard error of an accuracy on so many images, both as fractions of 1."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def sampling(images: int) -> str:
+    """Says in words how far an accuracy on so many images can be expected to be from that on all."""
+    return f"sampling: up to {100 * standard_error(0.5, images):.1f} points ({images:,} images)"
 
 
 def with_error(accuracy: float, images: int) -> str:
@@ -143,8 +151,8 @@ def devices_page() -> str:
         [
             "# Devices",
             "A device is where latency and energy come from: a table of measured operations, or a simulator of a "
-            'published accelerator. Every environment takes `device="NAME"`; `compress-gym devices NAME` prints a card. '
-            "[The format](devices.md) and [a device of your own](own/device.md) have pages of their own. Everything "
+            'published accelerator. Every environment takes `device="NAME"`; `compress-gym devices NAME` prints a '
+            "card. [The format](devices.md) and [a device of your own](own/device.md) have pages of their own. Everything "
             "here is read from the cards.",
             "## Measured",
             "The error is that of predicted against measured latency of whole networks, none of which the correction "

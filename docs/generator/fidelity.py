@@ -31,8 +31,8 @@ def fidelity_page(results: Path = RESULTS) -> str:
             "sampling error of so many images, and what another processor rounds differently.",
             table(("task", "environment", "strategies", "error"), _measured_rows()),
             "## Accuracies that are predicted",
-            "Held out: strategies that the fit did not see. Near the front is where agents drive a surrogate: the fifth "
-            "that is predicted best in each tenth of the budgets; shown are the lowest and the highest Kendall tau of "
+            "Held out: strategies that the fit did not see. Near the front is where agents drive a surrogate: the "
+            "fifth that is predicted best in each tenth of the budgets; shown are the lowest and the highest Kendall tau of "
             "the tenths, and the median share of what a perfect predictor could reach on labels as noisy as these.",
             _surrogates(results),
             "## What searches make of the errors",
@@ -69,7 +69,10 @@ def _surrogates(results: Path) -> str:
         return missing("python -m benchmarks.fidelity TASK")
     rows = []
     for name, facts in reports.items():
-        held_out, front = facts["held_out"]["broad_sample"], [row for row in facts["front"] if row.get("kendall_tau")]
+        held_out, front = (
+            facts["held_out"]["broad_sample"],
+            [row for row in facts["front"] if row.get("kendall_tau") is not None],
+        )
         taus, shares = [row["kendall_tau"] for row in front], sorted(row["share_of_ceiling"] for row in front)
         rows.append(
             (
@@ -155,4 +158,3 @@ def _close(errors: dict[str, Any]) -> str:
         f"Spearman {errors['spearman']:.4f}, median error {100 * errors['median_error']:.2f} %, 95 % within "
         f"{100 * errors['p95_error']:.2f} % ({errors['rows']:,} rows)"
     )
-

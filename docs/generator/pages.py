@@ -25,8 +25,8 @@ def generated_pages() -> dict[str, str | bytes]:
 
 
 SPEED_WORDS = (
-    "How many steps a second an agent can be fed with. Measured alone on the machine that each table names; compare the "
-    "rows of one table, not those of two."
+    "How many steps a second an agent can be fed with. Measured alone on the machine that each table names; compare "
+    "the rows of one table, not those of two."
 )
 ZOO_WORDS = (
     "Every learner and every search at equal numbers of evaluations, over ten seeds. "

@@ -21,8 +21,12 @@ def reference_pages() -> dict[str, str | bytes]:
 
 
 def _public_page() -> str:
-    sections = "\n\n".join(f"## {name}\n\n{_signature(getattr(compress_gym, name), name)}" for name in compress_gym.__all__)
-    return f"# compress_gym\n\nThe public names. The other pages have everything else, module by module.\n\n{sections}\n"
+    sections = "\n\n".join(
+        f"## {name}\n\n{_signature(getattr(compress_gym, name), name)}" for name in compress_gym.__all__
+    )
+    return (
+        f"# compress_gym\n\nThe public names. The other pages have everything else, module by module.\n\n{sections}\n"
+    )
 
 
 def _signature(value: object, name: str) -> str:

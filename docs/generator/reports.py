@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from docs.generator.text import RESULTS, ROOT, below
+from docs.generator.text import RESULTS, below
 
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 
@@ -88,16 +88,3 @@ def _embedded(path: Path, report: Expected) -> str:
     if picture.exists() and picture.name not in text:
         text += f"\n\n![{report.title}]({folder}/{picture.name})"
     return text
-
-
-def demonstration() -> str:
-    """Returns README's table of the demonstration."""
-    from benchmarks.readme import demo_section
-
-    lines = demo_section().splitlines()[1:-1]
-    return "\n".join(lines)
-
-
-def repository_path(path: Path) -> str:
-    """Returns a path as it stands in the repository."""
-    return path.relative_to(ROOT).as_posix()

@@ -22,7 +22,7 @@ def leaderboard_page() -> str:
         "# Leaderboard",
         "Every entry is a file of strategies that is replayed: costs and budget are computed again, and what is ranked "
         "was scored again on real images. Test accuracy is in percent, with the 95 % interval over seeds. "
-        f"[The leaderboard's own pages](site/index.html) have plots, strategies and every seed.",
+        "[The leaderboard's own pages](site/index.html) have plots, strategies and every seed.",
     ]
     for name, entries in standings.tracks.items():
         track = tracks[name]

@@ -1,8 +1,8 @@
 """Code blocks of Markdown pages: run from top to bottom, or looked through where running them is too expensive.
 
 Languages: `python` and `sh` are run, all of a page in one namespace and one folder; `output` is compared with what
-the block before it printed; `pycon` is a doctest; `text` is no code. A block that is not run says so in a comment before
-it: `<!-- not run in tests: it trains for hours -->`. Its imports, commands and options are then checked to exist.
+the block before it printed; `pycon` is a doctest; `text` is no code. A block that is not run says why in a comment
+before it, `<!-- not run in tests: it trains for hours -->`; its imports, commands and options are checked to exist.
 """
 
 from __future__ import annotations

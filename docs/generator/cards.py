@@ -43,11 +43,11 @@ def tasks_page() -> str:
 
 
 def _task_section(task: Task) -> str:
-    card = task.weights_card()
+    card = read_card(task.folder / "weights.safetensors")
     accuracies = [
         (
             f"accuracy of the uncompressed network, {split} images",
-            with_error(float(card[f"{split}_accuracy"]), int(card[f"{split}_images"])),
+            with_error(card[f"{split}_accuracy"], card[f"{split}_images"]),
         )
         for split in ("validation", "test")
     ]
@@ -63,7 +63,7 @@ def _task_section(task: Task) -> str:
         [
             f"## {task.name}",
             f"{task.summary[0].upper()}{task.summary[1:]}.",
-            table(("", ""), facts),
+            table(facts[0], facts[1:]),
             "Accuracies of compressed networks:",
             table(("environment", "strategies", "accuracy", "error"), _signals(task)),
         ]
@@ -75,12 +75,12 @@ def _signals(task: Task) -> Iterator[tuple[object, ...]]:
     for env in ENDINGS:
         signal = task.best_signal(env)
         if signal == "live":
-            images = task.validation_images or task.weights_card()["validation_images"]
+            images = task.validation_images or read_card(task.folder / "weights.safetensors")["validation_images"]
             yield (
                 f"{env}-v0",
                 None,
                 "live: scored when it is asked for, which needs the data set",
-                sampling(int(images)),
+                sampling(images),
             )
             continue
         card = read_card(task.asset(signal, env))
@@ -152,8 +152,8 @@ def devices_page() -> str:
             "# Devices",
             "A device is where latency and energy come from: a table of measured operations, or a simulator of a "
             'published accelerator. Every environment takes `device="NAME"`; `compress-gym devices NAME` prints a '
-            "card. [The format](devices.md) and [a device of your own](own/device.md) have pages of their own. Everything "
-            "here is read from the cards.",
+            "card. [The format](devices.md) and [a device of your own](own/device.md) have pages of their own. "
+            "Everything here is read from the cards.",
             "## Measured",
             "The error is that of predicted against measured latency of whole networks, none of which the correction "
             "was fitted on. Energies of measured devices are analytic: they compare strategies, and forecast nothing.",

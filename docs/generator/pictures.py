@@ -59,7 +59,8 @@ def episode_picture() -> bytes:
     problem, strategy = base.problem, base.problem.optimum()
     least, most = (base.observation_names.index(name) for name in ("least_total", "most_total"))
     observation, _ = env.reset(seed=0)
-    masks, totals, info, terminated = [], [observation[[least, most]]], {}, False
+    masks, totals, terminated = [], [observation[[least, most]]], False
+    info: dict[str, Any] = {}
     while not terminated:
         masks.append(base.action_masks())
         observation, _, terminated, _, info = env.step(int(strategy[base.decided]))

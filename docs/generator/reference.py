@@ -13,11 +13,15 @@ def reference_pages() -> dict[str, str | bytes]:
     """Returns the pages of the public names and of every module or package of `compress_gym`."""
     pages: dict[str, str | bytes] = {"reference/compress_gym.md": _public_page()}
     for part in iter_modules(compress_gym.__path__, "compress_gym."):
-        names = [part.name, *_modules_of(part)]
-        options = "    options:\n      show_root_heading: true\n      heading_level: 2"
-        sections = "\n\n".join(f"::: {name}\n{options}" for name in names)
-        pages[f"reference/{part.name.removeprefix('compress_gym.')}.md"] = f"# {part.name}\n\n{sections}\n"
+        sections = [_documented(part.name, 1), *(_documented(name, 2) for name in _modules_of(part))]
+        path = f"reference/{part.name.removeprefix('compress_gym.')}.md"
+        pages[path] = f"---\ntitle: {part.name}\n---\n\n" + "\n\n".join(sections) + "\n"
     return pages
+
+
+def _documented(module: str, level: int) -> str:
+    """Returns what mkdocstrings turns into the documentation of a module."""
+    return f"::: {module}\n    options:\n      show_root_heading: true\n      heading_level: {level}"
 
 
 def _public_page() -> str:

@@ -11,7 +11,7 @@ from leaderboard.site import build_site
 from leaderboard.standings import Entry, read_standings
 from leaderboard.tracks import load_tracks
 
-SITE = "leaderboard/site"
+SITE = "results/leaderboard"
 
 
 def leaderboard_page() -> str:
@@ -22,7 +22,7 @@ def leaderboard_page() -> str:
         "# Leaderboard",
         "Every entry is a file of strategies that is replayed: costs and budget are computed again, and what is ranked "
         "was scored again on real images. Test accuracy is in percent, with the 95 % interval over seeds. "
-        "[The leaderboard's own pages](site/index.html) have plots, strategies and every seed.",
+        "[The leaderboard's own pages](leaderboard/index.html) have plots, strategies and every seed.",
     ]
     for name, entries in standings.tracks.items():
         track = tracks[name]
@@ -51,5 +51,5 @@ def _row(entry: Entry) -> tuple[object, ...]:
         test = f"{100 * entry.test.mean():.2f} [{100 * low:.2f}, {100 * high:.2f}]"
     validation = None if entry.validation is None else f"{100 * entry.validation.mean():.2f}"
     name = entry.submission.name
-    link = f"[{name}](site/{entry.track.name}/{name}.html)"
+    link = f"[{name}](leaderboard/{entry.track.name}/{name}.html)"
     return entry.rank, link, entry.submission.method, test, validation, entry.verdict.value

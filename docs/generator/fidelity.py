@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from compress_gym.cards import read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
+from compress_gym.translation.tasks import TRANSLATION_TASKS
 from docs.generator.cards import stated
 from docs.generator.reports import missing
 from docs.generator.text import RESULTS, table
@@ -65,52 +67,67 @@ def _measured_rows() -> Iterator[tuple[object, ...]]:
 
 
 def _surrogates(results: Path) -> str:
-    reports = _surrogate_reports(results)
-    if not reports:
-        return missing("python -m benchmarks.fidelity TASK")
-    rows = []
-    for name, facts in reports.items():
-        held_out, front = (
-            facts["held_out"]["broad_sample"],
-            [row for row in facts["front"] if row.get("kendall_tau") is not None],
-        )
-        taus, shares = [row["kendall_tau"] for row in front], sorted(row["share_of_ceiling"] for row in front)
+    rows: list[tuple[object, ...]] = []
+    for name, facts in _reports(results).items():
+        if "held_out" not in facts:
+            continue
+        held_out = facts["held_out"]["broad_sample"]
         rows.append(
             (
                 f"[{name}](../benchmarks/results/fidelity/{name}.md)",
                 f"{facts['rows']:,}",
                 f"{100 * held_out['mae']:.2f}",
                 f"{held_out['kendall_tau']:.2f}",
-                f"{min(taus):.2f} to {max(taus):.2f}",
-                f"{shares[len(shares) // 2]:.2f}",
+                *_near_the_front(facts["front"]),
             )
         )
-    return table(
-        ("surrogate", "fitted to", "held-out error", "held-out tau", "tau near the front", "share of the ceiling"), rows
-    )
+    rows += _translations()
+    heads = ("surrogate", "fitted to", "held-out error", "held-out tau", "tau near the front", "share of the ceiling")
+    return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
+
+
+def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
+    """Returns the range of Kendall tau, and the median share of its ceiling; tenths with few strategies have none."""
+    taus = [tenth["kendall_tau"] for tenth in tenths if tenth.get("kendall_tau") is not None]
+    shares = [tenth["share_of_ceiling"] for tenth in tenths if tenth.get("share_of_ceiling") is not None]
+    return f"{min(taus):.2f} to {max(taus):.2f}", f"{median(shares):.2f}"
+
+
+def _translations() -> Iterator[tuple[object, ...]]:
+    """Yields what is stated of surrogates of BLEU, in points of BLEU."""
+    for task in TRANSLATION_TASKS.values():
+        path = task.folder / "surrogate.npz"
+        if path.exists():
+            error = read_card(path)["stated_error"]
+            cells = (f"{100 * error['mean_absolute_error']:.2f}", f"{error['kendall_tau']:.2f}")
+            yield f"`{task.name}`", f"{error['fitted']:,}", *cells, *["not stated"] * 2
 
 
 def _exploitation(results: Path) -> str:
     rows = [
-        (
-            name,
-            f"{gap['method']} at {gap['budget']}, seeds {gap['seeds']}",
-            gap["strategies"],
-            f"{100 * gap['signed_mean']:+.2f}",
-            f"{100 * gap['p90_absolute']:.2f}",
-            f"{100 * gap['loss_from_trusting']:.2f}",
-        )
-        for name, facts in _surrogate_reports(results).items()
-        if (gap := facts.get("exploitation"))
+        (name, search, gap["strategies"], f"{100 * gap['signed_mean']:+.2f}", *_points(gap))
+        for name, search, gap in _gaps(results)
     ]
     heads = ("surrogate", "search", "strategies", "signed mean", "90 % within", "loss from trusting")
     return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
 
 
-def _surrogate_reports(results: Path) -> dict[str, dict[str, Any]]:
-    """Returns the reports on surrogates by name."""
-    found = {path.stem: read_json(path) for path in sorted((results / "fidelity").glob("*.json"))}
-    return {name: facts for name, facts in found.items() if "held_out" in facts}
+def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
+    for name, facts in _reports(results).items():
+        if gap := facts.get("exploitation"):
+            yield name, f"{gap['method']} at {gap['budget']}, seeds {gap['seeds']}", gap
+        elif "searches" in facts:
+            budgets = ", ".join(map(str, facts["budgets"]))
+            yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]
+
+
+def _points(gap: dict[str, Any]) -> tuple[str, str]:
+    return f"{100 * gap['p90_absolute']:.2f}", f"{100 * gap['loss_from_trusting']:.2f}"
+
+
+def _reports(results: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: read_json(path) for path in sorted((results / "fidelity").glob("*.json"))}
 
 
 def _finetuned(folder: Path) -> str:

@@ -15,7 +15,8 @@ SPEED_WORDS = (
 )
 ZOO_WORDS = (
     "Every learner and every search at equal numbers of evaluations, over ten seeds. "
-    "An evaluation is every scored episode or asked strategy, duplicates included."
+    "An evaluation is every scored episode or asked strategy, duplicates included. What was submitted stands on the "
+    "[leaderboard](leaderboard.md)."
 )
 PAPERS_WORDS = "What papers report, beside what is measured here with the same method. Each table says what differs."
 

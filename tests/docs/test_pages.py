@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shlex
+from importlib import import_module
 
+import gymnasium as gym
 import pytest
 
 pytest.importorskip("mkdocs", reason="the documentation needs: pip install 'compress_gym[docs]'")
@@ -15,6 +18,13 @@ from docs.generator import cards, environments, fidelity, provenance, reports
 from docs.generator.text import RESULTS, below, table, with_fenced_doctests
 from tests.code_blocks import ROOT, Block, blocks_of, check_command, look_through, run_blocks
 
+# Modules with examples in their docstrings; those of environments run on the environments' pages.
+WITH_EXAMPLES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "compress_gym").rglob("*.py")
+    if ">>>" in path.read_text()
+}
+MODULES = sorted(WITH_EXAMPLES - {gym.spec(name).entry_point.split(":")[0] for name in environments.environment_ids()})
 WRITTEN = sorted((ROOT / "docs").rglob("*.md"))
 
 
@@ -47,9 +57,15 @@ def test_every_environment_has_gymnasiums_schema():
         ]
 
 
-def test_generated_tables_hold_no_other_blocks():
-    for page in (cards.tasks_page(), cards.devices_page(), fidelity.fidelity_page(), provenance.provenance_page()):
-        assert list(blocks_of(page)) == []
+def test_other_generated_pages_hold_nothing_to_run():
+    pages = [cards.tasks_page(), cards.devices_page(), fidelity.fidelity_page(), provenance.provenance_page()]
+    pages += [page for page in reports.stored_reports().values() if isinstance(page, str)]
+    assert {block.language for page in pages for block in blocks_of(page)} <= {"text"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_of_the_reference_run(module):
+    assert doctest.testmod(import_module(module)).failed == 0
 
 
 def test_tasks_and_devices_say_what_their_cards_say():
@@ -69,16 +85,26 @@ def test_every_card_names_a_command_that_exists():
             check_command(shlex.split(facts["command"]))
 
 
+def section(page, title):
+    return page.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
 def test_what_has_no_result_is_said_to_have_none(tmp_path):
     page = fidelity.fidelity_page(tmp_path)
-    assert page.count("**Not yet measured.**") == 4
-    (tmp_path / "finetuned").mkdir()
+    for title in ("What searches make of the errors", "Before and after fine-tuning", "Simulators"):
+        assert "**Not yet measured.**" in section(page, title)
+    for name in ("finetuned", "fidelity"):
+        (tmp_path / name).mkdir()
     row = {"recovery": "adaptive-bn", "mean_accuracy": 0.5, "kendall_tau": 0.25, "interval": [0.125, 0.375]}
     facts = {"task": "some-task", "correlations": [row]}
     (tmp_path / "finetuned" / "some-task.json").write_text(json.dumps(facts))
+    gap = {"strategies": 30, "signed_mean": 0.0025, "p90_absolute": 0.0125, "loss_from_trusting": 0.005}
+    facts = {"searches": ["evolution"], "budgets": [0.4], "seeds": 5, "accuracy": gap}
+    (tmp_path / "fidelity" / "translating.json").write_text(json.dumps(facts))
     page = fidelity.fidelity_page(tmp_path)
-    assert page.count("**Not yet measured.**") == 3
-    assert "| adaptive-bn | 50.0 % | 0.25 [0.12, 0.38] |" in page
+    assert "| adaptive-bn | 50.0 % | 0.25 [0.12, 0.38] |" in section(page, "Before and after fine-tuning")
+    row = "| translating | evolution at 0.4, 5 seeds | 30 | +0.25 | 1.25 | 0.50 |"
+    assert row in section(page, "What searches make of the errors")
 
 
 def test_the_stored_results_are_the_ones_shown():

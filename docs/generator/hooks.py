@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -15,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from docs.generator.pages import generated_pages  # noqa: E402
 
-# A link that leaves `docs/` for a file of the repository, as it works where repositories are read.
-OUTSIDE = re.compile(r"\]\(\.\./([^)#]+\.md)")
+LINK = re.compile(r"\]\(([^)#:]+\.md)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -28,10 +28,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leads links of hand-written pages to files of the repository to the pages that those files become."""
-    if page.file.generated_by is not None:
-        return markdown
-    return OUTSIDE.sub(lambda found: f"]({found[1]}" if files.get_file_from_path(found[1]) else found[0], markdown)
+    """Leads links that leave `docs/` for a file of the repository to the page that this file becomes in the site."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def inside(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join("docs", folder, link[1]))
+        if target.startswith("docs/") or files.get_file_from_path(target) is None:
+            return link[0]
+        return f"]({posixpath.relpath(target, folder or '.')}"
+
+    return LINK.sub(inside, markdown) if page.file.generated_by is None else markdown
 
 
 def _listed(entry: object, files: Files) -> object:

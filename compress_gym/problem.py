@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +38,7 @@ class Evaluation:
         cost_ratio: The bounded cost as a fraction of the uncompressed one, float64 `[N]`.
         feasible: Whether the budget holds, bool `[N]`.
         reward: float64 `[N]`.
+        extras: What else the problem tells of strategies, float64 `[N]` each.
     """
 
     accuracy: NDArray[np.float64]
@@ -45,6 +46,7 @@ class Evaluation:
     cost_ratio: NDArray[np.float64]
     feasible: NDArray[np.bool_]
     reward: NDArray[np.float64]
+    extras: dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,8 @@ class Problem:
         shapes: What the observation says of each decision's layer, float32 `[T, 9]`; default: zeros.
         device_features: What the observation says of the device, float32 `[4]`; default: zeros.
         origin: Where the problem comes from (task, version, asset hash, device), shown by `reset`'s info.
+        extras: What else the last info and rewards are told of a strategy: its name, and the function that finds it for
+            strategies `[N, T]`, float64 `[N]`.
     """
 
     decisions: DecisionSpace
@@ -76,6 +80,7 @@ class Problem:
     shapes: NDArray[np.float32] | None = None
     device_features: NDArray[np.float32] | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the arguments; see `ValueError`s and `KeyError`s for what is legal."""
@@ -91,9 +96,16 @@ class Problem:
             )
         if self.reward_spec.name == "amc-macs" and "macs" not in metrics:
             raise ValueError("reward='amc-macs' needs the cost 'macs', which this problem does not have")
-        reserved = sorted(RESERVED & set(metrics))
+        if self.reward_spec.name == "hat" and "valid_loss" not in self.extras:
+            raise ValueError(
+                "reward='hat' needs the extra 'valid_loss', which this problem does not have; the tasks of "
+                "compress_gym/TransformerNAS-v0 have it, and an accuracy model with a method `valid_loss` there"
+            )
+        reserved, clashing = sorted(RESERVED & set(metrics)), sorted((RESERVED | set(metrics)) & set(self.extras))
         if reserved:
             raise ValueError(f"costs={reserved} have names that the info uses for something else; rename them")
+        if clashing:
+            raise ValueError(f"extras={clashing} have names that the info uses for something else; rename them")
         _check_budget(self.budget)
         if self.baseline_costs[self.cost] <= 0:
             raise ValueError(f"cost={self.cost!r} is 0 for the uncompressed network, so no fraction of it can be kept")
@@ -280,9 +292,10 @@ class Problem:
         return self.accuracy_model(self.decisions.check(strategies))
 
     def evaluate(self, strategies: ArrayLike) -> Evaluation:
-        """Returns accuracies, costs, feasibility and rewards of strategies `[N, T]`."""
+        """Returns accuracies, costs, feasibility, rewards and extras of strategies `[N, T]`."""
         rows = self.decisions.check(strategies)
         costs, accuracy = self._costs_of(rows), self.accuracy_model(rows)
+        extras = {name: find(rows) for name, find in self.extras.items()}
         ratio = costs[self.cost] / self.baseline_costs[self.cost]
         reward = [
             self.reward_spec.function(
@@ -292,12 +305,13 @@ class Problem:
                     float(ratio[n]),
                     float(self.budget),
                     {name: float(values[n]) for name, values in costs.items()},
+                    {name: float(values[n]) for name, values in extras.items()},
                 )
             )
             for n in range(len(accuracy))
         ]
         return Evaluation(
-            accuracy, costs, ratio, costs[self.cost] <= self.cost_limit, np.array(reward, dtype=np.float64)
+            accuracy, costs, ratio, costs[self.cost] <= self.cost_limit, np.array(reward, dtype=np.float64), extras
         )
 
     def within_budget(self, strategies: ArrayLike) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from compress_gym.errors import unknown_name
 from compress_gym.jit import jit
@@ -24,6 +24,7 @@ class Outcome:
         cost_ratio: Bounded cost, as a fraction of the uncompressed network's.
         budget: The budget, as the same fraction.
         costs: Every cost under its name, with its unit.
+        extras: What else the problem tells of the network, for instance `valid_loss`.
     """
 
     accuracy: float
@@ -31,6 +32,7 @@ class Outcome:
     cost_ratio: float
     budget: float
     costs: Mapping[str, float]
+    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 RewardFunction = Callable[[Outcome], float]
@@ -66,7 +68,12 @@ def mnasnet(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget
     return accuracy * (cost_ratio / budget) ** -0.07
 
 
-# What kernels know the named rewards by; a function of a user's own is none of them.
+def hat(outcome: Outcome) -> float:
+    """-(validation loss) under a hard latency constraint (HAT, section 3.2: the fitness of its evolution)."""
+    return -outcome.extras["valid_loss"]
+
+
+# What kernels know rewards by; a function of an `Outcome` is none of them.
 ACCURACY, AMC_MACS, HAQ, GALEN, MNASNET = range(5)
 CUSTOM = -1
 
@@ -94,8 +101,8 @@ class Reward:
     Attributes:
         name: Its name.
         uses_cost: Whether it speaks of cost.
-        code: Code of a named reward, `CUSTOM` for a function of a user's own.
-        custom: That function.
+        code: What kernels know it by; `CUSTOM`: they do not.
+        custom: The function of an `Outcome` where kernels do not know it.
     """
 
     name: str
@@ -117,6 +124,7 @@ REWARDS: dict[str, Reward] = {
     "haq": Reward("haq", False, HAQ),
     "galen": Reward("galen", True, GALEN),
     "mnasnet": Reward("mnasnet", True, MNASNET),
+    "hat": Reward("hat", False, custom=hat),
 }
 
 

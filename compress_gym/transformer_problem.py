@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compress_gym.accuracy import AccuracyModel
 from compress_gym.costs.transformer import transformer_cost_terms
@@ -93,6 +94,7 @@ def transformer_problem(
     accuracy_model: AccuracyModel,
     device: str | Path | None,
     origin: Mapping[str, Any],
+    valid_loss: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None,
     **settings: Any,
 ) -> Problem:
     """Builds a problem of one decision a gene.
@@ -102,6 +104,7 @@ def transformer_problem(
         accuracy_model: How accurate strategies are.
         device: Where latencies come from; `None` leaves them out.
         origin: Where the problem comes from; the device is added.
+        valid_loss: What gives the validation loss of strategies, if anything does.
         **settings: `cost`, `budget`, `budget_rule`, `reward`.
 
     Raises:
@@ -124,6 +127,7 @@ def transformer_problem(
         decisions,
         terms,
         accuracy_model,
+        extras={} if valid_loss is None else {"valid_loss": valid_loss},
         shapes=shape_features(transformer_network(space), decisions),
         origin={**origin, **described},
         **settings,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym import Decision, DecisionSpace, Problem
+from compress_gym import CompressionEnv, CompressionVectorEnv, Decision, DecisionSpace, Problem
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.costs import Term, pack
 from compress_gym.envs.channel_prune import channel_prune_problem
@@ -98,6 +98,9 @@ def test_a_table_of_eight_decisions():
         ({"reward": "accuracy", "budget_rule": "none"}, "'accuracy' ignores cost"),
         ({"reward": "haq", "budget_rule": "none"}, "'haq' ignores cost"),
         ({"reward": "amc-macs"}, "needs the cost 'macs'"),
+        ({"reward": "hat"}, "needs the extra 'valid_loss'"),
+        ({"extras": {"feasible": len}}, r"extras=\['feasible'\] have names"),
+        ({"extras": {"latency_ms": len}}, r"extras=\['latency_ms'\] have names"),
         ({"steps": ((1,), (0,))}, "every decision once, in order"),
     ],
 )
@@ -132,7 +135,9 @@ def test_no_optimum_without_a_table():
         problem.replace(accuracy_model=Live()).optimum()
 
 
-OUTCOME = Outcome(accuracy=0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6})
+OUTCOME = Outcome(
+    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, extras={"valid_loss": 2.5}
+)
 
 
 @pytest.mark.parametrize("budget", [0, 1e-9, math.nan, 50, "half"])
@@ -161,6 +166,7 @@ def test_only_one_strategy_is_described():
         ("haq", -1.0),
         ("galen", 0.8 - 5 * 0.2),
         ("mnasnet", 0.8 * 1.2**-0.07),
+        ("hat", -2.5),
     ],
 )
 def test_rewards_by_hand(name, expected):
@@ -170,6 +176,23 @@ def test_rewards_by_hand(name, expected):
 def test_a_reward_of_ones_own():
     problem = table(reward=lambda outcome: outcome.accuracy - outcome.cost_ratio, budget_rule="none")
     assert problem.evaluate([[1, 2]]).reward[0] == pytest.approx(0.9 - 1.0)
+
+
+def test_extras_reach_rewards_and_infos():
+    problem = table(
+        reward=lambda outcome: outcome.extras["levels"],
+        extras={"levels": lambda strategies: strategies.sum(axis=1).astype(float)},
+        budget=1.0,
+    )
+    assert problem.evaluate(STRATEGIES).extras["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+    env, envs = CompressionEnv(problem), CompressionVectorEnv(problem, 2)
+    for e in (env, envs):
+        e.reset(seed=0)
+    for action in (1.0, 0.0):  # the higher of two, the middle of three
+        _, reward, *_, info = env.step(np.array([action], dtype=np.float32))
+        _, rewards, *_, infos = envs.step(np.full((2, 1), action, dtype=np.float32))
+    assert reward == info["levels"] == 2
+    assert rewards.tolist() == infos["levels"].tolist() == [2, 2]
 
 
 def test_costs_of_inactive_decisions_are_refused():

@@ -1,9 +1,9 @@
-"""Train on some networks, test on another: `python -m benchmarks.search.generalisation`.
+"""A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
-One agent is trained on every task of an environment but one, with budgets drawn anew for each episode. Its
-deterministic policy then compresses the task that was left out, at the benchmark's budget: one episode, one
-evaluation, nothing is learnt there. It stands beside the uniform strategy, which needs one evaluation too, beside the
-mean of random episodes, and beside an agent of the same settings that was trained on the task itself.
+For each split of `compress_gym.splits`, PPO is trained over its training problems: networks, devices and budgets drawn
+anew for each episode. Its deterministic policy then compresses every held-out problem in one episode, one evaluation;
+nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one evaluation too, and the best
+of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,118 +19,155 @@ from typing import Any
 import click
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import Progress
 from stable_baselines3 import PPO
 
 from agents.commands import make
 from agents.learners import policy_strategy
+from agents.search import search
 from agents.vec_env import CompressionVecEnv
-from benchmarks.search.references import Reference, reference
 from benchmarks.search.statistics import bootstrap_interval, interquartile_mean
-from benchmarks.search.suites import PROBLEMS, BenchmarkProblem
-from benchmarks.search.versions import build
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.problem import Problem
 from compress_gym.processor import one_thread
+from compress_gym.splits import SPLITS, HeldOutProblem, Split
 
 RESULTS = Path(__file__).parents[1] / "results" / "search"
-BUDGETS = (0.35, 0.8)
 ENVIRONMENTS = 16
 # Rollouts of so many steps of each environment; plain settings, the same for all.
 SETTINGS: dict[str, Any] = {"n_steps": 48, "batch_size": 192, "n_epochs": 10, "gamma": 1.0, "learning_rate": 1e-3}
-RANDOM_EPISODES = 1000
+SEARCHES = ("random", "evolution")
+EVALUATIONS = (1, 100, 400)
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """What agents do on a task, accuracies as fractions of 1.
+class Comparison:
+    """What is reached on a held-out problem, accuracies as fractions of 1.
 
     Attributes:
-        problem: Name of the problem that they are tested on.
-        trained_on: Tasks they were trained on.
-        accuracies: Of each seed's agent.
-        ends: Uniform strategy and best known.
-        random: Mean accuracy of random episodes.
+        env: Short id of the environment.
+        settings: Its task, device and budget.
+        unseen: What of it no training episode had.
+        uniform: Of the uniform strategy.
+        policy: Of each seed's agent, in one episode.
+        searches: Of each seed's search, after so many evaluations; by "method evaluations".
+        evaluations_to_match: Of random search until its best reaches the agents' interquartile mean: the median over
+            seeds; `None` if that is more than the last of `EVALUATIONS`.
     """
 
-    problem: str
-    trained_on: tuple[str, ...]
-    accuracies: tuple[float, ...]
-    ends: Reference
-    random: float
+    env: str
+    settings: Mapping[str, Any]
+    unseen: str
+    uniform: float
+    policy: tuple[float, ...]
+    searches: Mapping[str, tuple[float, ...]]
+    evaluations_to_match: float | None
 
 
-def transfers(problems: Sequence[BenchmarkProblem]) -> list[tuple[BenchmarkProblem, tuple[str, ...]]]:
-    """Returns what is tested on which training tasks: on the others of the same environment, and on the task itself."""
-    plans = []
-    for problem in problems:
-        others = tuple(p.task for p in problems if p.env == problem.env and p.task != problem.task)
-        if others:
-            plans += [(problem, others), (problem, (problem.task,))]
-    return plans
+def trained(split: Split, seed: int, episodes: int) -> PPO:
+    """Returns an agent that was trained on a split's training problems for at least so many episodes."""
+    settings = {**split.train, "reward": "accuracy"}
+    envs: Any = gym.make_vec(f"compress_gym/{split.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
+    steps = episodes * max(len(problem.steps) for problem in envs.unwrapped.problems)
+    return PPO("MlpPolicy", CompressionVecEnv(envs), seed=seed, device="cpu", **SETTINGS).learn(steps)
 
 
-def transfer_accuracy(problem: BenchmarkProblem, tasks: Sequence[str], seed: int, episodes: int) -> float:
-    """Trains an agent on tasks and returns the accuracy of its deterministic strategy on a problem.
+def best_so_far(problem: Problem, method: str, seed: int) -> NDArray[np.float64]:
+    """Returns a search's best accuracy after each evaluation, `[EVALUATIONS[-1]]`."""
+    accuracies = [scored.accuracy for scored in search(problem, method, EVALUATIONS[-1], seed)]
+    return np.maximum.accumulate(accuracies)
 
-    Args:
-        problem: What it is tested on.
-        tasks: What it is trained on.
-        seed: Of the training.
-        episodes: Of the training, at least; rounded up to whole rollouts.
+
+def evaluations_to_reach(accuracy: float, curves: NDArray[np.float64]) -> float | None:
+    """Returns after how many evaluations curves `[seeds, evaluations]` reach an accuracy, in the median over seeds.
+
+    Returns:
+        The number, or `None` if the median search does not reach it.
     """
-    settings = {**problem.settings, "task": list(tasks), "budget": BUDGETS}
-    envs: Any = gym.make_vec(f"compress_gym/{problem.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
-    steps = episodes * max(len(build(BenchmarkProblem(problem.env, task)).steps) for task in tasks)
-    with one_thread():
-        model = PPO("MlpPolicy", CompressionVecEnv(envs), seed=seed, device="cpu", **SETTINGS)
-        model.learn(steps)
-        return float(policy_strategy(model, make(problem.env, **problem.settings))["accuracy"])
+    reached = curves >= accuracy
+    needed = float(np.median(np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, np.inf)))
+    return needed if np.isfinite(needed) else None
 
 
-def markdown(found: Sequence[Transfer], episodes: int, seeds: int) -> str:
-    """Writes the report: normalised scores, 0 being the uniform strategy and 1 the best known."""
-    lines = ["# Trained on some networks, tested on another", ""]
-    lines += [f"PPO, {episodes:,} episodes at budgets from {BUDGETS[0]} to {BUDGETS[1]}, {seeds} seeds; interquartile"]
+def compare(env: str, held_out: HeldOutProblem, agents: Sequence[PPO]) -> Comparison:
+    """Sets agents beside searches on one held-out problem; as many seeds of each."""
+    environment = make(env, **held_out.settings, reward="accuracy")
+    problem: Problem = environment.unwrapped.problem  # type: ignore[attr-defined]
+    policy = tuple(float(policy_strategy(agent, environment)["accuracy"]) for agent in agents)
+    curves = {m: np.stack([best_so_far(problem, m, seed) for seed in range(len(agents))]) for m in SEARCHES}
+    return Comparison(
+        env,
+        held_out.settings,
+        held_out.unseen,
+        float(problem.accuracy(problem.uniform())[0]),
+        policy,
+        {f"{m} {n}": tuple(curve[:, n - 1].tolist()) for m, curve in curves.items() for n in EVALUATIONS},
+        evaluations_to_reach(interquartile_mean(np.array(policy)[:, None]), curves["random"]),
+    )
+
+
+def markdown(found: Sequence[Comparison], episodes: int) -> str:
+    """Writes the report."""
+    seeds, (one, some, all_) = len(found[0].policy), EVALUATIONS
+    columns = [f"{method} {n}" for method in SEARCHES for n in (some, all_)]
+    lines = ["# A learned policy on problems it never saw", ""]
     lines += [
-        "means of the deterministic policy's one strategy with 95 % intervals of a bootstrap, normalised: 0 is the"
+        f"PPO, trained for {episodes:,} episodes on other problems ([compress_gym/splits.py]"
+        "(../../../compress_gym/splits.py)), then one episode",
+        "of its deterministic policy on each of these; the best of so many of random search and evolution",
+        f"on the problem. Accuracy: interquartile means of {seeds} seeds, with 95 % intervals of a bootstrap for",
+        "the policy. To match: the evaluations that random search needs, in the median, to reach the policy's mean.",
+        "",
     ]
-    lines += ["uniform strategy, 1 the best known.", ""]
-    lines += ["| tested on | trained on | score | mean of random episodes |", "|---|---|---|---|"]
-    for transfer in found:
-        gap = transfer.ends.best - transfer.ends.uniform
-        scores = (np.array(transfer.accuracies)[:, None] - transfer.ends.uniform) / gap
+    lines += [f"| environment | task | device | budget | unseen | policy, 1 | uniform, 1 | random, {one} | "]
+    lines[-1] += " | ".join(column.replace(" ", ", ") for column in columns) + " | to match |"
+    lines += ["|" + "---|" * (9 + len(columns))]
+    for c in found:
+        scores = np.array(c.policy)[:, None]
         low, high = bootstrap_interval(scores)
-        random = (transfer.random - transfer.ends.uniform) / gap
-        cells = (transfer.problem, ", ".join(transfer.trained_on))
-        shown = f"{interquartile_mean(scores):.2f} [{low:.2f}, {high:.2f}]"
-        lines.append(f"| {' | '.join(cells)} | {shown} | {random:.2f} |")
+        means = [interquartile_mean(np.array(c.searches[key])[:, None]) for key in (f"random {one}", *columns)]
+        needed = c.evaluations_to_match
+        cells = [
+            c.env,
+            *(str(c.settings[key]) for key in ("task", "device", "budget")),
+            c.unseen,
+            f"{interquartile_mean(scores):.3f} [{low:.3f}, {high:.3f}]",
+            f"{c.uniform:.3f}",
+            *(f"{mean:.3f}" for mean in means),
+            f"> {all_}" if needed is None else f"{needed:g}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
 @click.command()
+@click.option(
+    "--env", "envs", multiple=True, type=click.Choice(sorted(SPLITS)), help="[default: all that have a split]"
+)
 @click.option("--seeds", type=click.IntRange(2), default=10, show_default=True)
 @click.option("--episodes", type=click.IntRange(1), default=5000, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def main(seeds: int, episodes: int, out: Path) -> None:
-    """Trains agents on every task but one and tests them on that one."""
-    plans = [(p, tasks) for p, tasks in transfers(PROBLEMS) if reference(p).normalises]
+def main(envs: tuple[str, ...], seeds: int, episodes: int, out: Path) -> None:
+    """Trains agents on each split and tests them on what it holds out."""
     found = []
-    with Progress() as progress:
-        bar = progress.add_task("agents", total=len(plans) * seeds)
-        for problem, tasks in plans:
-            accuracies = []
+    splits = [SPLITS[env] for env in envs or SPLITS]
+    with Progress() as progress, one_thread():
+        bar = progress.add_task("agents and tests", total=sum(seeds + len(split.tests) for split in splits))
+        for split in splits:
+            agents = []
             for seed in range(seeds):
-                accuracies.append(transfer_accuracy(problem, tasks, seed, episodes))
+                agents.append(trained(split, seed, episodes))
                 progress.advance(bar)
-            built = build(problem)
-            random = built.accuracy(built.random(np.random.default_rng(0), RANDOM_EPISODES)).mean()
-            found.append(Transfer(problem.name, tasks, tuple(accuracies), reference(problem), float(random)))
-    text = markdown(found, episodes, seeds)
+            for held_out in split.tests:
+                found.append(compare(split.env, held_out, agents))
+                progress.advance(bar)
+    text = markdown(found, episodes)
     command = shlex.join(["python", "-m", "benchmarks.search.generalisation", *sys.argv[1:]])
     facts = {
         "episodes": episodes,
-        "rows": [asdict(transfer) for transfer in found],
+        "rows": [asdict(comparison) for comparison in found],
         **provenance(command, ["stable_baselines3", "torch"]),
     }
     write_atomically(out / "generalisation.md", lambda p: p.write_text(text))

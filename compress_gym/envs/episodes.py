@@ -209,7 +209,10 @@ class Episodes:
         row = self.amounts[n].tolist()
         costs = dict(zip(self.program.metrics, row[kernels.COSTS :], strict=True))
         budget = float(self.amounts[n, kernels.BUDGET])
-        return Outcome(row[kernels.ACCURACY], problem.accuracy_model.baseline, row[kernels.COST_RATIO], budget, costs)
+        strategy = self.strategies([n], problem)
+        extras = {name: float(find(strategy)[0]) for name, find in problem.extras.items()}
+        baseline = problem.accuracy_model.baseline
+        return Outcome(row[kernels.ACCURACY], baseline, row[kernels.COST_RATIO], budget, costs, extras)
 
     def strategies(self, rows: NDArray[np.int64] | list[int], problem: Problem) -> NDArray[np.int64]:
         """Returns the strategies of rows that are about a problem, int64 `[rows, T]`."""

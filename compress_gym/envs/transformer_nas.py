@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from compress_gym.accuracy import AccuracyModel
 from compress_gym.distribution import draw_from
-from compress_gym.envs import kernels
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.envs.vector import CompressionVectorEnv, Infos
+from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
 from compress_gym.rewards import RewardFunction
@@ -21,6 +20,7 @@ from compress_gym.translation.tasks import TranslationTask, get_translation_task
 
 DEFAULT_TASK = "multi30k-ende"
 ACCURACIES = ("auto", "surrogate", "live")
+Loss = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 
 class TransformerNASEnv(CompressionEnv):
@@ -80,7 +80,8 @@ class TransformerNASEnv(CompressionEnv):
     | 31    | previous_action                               | 0   | 1   | centre of the bin executed last             |
 
     ## Rewards
-    0 until the last step, then the named reward; see `ChannelPrune-v0`. The accuracy is BLEU / 100.
+    0 until the last step, then the named reward; see `ChannelPrune-v0`. The accuracy is BLEU / 100. `hat` is -(loss on
+    validation sentences, nats a token), HAT's own objective: it ranks what fits the ceiling, and says nothing of cost.
 
     ## Starting State
     Nothing is decided. `info` is as of `ChannelPrune-v0`.
@@ -137,26 +138,6 @@ class TransformerNASEnv(CompressionEnv):
         )
         super().__init__(problems, action_type, render_mode)
 
-    def _finish(self, info: dict[str, Any]) -> float:
-        """Tells the loss too."""
-        reward = super()._finish(info)
-        problem = self._episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
-        if loss := _loss_of(problem):
-            info["valid_loss"] = float(loss(self._episodes.strategies([0], problem))[0])
-        return reward
-
-
-class TransformerNASVectorEnv(CompressionVectorEnv):
-    """The native vector environment of `TransformerNAS-v0`: its last infos have `valid_loss` too."""
-
-    def _add_end(self, infos: Infos, ended: NDArray[np.bool_]) -> None:
-        super()._add_end(infos, ended)
-        for problem, rows in self._by_problem(ended):
-            if loss := _loss_of(problem):
-                column = infos.setdefault("valid_loss", np.zeros(self.num_envs))
-                column[rows] = loss(self._episodes.strategies(np.flatnonzero(rows), problem))
-                infos.setdefault("_valid_loss", np.zeros(self.num_envs, dtype=np.bool_))[rows] = True
-
 
 def transformer_nas_vector_env(
     num_envs: int,
@@ -170,7 +151,7 @@ def transformer_nas_vector_env(
     copy: bool = True,
     num_threads: int = 1,
     **settings: Any,
-) -> TransformerNASVectorEnv:
+) -> CompressionVectorEnv:
     """Builds the native vector environment of `TransformerNAS-v0`.
 
     Args:
@@ -186,7 +167,7 @@ def transformer_nas_vector_env(
         **settings: `cost`, `budget_rule`, `reward`, `accuracy` as of the environment.
     """
     problems = draw_from(transformer_nas_problem, task, device, budget, **settings)
-    return TransformerNASVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
+    return CompressionVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
 
 
 def transformer_nas_problem(
@@ -207,11 +188,13 @@ def transformer_nas_problem(
             cost under `budget_rule="none"`, a damaged asset, or a device that was measured with other transformers.
     """
     chosen = get_translation_task(task)
+    model = _accuracy_model(chosen, accuracy)
     return transformer_problem(
         chosen.space,
-        _accuracy_model(chosen, accuracy),
+        model,
         chosen.device if device == "auto" else device,
         {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
+        _loss_of(chosen, model),
         cost=cost,
         budget=budget,
         budget_rule=budget_rule,
@@ -229,11 +212,7 @@ def _accuracy_model(task: TranslationTask, accuracy: str | AccuracyModel) -> Acc
     return task.live() if accuracy == "live" else task.surrogate()
 
 
-def _loss_of(problem: Problem) -> Callable[[NDArray[np.int64]], NDArray[np.float64]] | None:
-    """Returns what gives the loss of a problem's strategies, if anything does."""
-    own = getattr(problem.accuracy_model, "valid_loss", None)
-    if own is not None:
-        return own
-    if problem.accuracy_model.source != "surrogate":
-        return None
-    return get_translation_task(problem.origin["task"]).loss_surrogate().valid_loss
+def _loss_of(task: TranslationTask, model: AccuracyModel) -> Loss | None:
+    """Returns what gives the loss of strategies, if anything does."""
+    own: Loss | None = getattr(model, "valid_loss", None)
+    return task.loss_surrogate().valid_loss if own is None and model.source == "surrogate" else own

@@ -281,6 +281,10 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
             for t, decision in enumerate(problem.decisions.decisions):
                 choices = np.where(rows, episodes.states[:, first + t], 0)
                 _add_column(strategies, decision.name, np.array(decision.values)[choices], rows)
+            for name, find in problem.extras.items():
+                column = np.zeros(self.num_envs)
+                column[rows] = find(episodes.strategies(np.flatnonzero(rows), problem))
+                _add_column(infos, name, column, rows)
         infos.update(strategy=strategies, _strategy=ended.copy())
 
     def _add_reset(self, infos: Infos, begun: NDArray[np.bool_]) -> None:

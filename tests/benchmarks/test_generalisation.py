@@ -2,26 +2,45 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.search.generalisation import Transfer, markdown, transfers
+import numpy as np
+
+from benchmarks.search.generalisation import EVALUATIONS, Comparison, best_so_far, evaluations_to_reach, markdown
 from benchmarks.search.generalisation import main as generalisation_command
-from benchmarks.search.references import Reference
-from benchmarks.search.suites import BenchmarkProblem
+from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.splits import get_split
 from tests.helpers import run_here
 
-
-def test_what_is_tested_is_left_out_of_the_training():
-    one, other, alone = (BenchmarkProblem(*names) for names in (("A-v0", "x"), ("A-v0", "y"), ("B-v0", "z")))
-    assert transfers([one, other, alone]) == [(one, ("y",)), (one, ("x",)), (other, ("x",)), (other, ("y",))]
+SETTINGS = {"task": "x", "device": "d", "budget": 0.5}
+COLUMNS = ("random 1", "random 100", "random 400", "evolution 100", "evolution 400")
 
 
 def test_the_table_by_hand():
-    transfer = Transfer("A-v0/x", ("y",), (0.5, 0.5), Reference(0.4, 0.8, "true optimum"), 0.3)
-    assert "| A-v0/x | y | 0.25 [0.25, 0.25] | -0.25 |" in markdown([transfer], 100, 2)
+    searches = {name: (0.1 * n, 0.1 * n) for n, name in enumerate(COLUMNS, start=1)}
+    rows = [Comparison("A-v0", SETTINGS, "network", 0.4, (0.5, 0.5), searches, needed) for needed in (12.5, None)]
+    lines = markdown(rows, 100).splitlines()
+    shared = "| A-v0 | x | d | 0.5 | network | 0.500 [0.500, 0.500] | 0.400 | 0.100 | 0.200 | 0.300 | 0.400 | 0.500 |"
+    assert lines[-2:] == [f"{shared} 12.5 |", f"{shared} > 400 |"]
 
 
-def test_a_short_run_tests_every_task(tmp_path, monkeypatch, capsys):
-    arguments = ["--seeds", "2", "--episodes", "1", "--out", tmp_path]
+def test_searches_are_told_at_each_evaluation():
+    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    curve = best_so_far(problem, "random", 3)
+    asked = problem.random(np.random.default_rng(3), 1)
+    assert len(curve) == EVALUATIONS[-1] and (np.diff(curve) >= 0).all()
+    assert curve[0] == problem.accuracy(asked)[0]
+
+
+def test_how_many_evaluations_match_a_policy():
+    curves = np.array([[0.1, 0.2, 0.5], [0.3, 0.3, 0.4], [0.1, 0.1, 0.1]])
+    assert evaluations_to_reach(0.2, curves) == 2
+    assert evaluations_to_reach(0.4, curves) == 3
+    assert evaluations_to_reach(0.5, curves) is None
+
+
+def test_a_short_run_tests_what_is_held_out(tmp_path, monkeypatch, capsys):
+    arguments = ["--env", "ChannelPrune-v0", "--seeds", "2", "--episodes", "1", "--out", tmp_path]
     assert run_here(generalisation_command, arguments, monkeypatch, capsys)[0] == 0
     rows = json.loads((tmp_path / "generalisation.json").read_text())["rows"]
-    assert len(rows) >= 4 and all(len(row["accuracies"]) == 2 for row in rows)
-    assert all(0 < accuracy < 1 for row in rows for accuracy in row["accuracies"])
+    held_out = get_split("ChannelPrune-v0").tests
+    assert [(row["unseen"], row["settings"]) for row in rows] == [(h.unseen, h.settings) for h in held_out]
+    assert all(0 < accuracy < 1 for row in rows for accuracy in row["policy"])

@@ -117,16 +117,20 @@ def test_the_environment_of_surrogates(fitted_task):
     assert reward == info["accuracy"] == problem.accuracy(row)[0] and info["feasible"]
 
 
-def test_vector_and_scalar_environments_agree(fitted_task):
-    envs = transformer_nas_vector_env(3, task="tiny", budget=0.6, **SETTINGS)
-    env = TransformerNASEnv("tiny", budget=0.6, **SETTINGS)
+@pytest.mark.parametrize("reward", ["accuracy", "hat"])
+def test_vector_and_scalar_environments_agree(fitted_task, reward):
+    settings = {"budget": 0.6, "reward": reward, **SETTINGS}
+    envs = transformer_nas_vector_env(3, task="tiny", **settings)
+    env = TransformerNASEnv("tiny", **settings)
     actions = np.random.default_rng(1).uniform(-1, 1, (40, 3, 1)).astype(np.float32)
     envs.reset(seed=0)
     losses = [[], [], []]
     for step in actions:
-        *_, ended, _, infos = envs.step(step)
+        _, rewards, ended, _, infos = envs.step(step)
         for n in np.flatnonzero(ended):
-            losses[n].append((infos["valid_loss"][n], infos["accuracy"][n]))
+            told = infos["valid_loss"][n], infos["accuracy"][n]
+            assert rewards[n] == (-told[0] if reward == "hat" else told[1])
+            losses[n].append((rewards[n], *told))
     for n in range(3):
         env.reset(seed=n)
         found, begun = [], True
@@ -135,9 +139,11 @@ def test_vector_and_scalar_environments_agree(fitted_task):
                 env.reset()
                 begun = True
                 continue
-            *_, terminated, _, info = env.step(step[n])
+            _, last, terminated, _, info = env.step(step[n])
             if terminated:
-                found.append((info["valid_loss"], info["accuracy"]))
+                row = env.problem.decisions.encode(info["strategy"])
+                assert env.problem.evaluate(row).reward[0] == last
+                found.append((last, info["valid_loss"], info["accuracy"]))
                 begun = False
         assert found == losses[n] and found
 

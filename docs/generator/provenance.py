@@ -34,8 +34,8 @@ def provenance_page() -> str:
     parts = [
         "# How it was trained and measured",
         "Each shipped file has a card beside it, a JSON file with its checksum, the command that makes it again, the "
-        "machine, the versions and its error. These are all of them, as the cards tell it. `python -m agents.trained` "
-        "describes how trained agents are stored; their settings lie in `agents/trained/*/config.yml`.",
+        "machine, the versions and its error. These are all of them, as the cards tell it. Trained agents "
+        "lie in `agents/trained`, with their settings in a `config.yml` beside each.",
     ]
     for title, folder in GROUPS.items():
         parts += [f"## {title}", table(("file", "command", "when", "where"), (_row(*card) for card in made(folder)))]

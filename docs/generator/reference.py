@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pkgutil import ModuleInfo, iter_modules
 from types import ModuleType
 
@@ -26,14 +27,14 @@ def _documented(module: str, level: int) -> str:
 
 def _public_page() -> str:
     sections = "\n\n".join(
-        f"## {name}\n\n{_signature(getattr(compress_gym, name), name)}" for name in compress_gym.__all__
+        f"## {name}\n\n{_explained(getattr(compress_gym, name), name)}" for name in compress_gym.__all__
     )
     return (
         f"# compress_gym\n\nThe public names. The other pages have everything else, module by module.\n\n{sections}\n"
     )
 
 
-def _signature(value: object, name: str) -> str:
+def _explained(value: object, name: str) -> str:
     """Returns where a public name is explained; it is documented where it is defined."""
     path = value.__name__ if isinstance(value, ModuleType) else f"{value.__module__}.{name}"
     return f"[`{path}`][{path}]"
@@ -42,7 +43,6 @@ def _signature(value: object, name: str) -> str:
 def _modules_of(part: ModuleInfo) -> Iterator[str]:
     """Yields the names of the modules inside a package."""
     if part.ispkg:
-        package = __import__(part.name, fromlist=["__path__"])
-        for module in iter_modules(package.__path__, f"{part.name}."):
+        for module in iter_modules(import_module(part.name).__path__, f"{part.name}."):
             yield module.name
             yield from _modules_of(module)

@@ -30,7 +30,7 @@ def leaderboard_page() -> str:
             f"`{track.env}`, {', '.join(track.tasks)}, {track.budget:g} of `{track.cost}` on `{track.device}`, "
             f"{track.evaluations} evaluations, {track.seeds} seeds."
         )
-        heads = ("rank", "entry", "method", f"test {track.metric}", f"validation {track.metric}", "checked")
+        heads = ("rank", "entry", f"test {track.metric}", f"validation {track.metric}", "checked")
         parts += [f"## {track.title}", words, table(heads, (_row(entry) for entry in entries))]
     return "\n\n".join(parts) + "\n"
 
@@ -51,5 +51,6 @@ def _row(entry: Entry) -> tuple[object, ...]:
         test = f"{100 * entry.test.mean():.2f} [{100 * low:.2f}, {100 * high:.2f}]"
     validation = None if entry.validation is None else f"{100 * entry.validation.mean():.2f}"
     name = entry.submission.name
+    # A name is letters, digits and dashes; what else a stranger wrote stays on the pages that escape it.
     link = f"[{name}](leaderboard/{entry.track.name}/{name}.html)"
-    return entry.rank, link, entry.submission.method, test, validation, entry.verdict.value
+    return entry.rank, link, test, validation, entry.verdict.value

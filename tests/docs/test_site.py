@@ -50,9 +50,13 @@ class Targets(HTMLParser):
             self.loaded.append(given["src"])
 
 
-def test_every_link_resolves(site):
-    # The page for addresses that do not exist stands anywhere, and has absolute links.
-    pages = {path.resolve(): Targets(path) for path in site.rglob("*.html") if path.name != "404.html"}
+@pytest.fixture(scope="module")
+def pages(site):
+    """All pages but the one for addresses that do not exist, which stands anywhere and has absolute links."""
+    return {path.resolve(): Targets(path) for path in site.rglob("*.html") if path.name != "404.html"}
+
+
+def test_every_link_resolves(site, pages):
     assert len(pages) > 50
     broken = []
     for path, page in pages.items():
@@ -68,9 +72,9 @@ def test_every_link_resolves(site):
     assert broken == []
 
 
-def test_nothing_is_loaded_from_outside(site):
-    for path in site.rglob("*.html"):
-        assert [t for t in Targets(path).loaded if urlsplit(t).scheme in OUTSIDE or t.startswith("//")] == [], path
+def test_nothing_is_loaded_from_outside(site, pages):
+    for path, page in pages.items():
+        assert [t for t in page.loaded if urlsplit(t).scheme in OUTSIDE or t.startswith("//")] == [], path
     for path in site.rglob("*.css"):
         assert "url(http" not in path.read_text() and "@import" not in path.read_text(), path
 

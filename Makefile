@@ -1,10 +1,11 @@
 # make demo    sets up .venv and runs the demonstration
 # make test    sets up .venv and runs linters, type checks and tests
+# make docs    sets up .venv and builds the documentation: site/index.html
 # make labs    writes the notebooks of the teaching labs from labs/sources
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test labs install clean
+.PHONY: demo test docs labs install clean
 
 install: .venv/installed
 
@@ -23,8 +24,11 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+docs: install
+	$(BIN)/python -m docs.generator
+
 labs: install
 	$(BIN)/python -m labs.build
 
 clean:
-	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,10 +12,10 @@ from benchmarks.search.suites import DIGITS, Suite
 from compress_gym.devices import load_device
 from compress_gym.envs.channel_prune import channel_prune_problem
 from tests.benchmarks.test_search import record
+from tests.code_blocks import blocks_of, look_through, run_python
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_table_is_that_of_the_results():
@@ -68,17 +68,22 @@ def test_the_figures_in_the_text_are_those_of_the_assets():
         assert words in text, words
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tables.md"])
-def test_python_blocks_run(page):
+def test_python_blocks_run():
     names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
-        exec(block, names)
+    for block in blocks_of(README):
+        if block.language == "python":
+            run_python(block, names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pictures_and_links_are_there(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+def test_commands_exist():
+    for block in blocks_of(README):
+        if block.language == "":
+            look_through(block)
+
+
+def test_pictures_and_links_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
 def test_readme_is_short():

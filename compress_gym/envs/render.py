@@ -95,7 +95,7 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     for x, value in zip(positions, frame.values, strict=True):
         if value is not None:
             bars.text(x, value, str(value), ha="center", va="bottom", fontsize=8)
-    bars.set_xticks(list(positions), [n.rsplit(".", 1)[0] for n in frame.names], rotation=60, fontsize=8)
+    bars.set_xticks(list(positions), _labels(frame.names), rotation=60, fontsize=8)
     bars.set_ylim(0, max(frame.highest) * 1.2)
     bars.legend(fontsize=8, loc="upper left", ncols=2)
     fits = frame.cost_ratio <= frame.budget * (1 + TOLERANCE)
@@ -110,6 +110,12 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     totals.set_ylim(0, 1.08)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _labels(names: tuple[str, ...]) -> list[str]:
+    """Leaves out what kind a decision is of, where each layer has one decision alone."""
+    layers = [name.rsplit(".", 1)[0] for name in names]
+    return layers if len(set(layers)) == len(names) else list(names)
 
 
 def _bar(fraction: float) -> str:

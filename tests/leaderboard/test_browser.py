@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
-from leaderboard.browser import missing_browser, start_browser
 from leaderboard.site import build_site
 from leaderboard.tracks import load_tracks
+from tests.browsing import browser_or_skip, quiet
 
 TRACK = "enumerated-digits"
 
@@ -23,10 +21,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    pytest.importorskip("selenium", reason="selenium is not installed")
-    if missing_browser():
-        pytest.skip(missing_browser())
-    started = start_browser(tmp_path_factory.mktemp("profile"))
+    started = browser_or_skip(tmp_path_factory.mktemp("profile"))
     yield started
     started.quit()
 
@@ -34,16 +29,9 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def page(browser, site):
     """The index, freshly loaded; after the test, what was asked for and what the console says are looked at."""
-    browser.get("about:blank")
-    browser.get_log("performance")
-    browser.get_log("browser")
-    browser.get((site / "index.html").as_uri())
-    yield browser
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert any(url.endswith("index.html") for url in asked)
-    assert [url for url in asked if not url.startswith((site.as_uri(), "data:,", "about:blank"))] == []
-    assert browser.get_log("browser") == []
+    with quiet(browser, site):
+        browser.get((site / "index.html").as_uri())
+        yield browser
 
 
 def column(page, number, track=TRACK):

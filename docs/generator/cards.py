@@ -1,0 +1,216 @@
+"""Tasks and devices, from their cards: each number with its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from compress_gym.cards import card_path, read_card, read_json
+from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices.simulated import SIMULATED
+from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
+from compress_gym.translation.tasks import TRANSLATION_TASKS, TranslationTask
+from docs.generator.text import percent, table
+
+
+def tasks_page() -> str:
+    """Writes the page of all tasks."""
+    made = [get_task(name) for name in list_tasks()]
+    parts = [
+        "# Tasks",
+        "A task is a named network, data set, set of trained weights and measured accuracies. `compress-gym tasks` "
+        "lists them, `compress-gym describe TASK` shows layers, channel groups and decisions. Everything on this page "
+        "is read from the cards that lie beside the shipped files.",
+        *(_task_section(task) for task in made),
+        "## Translation",
+        "Transformers for translation, whose sizes are chosen; see [Transformers](transformers.md).",
+        table(
+            ("task", "genes", "strategies", "accuracy", "what"),
+            (_translation_row(task) for task in TRANSLATION_TASKS.values()),
+        ),
+    ]
+    others = [task for task in TASKS.values() if not task.shipped]
+    if others:
+        parts += [
+            "## Not shipped",
+            "These are known by name, and their files are made by the commands in the last column.",
+            table(("task", "what", "weights"), (_unshipped_row(task) for task in others)),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _task_section(task: Task) -> str:
+    card = read_card(task.folder / "weights.safetensors")
+    accuracies = [
+        (
+            f"accuracy of the uncompressed network, {split} images",
+            with_error(card[f"{split}_accuracy"], card[f"{split}_images"]),
+        )
+        for split in ("validation", "test")
+    ]
+    facts = [
+        ("data set", task.dataset),
+        *accuracies,
+        ("parameters", f"{card['parameters']:,}"),
+        ("recovery", f"`{task.recovery}` on {task.calibration_images:,} training images"),
+        ("device by default", f"`{task.device}`"),
+        ("version", task.version),
+    ]
+    return "\n\n".join(
+        [
+            f"## {task.name}",
+            f"{task.summary[0].upper()}{task.summary[1:]}.",
+            table(facts[0], facts[1:]),
+            "Accuracies of compressed networks:",
+            table(("environment", "strategies", "accuracy", "error"), _signals(task)),
+        ]
+    )
+
+
+def _signals(task: Task) -> Iterator[tuple[object, ...]]:
+    """Yields, for each environment of a task, where accuracies come from and how far they can be trusted."""
+    for env in ENDINGS:
+        signal = task.best_signal(env)
+        if signal == "live":
+            images = task.validation_images or read_card(task.folder / "weights.safetensors")["validation_images"]
+            yield (
+                f"{env}-v0",
+                None,
+                "live: scored when it is asked for, which needs the data set",
+                sampling(images),
+            )
+            continue
+        card = read_card(task.asset(signal, env))
+        yield f"{env}-v0", f"{task.decisions(env).count:,}", f"{signal}: {card['what']}", stated(card)
+
+
+def stated(card: Mapping[str, Any]) -> str:
+    """Says in words what a card states of the error of accuracies."""
+    error = card["stated_error"]
+    if "sampling" in error:
+        images = card["validation_images"]
+        return f"same machine: {error['same_machine']}; another: {error['other_machine']}; {sampling(images)}"
+    if not isinstance(error["held_out"], dict):
+        return (
+            f"held out ({error['held_out']:,} strategies): {100 * error['mean_absolute_error']:.2f} points, "
+            f"Kendall tau {error['kendall_tau']:.2f}"
+        )
+    held_out, exploited = error["held_out"]["broad_sample"], error.get("exploitation")
+    words = f"held out: {100 * held_out['mae']:.2f} points, Kendall tau {held_out['kendall_tau']:.2f}"
+    if exploited is None:
+        return words
+    return (
+        f"{words}; where a search drove it: {100 * exploited['signed_mean']:+.2f} points on average, 9 of 10 within "
+        f"{100 * exploited['p90_absolute']:.2f}"
+    )
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Returns the standard error of an accuracy on so many images, both as fractions of 1."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def sampling(images: int) -> str:
+    """Says in words how far an accuracy on so many images can be expected to be from that on all."""
+    return f"sampling: up to {100 * standard_error(0.5, images):.1f} points ({images:,} images)"
+
+
+def with_error(accuracy: float, images: int) -> str:
+    """Writes an accuracy with its standard error."""
+    return f"{percent(accuracy)} ± {100 * standard_error(accuracy, images):.2f} ({images:,} images)"
+
+
+def _translation_row(task: TranslationTask) -> tuple[object, ...]:
+    decisions = task.decisions()
+    if task.reader is None:
+        accuracy = "your own: nothing was trained for it"
+    elif (task.folder / "surrogate.npz").exists():
+        accuracy = f"surrogate: {stated(read_card(task.folder / 'surrogate.npz'))}"
+    elif (task.folder / "weights.safetensors").exists():
+        accuracy = "scored live; no surrogate yet"
+    else:
+        accuracy = "not yet: its weights are not shipped"
+    return f"`{task.name}`", len(decisions), f"{decisions.count:,}", accuracy, task.summary
+
+
+def _unshipped_row(task: Task) -> tuple[object, ...]:
+    path = card_path(task.folder / "weights.safetensors")
+    if not path.exists():
+        return f"`{task.name}`", task.summary, f"to be trained: `python -m compress_gym.train {task.name}`"
+    card = read_json(path)
+    validation = with_error(card["validation_accuracy"], card["validation_images"])
+    return f"`{task.name}`", task.summary, f"trained: {validation} on validation images; no surrogate yet"
+
+
+def devices_page() -> str:
+    """Writes the page of all shipped devices."""
+    return "\n\n".join(
+        [
+            "# Devices",
+            "A device is where latency and energy come from: a table of measured operations, or a simulator of a "
+            'published accelerator. Every environment takes `device="NAME"`; `compress-gym devices NAME` prints a '
+            "card. [The format](devices.md) and [a device of your own](own/device.md) have pages of their own. "
+            "Everything here is read from the cards.",
+            "## Measured",
+            "The error is that of predicted against measured latency of whole networks, none of which the correction "
+            "was fitted on. Energies of measured devices are analytic: they compare strategies, and forecast nothing.",
+            table(
+                ("device", "hardware", "runtime", "tasks", "operations", "median error", "95 % within", "Kendall tau"),
+                (_measured_row(name) for name in shipped_devices()),
+            ),
+            table(
+                ("device", "statistic", "checked on", "predicted / measured"),
+                (_checked_row(name) for name in shipped_devices()),
+            ),
+            "## Simulated",
+            "Checked against tables that their authors or others published: "
+            "[the comparison](benchmarks/results/simulators/simulators.md).",
+            table(("device", "bits", "what", "checked against"), (_simulated_row(name) for name in SIMULATED)),
+            "## Of transformers",
+            "Latencies of whole transformers: sums of products of genes with fitted coefficients. The error is that of "
+            "transformers that the fit did not see (mape: mean absolute percentage error).",
+            table(
+                ("device", "measured on", "latency", "error"),
+                (row for name in list_transformer_devices() for row in _transformer_rows(name)),
+            ),
+        ]
+    )
+
+
+def _measured_row(name: str) -> tuple[object, ...]:
+    card = load_device(name).card
+    error = card["stated_error"]
+    return (
+        f"`{name}`",
+        card["hardware"],
+        f"{card['runtime']} {card['versions'].get(card['runtime'], '')}, {card['precision']}, {card['threads']} thread",
+        ", ".join(card["tasks"]),
+        f"{card['operations']:,}",
+        f"{100 * error['median_absolute_error']:.1f} %",
+        f"{100 * error['p95_absolute_error']:.1f} %",
+        f"{error['kendall_tau']:.2f}",
+    )
+
+
+def _checked_row(name: str) -> tuple[object, ...]:
+    card = load_device(name).card
+    ratio = card["stated_error"]["predicted_over_measured"]
+    shown = f"{ratio['median']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
+    return f"`{name}`", card["statistic"], card["stated_error"]["checked_on"], shown
+
+
+def _simulated_row(name: str) -> tuple[object, ...]:
+    device = load_device(name)
+    bits = ", ".join(map(str, device.bit_values.values)) if device.bit_values else None
+    return f"`{name}`", bits, device.card["what"], device.card["checked_against"]
+
+
+def _transformer_rows(name: str) -> Iterator[tuple[object, ...]]:
+    card = load_transformer_device(name).card
+    for of, error in card["stated_error"].items():
+        if isinstance(error, dict):
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in error.items() if isinstance(value, (int, float)))
+            yield f"`{name}`", card.get("measured_on", card["hardware"]), Path(of).stem, figures

@@ -1,0 +1,178 @@
+"""How true the numbers are, from the stored results and the cards; what has no result yet is said to have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from compress_gym.cards import read_card, read_json
+from compress_gym.devices import load_device, shipped_devices
+from compress_gym.tasks import ENDINGS, get_task, list_tasks
+from compress_gym.translation.tasks import TRANSLATION_TASKS
+from docs.generator.cards import stated
+from docs.generator.reports import missing
+from docs.generator.text import RESULTS, table
+
+
+def fidelity_page(results: Path = RESULTS) -> str:
+    """Writes the page.
+
+    Args:
+        results: Folder of the stored results.
+    """
+    return "\n\n".join(
+        [
+            "# How true are the numbers?",
+            "A step takes microseconds because what is slow was measured before. This page says what that costs in "
+            "truth. It is written by a program, from the cards beside the shipped files and from "
+            "`benchmarks/results`; accuracies are in points (percent).",
+            "## Accuracies that were measured",
+            "Every strategy was scored live: a real smaller network, on real validation images. What is left is the "
+            "sampling error of so many images, and what another processor rounds differently.",
+            table(("task", "environment", "strategies", "error"), _measured_rows()),
+            "## Accuracies that are predicted",
+            "Held out: strategies that the fit did not see. Near the front is where agents drive a surrogate: the "
+            "fifth that is predicted best in each tenth of the budgets; shown are the lowest and the highest Kendall "
+            "tau of the tenths, and the median share of what a perfect predictor could reach on labels as noisy as "
+            "these.",
+            _surrogates(results),
+            "## What searches make of the errors",
+            "The exploitation gap: strategies that a search found by maximising the surrogate, scored live. Positive: "
+            "the surrogate promised too much. *Loss from trusting* is how far the live accuracy of what looked best "
+            "is below the best of them.",
+            _exploitation(results),
+            "## Before and after fine-tuning",
+            "Strategies are scored after a cheap recovery. Does that rank them as fine-tuning would?",
+            _finetuned(results / "finetuned"),
+            "## Latencies",
+            "Predicted against measured latency of whole networks that had no part in the fit; a sum of isolated "
+            "timings without the correction would be off by the last column.",
+            table(("device", "checked on", "median error", "95 % within", "uncorrected sum"), _latency_rows()),
+            "[Devices](../shipped-devices.md) has the cards.",
+            "## Simulators",
+            _simulators(results / "simulators" / "simulators.json"),
+        ]
+    )
+
+
+def _measured_rows() -> Iterator[tuple[object, ...]]:
+    for name in list_tasks():
+        task = get_task(name)
+        for env in ENDINGS:
+            if task.best_signal(env) == "measured":
+                count = f"{task.decisions(env).count:,}"
+                yield f"`{name}`", f"{env}-v0", count, stated(read_card(task.asset("measured", env)))
+
+
+def _surrogates(results: Path) -> str:
+    rows: list[tuple[object, ...]] = []
+    for name, facts in _reports(results).items():
+        if "held_out" not in facts:
+            continue
+        held_out = facts["held_out"]["broad_sample"]
+        rows.append(
+            (
+                f"[{name}](../benchmarks/results/fidelity/{name}.md)",
+                f"{facts['rows']:,}",
+                f"{100 * held_out['mae']:.2f}",
+                f"{held_out['kendall_tau']:.2f}",
+                *_near_the_front(facts["front"]),
+            )
+        )
+    rows += _translations()
+    heads = ("surrogate", "fitted to", "held-out error", "held-out tau", "tau near the front", "share of the ceiling")
+    return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
+
+
+def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
+    """Returns the range of Kendall tau, and the median share of its ceiling; tenths with few strategies have none."""
+    taus = [tenth["kendall_tau"] for tenth in tenths if tenth.get("kendall_tau") is not None]
+    shares = [tenth["share_of_ceiling"] for tenth in tenths if tenth.get("share_of_ceiling") is not None]
+    return f"{min(taus):.2f} to {max(taus):.2f}", f"{median(shares):.2f}"
+
+
+def _translations() -> Iterator[tuple[object, ...]]:
+    """Yields what is stated of surrogates of BLEU, in points of BLEU."""
+    for task in TRANSLATION_TASKS.values():
+        path = task.folder / "surrogate.npz"
+        if path.exists():
+            error = read_card(path)["stated_error"]
+            cells = (f"{100 * error['mean_absolute_error']:.2f}", f"{error['kendall_tau']:.2f}")
+            yield f"`{task.name}`", f"{error['fitted']:,}", *cells, *["not stated"] * 2
+
+
+def _exploitation(results: Path) -> str:
+    rows = [
+        (name, search, gap["strategies"], f"{100 * gap['signed_mean']:+.2f}", *_points(gap))
+        for name, search, gap in _gaps(results)
+    ]
+    heads = ("surrogate", "search", "strategies", "signed mean", "90 % within", "loss from trusting")
+    return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
+
+
+def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
+    for name, facts in _reports(results).items():
+        if gap := facts.get("exploitation"):
+            yield name, f"{gap['method']} at {gap['budget']}, seeds {gap['seeds']}", gap
+        elif "searches" in facts:
+            budgets = ", ".join(map(str, facts["budgets"]))
+            yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]
+
+
+def _points(gap: dict[str, Any]) -> tuple[str, str]:
+    return f"{100 * gap['p90_absolute']:.2f}", f"{100 * gap['loss_from_trusting']:.2f}"
+
+
+def _reports(results: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: read_json(path) for path in sorted((results / "fidelity").glob("*.json"))}
+
+
+def _finetuned(folder: Path) -> str:
+    reports = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    if not reports:
+        return missing("python -m benchmarks.finetuned cifar10-plain20")
+    rows = [
+        (
+            f"[{facts['task']}](../benchmarks/results/finetuned/{facts['task']}.md)",
+            row["recovery"],
+            f"{100 * row['mean_accuracy']:.1f} %",
+            f"{row['kendall_tau']:.2f} [{row['interval'][0]:.2f}, {row['interval'][1]:.2f}]",
+        )
+        for facts in reports
+        for row in facts["correlations"]
+    ]
+    return table(("task", "recovery", "mean accuracy", "Kendall tau with the fine-tuned [95 %]"), rows)
+
+
+def _latency_rows() -> Iterator[tuple[object, ...]]:
+    for name in shipped_devices():
+        error = load_device(name).card["stated_error"]
+        cells = [f"{100 * error[key]:.1f} %" for key in ("median_absolute_error", "p95_absolute_error")]
+        yield f"`{name}`", error["checked_on"], *cells, f"{error['uncorrected_sum_over_measured']:.2f} times"
+
+
+def _simulators(path: Path) -> str:
+    if not path.exists():
+        return missing("python -m benchmarks.simulators")
+    facts = read_json(path)
+    rows = [
+        ("bitfusion", f"APQ's table, {what}, held-out half", _close(errors))
+        for what, errors in facts["apq"]["held_out_half"].items()
+    ]
+    rows += [
+        (device, "shape of HAQ's precision curve", _close(errors["curve"]))
+        for device, errors in facts["haq"].items()
+        if device in ("bismo-edge", "bismo-cloud")
+    ]
+    link = "[The whole comparison](../benchmarks/results/simulators/simulators.md), with what is inferred."
+    return f"{table(('device', 'against', 'agreement'), rows)}\n\n{link}"
+
+
+def _close(errors: dict[str, Any]) -> str:
+    return (
+        f"Spearman {errors['spearman']:.4f}, median error {100 * errors['median_error']:.2f} %, 95 % within "
+        f"{100 * errors['p95_error']:.2f} % ({errors['rows']:,} rows)"
+    )

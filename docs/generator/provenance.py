@@ -1,0 +1,48 @@
+"""How everything was trained and measured: every card's command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress_gym.cards import read_json
+from compress_gym.devices.device import TABLES
+from compress_gym.devices.transformer_latency import TABLES as TRANSFORMERS
+from compress_gym.tasks import ASSETS
+from docs.generator.text import RESULTS, ROOT, table
+
+GROUPS = {
+    "Weights and accuracies": ASSETS,
+    "Latency tables": TABLES,
+    "Latencies of transformers": TRANSFORMERS,
+    "Results": RESULTS,
+}
+
+
+def made(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields every file below a folder that names a command, with what it says of how it was made."""
+    for path in sorted(folder.rglob("*.json")):
+        facts = read_json(path)
+        facts = facts.get("provenance", facts)
+        if isinstance(facts, dict) and "command" in facts:
+            yield path, facts
+
+
+def provenance_page() -> str:
+    """Writes the page."""
+    parts = [
+        "# How it was trained and measured",
+        "Each shipped file has a card beside it, a JSON file with its checksum, the command that makes it again, the "
+        "machine, the versions and its error. These are all of them, as the cards tell it. Trained agents "
+        "lie in `agents/trained`, with their settings in a `config.yml` beside each.",
+    ]
+    for title, folder in GROUPS.items():
+        parts += [f"## {title}", table(("file", "command", "when", "where"), (_row(*card) for card in made(folder)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(path: Path, facts: dict[str, Any]) -> tuple[object, ...]:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    name = path.relative_to(ROOT).as_posix()
+    return f"`{name}`", f"`{facts['command']}`", facts["date"], f"{facts['hardware']}; {versions}"

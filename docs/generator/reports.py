@@ -1,0 +1,90 @@
+"""Stored reports as pages, and the pages that lead to them: speed, the zoo's results, papers beside measurements."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from docs.generator.text import RESULTS, below
+
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A report that there is, or will be.
+
+    Attributes:
+        title: What it is, for people.
+        path: Below `benchmarks/results`, without the ending `.md`.
+        command: What makes it.
+    """
+
+    title: str
+    path: str
+    command: str
+
+
+SPEED = (
+    Expected("Steps of the environments", "speed/environments", "python -m benchmarks.speed"),
+    Expected("Steps while learning", "speed/learners", "python -m benchmarks.speed --learners"),
+)
+ZOO = (
+    Expected("Quick suite", "search/quick", "python -m benchmarks.search --suite quick --workers 2"),
+    Expected("Standard suite", "search/standard", "python -m benchmarks.search --suite standard --workers 2"),
+    Expected("Networks never seen", "search/generalisation", "python -m benchmarks.search.generalisation"),
+)
+PAPERS = (
+    Expected("AMC on Plain-20", "papers/amc-cifar10-plain20", "python -m benchmarks.papers amc --task cifar10-plain20"),
+    Expected(
+        "AMC on ResNet-56", "papers/amc-cifar10-resnet56", "python -m benchmarks.papers amc --task cifar10-resnet56"
+    ),
+    Expected("HAT's search", "papers/hat-multi30k-ende", "python -m benchmarks.papers hat"),
+    Expected("HAT's latency predictor", "papers/hat-latency", "python -m benchmarks.papers hat-latency FOLDER"),
+)
+
+
+def missing(command: str) -> str:
+    """Says that there is no result, and what makes it."""
+    return f"**Not yet measured.** `{command}` measures it."
+
+
+def reports_page(title: str, words: str, expected: tuple[Expected, ...], results: Path = RESULTS) -> str:
+    """Writes a page that holds every expected report which is there, and names those which are not.
+
+    Args:
+        title: The page's heading.
+        words: What is reported, for people.
+        expected: The reports.
+        results: Folder of the stored results.
+    """
+    parts = [f"# {title}", words]
+    for report in expected:
+        parts.append(f"## {report.title}")
+        path = results / f"{report.path}.md"
+        parts.append(_embedded(path, report) if path.exists() else missing(report.command))
+    return "\n\n".join(parts) + "\n"
+
+
+def stored_reports(results: Path = RESULTS) -> dict[str, str | bytes]:
+    """Returns every stored report and picture under the path that it has in the repository."""
+    pages: dict[str, str | bytes] = {}
+    for path in sorted(results.rglob("*")):
+        name = f"benchmarks/results/{path.relative_to(results).as_posix()}"
+        if path.suffix == ".md":
+            pages[name] = path.read_text(encoding="utf-8")
+        elif path.suffix == ".png":
+            pages[name] = path.read_bytes()
+    return pages
+
+
+def _embedded(path: Path, report: Expected) -> str:
+    """Returns a report without its own title, one level lower, its pictures found from where the page is."""
+    text = re.sub(r"\A#+ .*\n", "", path.read_text(encoding="utf-8"))
+    folder = f"../benchmarks/results/{Path(report.path).parent}"
+    text = PICTURE.sub(lambda found: found[0].replace(f"({found[1]})", f"({folder}/{found[1]})"), below(text).strip())
+    picture = path.with_suffix(".png")
+    if picture.exists() and picture.name not in text:
+        text += f"\n\n![{report.title}]({folder}/{picture.name})"
+    return text

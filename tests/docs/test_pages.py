@@ -1,0 +1,168 @@
+"""Pages: every code block runs, and generated ones say what cards and results say."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shlex
+from importlib import import_module
+
+import gymnasium as gym
+import pytest
+
+pytest.importorskip("mkdocs", reason="the documentation needs: pip install 'compress_gym[docs]'")
+
+from compress_gym.tasks import list_tasks
+from docs.generator import cards, environments, fidelity, provenance, reports
+from docs.generator.text import RESULTS, below, table, with_fenced_doctests
+from tests.code_blocks import ROOT, Block, blocks_of, check_command, look_through, run_blocks
+
+# Modules with examples in their docstrings; those of environments run on the environments' pages.
+WITH_EXAMPLES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "compress_gym").rglob("*.py")
+    if ">>>" in path.read_text()
+}
+MODULES = sorted(WITH_EXAMPLES - {gym.spec(name).entry_point.split(":")[0] for name in environments.environment_ids()})
+WRITTEN = sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
+def test_every_block_of_a_written_page_runs(page, tmp_path):
+    run_blocks(page.read_text(), tmp_path)
+
+
+@pytest.mark.parametrize("env_id", environments.environment_ids())
+def test_every_block_of_an_environments_page_runs(env_id, tmp_path):
+    page = environments.environment_page(env_id)
+    assert [block.language for block in blocks_of(page)] in ([], ["pycon"]) and ">>>" not in re.sub(
+        r"```.*?```", "", page, flags=re.DOTALL
+    )
+    run_blocks(page, tmp_path)
+
+
+def test_every_environment_has_gymnasiums_schema():
+    for env_id in environments.environment_ids():
+        headings = re.findall(r"^## (.*)$", environments.environment_page(env_id), flags=re.MULTILINE)
+        assert headings == [
+            "Description",
+            "Action Space",
+            "Observation Space",
+            "Rewards",
+            "Starting State",
+            "Episode End",
+            "Arguments",
+            "Version History",
+        ]
+
+
+def test_other_generated_pages_hold_nothing_to_run():
+    pages = [cards.tasks_page(), cards.devices_page(), fidelity.fidelity_page(), provenance.provenance_page()]
+    pages += [page for page in reports.stored_reports().values() if isinstance(page, str)]
+    assert {block.language for page in pages for block in blocks_of(page)} <= {"text"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_of_the_reference_run(module):
+    assert doctest.testmod(import_module(module)).failed == 0
+
+
+def test_tasks_and_devices_say_what_their_cards_say():
+    tasks, devices = cards.tasks_page(), cards.devices_page()
+    for name in list_tasks():
+        assert f"## {name}" in tasks
+    card = json.loads((ROOT / "compress_gym/assets/cifar10-resnet20/weights.json").read_text())
+    assert f"{100 * card['test_accuracy']:.2f} % ± 0.27 (10,000 images)" in tasks
+    card = json.loads((ROOT / "compress_gym/devices/tables/epyc-ort-fp32.json").read_text())
+    assert f"| {100 * card['stated_error']['median_absolute_error']:.1f} % |" in devices
+
+
+def test_every_card_names_a_command_that_exists():
+    for folder in provenance.GROUPS.values():
+        for path, facts in provenance.made(folder):
+            assert f"`{facts['command']}`" in provenance.provenance_page(), path
+            check_command(shlex.split(facts["command"]))
+
+
+def section(page, title):
+    return page.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_what_has_no_result_is_said_to_have_none(tmp_path):
+    page = fidelity.fidelity_page(tmp_path)
+    for title in ("What searches make of the errors", "Before and after fine-tuning", "Simulators"):
+        assert "**Not yet measured.**" in section(page, title)
+    for name in ("finetuned", "fidelity"):
+        (tmp_path / name).mkdir()
+    row = {"recovery": "adaptive-bn", "mean_accuracy": 0.5, "kendall_tau": 0.25, "interval": [0.125, 0.375]}
+    facts = {"task": "some-task", "correlations": [row]}
+    (tmp_path / "finetuned" / "some-task.json").write_text(json.dumps(facts))
+    gap = {"strategies": 30, "signed_mean": 0.0025, "p90_absolute": 0.0125, "loss_from_trusting": 0.005}
+    facts = {"searches": ["evolution"], "budgets": [0.4], "seeds": 5, "accuracy": gap}
+    (tmp_path / "fidelity" / "translating.json").write_text(json.dumps(facts))
+    page = fidelity.fidelity_page(tmp_path)
+    assert "| adaptive-bn | 50.0 % | 0.25 [0.12, 0.38] |" in section(page, "Before and after fine-tuning")
+    row = "| translating | evolution at 0.4, 5 seeds | 30 | +0.25 | 1.25 | 0.50 |"
+    assert row in section(page, "What searches make of the errors")
+
+
+def test_the_stored_results_are_the_ones_shown():
+    facts = json.loads((RESULTS / "fidelity" / "cifar10-resnet20.json").read_text())
+    assert f"| {100 * facts['held_out']['broad_sample']['mae']:.2f} |" in fidelity.fidelity_page()
+
+
+@pytest.mark.parametrize("expected", [reports.SPEED, reports.ZOO, reports.PAPERS])
+def test_reports_are_shown_or_said_to_be_missing(expected, tmp_path):
+    page = reports.reports_page("Title", "Words.", expected)
+    for report in expected:
+        check_command(shlex.split(report.command))
+        there = (RESULTS / f"{report.path}.md").exists()
+        assert (f"## {report.title}\n\n{reports.missing(report.command)}" in page) is not there
+    assert reports.reports_page("Title", "Words.", expected, tmp_path).count("**Not yet measured.**") == len(expected)
+
+
+def test_a_report_is_found_again_on_its_page(tmp_path):
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "fast.md").write_text(
+        "# Fast\n\n## How\n\n![a picture](fast.png)\n\n```sh\n# no heading\n```\n"
+    )
+    page = reports.reports_page("Speed", "Words.", (reports.Expected("Fast", "speed/fast", "make demo"),), tmp_path)
+    assert "### How" in page and "![a picture](../benchmarks/results/speed/fast.png)" in page
+    assert "\n# no heading" in page and "# Fast\n\n## How" not in page
+
+
+def test_cells_and_doctests_are_markdown():
+    assert table(("a",), [("x|y",), (None,)]).splitlines()[2:] == ["| x\\|y |", "|  |"]
+    assert below("# a\n## b\n", 2) == "### a\n#### b\n"
+    assert with_fenced_doctests("a\n\n>>> 1 + 1\n2\n\nb") == "a\n\n```pycon\n>>> 1 + 1\n2\n```\n\nb"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("```python\nraise ValueError('of the page')\n```", "of the page"),
+        ("```sh\nfalse\n```", "false"),
+        ("```python\nprint(1)\n```\n\n```output\n2\n```", "what was printed is"),
+        ("```pycon\n>>> 1 + 1\n3\n```", "Expected"),
+        ("    indented\n", "would not be run"),
+        ("```json\n{}\n```", "would not be run"),
+        ("<!-- not run in tests: because -->\n```sh\ncompress-gym collekt digits-cnn\n```", "collekt"),
+        ("<!-- not run in tests: because -->\n```sh\npython -m agents.train --epsiodes 3\n```", "epsiodes"),
+        ("<!-- not run in tests: because -->\n```sh\ncompress-gym profile --runtime tf digits-cnn\n```", "tf"),
+        ("<!-- not run in tests: because -->\n```sh\nmake tea\n```", "tea"),
+        ("<!-- not run in tests: because -->\n```sh\npip install '.[nothing]'\n```", "nothing"),
+        ("<!-- not run in tests: because -->\n```python\nfrom compress_gym import Nothing\n```", "Nothing"),
+    ],
+)
+def test_a_block_that_does_not_work_is_found(page, words, tmp_path):
+    with pytest.raises(Exception, match=words):
+        run_blocks(page, tmp_path)
+
+
+def test_a_reason_belongs_to_the_next_block_alone(tmp_path):
+    text = "<!-- not run in tests: slow -->\n```sh\nmake demo\n```\n\n```sh\ntouch here\n```\n"
+    assert [block.not_run for block in blocks_of(text)] == ["slow", ""]
+    run_blocks(text, tmp_path)
+    assert (tmp_path / "here").exists()
+    look_through(Block("sh", "make demo && compress-gym tasks", 1))

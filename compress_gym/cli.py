@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from compress_gym.cards import card_path
+from compress_gym.cards import card_path, read_card
 from compress_gym.commands import run_command
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
@@ -22,6 +22,7 @@ from compress_gym.devices.transformer_latency import list_transformer_devices, l
 from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
+from compress_gym.translation.tasks import get_translation_task, list_translation_tasks
 
 LARGEST_ERROR = 0.1
 
@@ -50,6 +51,19 @@ def tasks(as_json: bool) -> None:
                 "validation_accuracy": card["validation_accuracy"],
                 "test_accuracy": card["test_accuracy"],
                 "summary": task.summary,
+            }
+        )
+    for name in list_translation_tasks():
+        translation = get_translation_task(name)
+        scores = read_card(translation.folder / "weights.safetensors")["scores"]["largest"]
+        rows.append(
+            {
+                "task": name,
+                "version": translation.version,
+                "strategies": translation.decisions().count,
+                "validation_accuracy": scores["validation_bleu"] / 100,
+                "test_accuracy": scores["test_bleu"] / 100,
+                "summary": f"{translation.summary}; accuracy is BLEU / 100",
             }
         )
     _show(rows, as_json)

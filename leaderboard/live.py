@@ -21,6 +21,7 @@ from compress_gym.accuracy import AccuracyModel
 from compress_gym.cards import sha256
 from compress_gym.processor import processor_name
 from compress_gym.tasks import get_task
+from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
 from leaderboard.tracks import Track
 
 SPLITS = ("validation", "test")
@@ -30,14 +31,23 @@ def _network(track: Track, task: str, split: str) -> AccuracyModel:
     return get_task(task).live(split=split, decisions=track.problem(task).decisions)
 
 
+def _transformer(track: Track, task: str, split: str) -> AccuracyModel:
+    return get_translation_task(task).live(split)
+
+
 # Environment id without its version, to what scores a task's strategies in fp32 on one thread, on one split.
 LIVE: dict[str, Callable[[Track, str, str], AccuracyModel]] = {
-    f"compress_gym/{env}": _network for env in ("ChannelPrune", "MixedQuant", "JointPQ")
+    **{f"compress_gym/{env}": _network for env in ("ChannelPrune", "MixedQuant", "JointPQ")},
+    "compress_gym/TransformerNAS": _transformer,
 }
 
 
 def conditions(task: str) -> dict[str, Any]:
     """Returns what a live score depends on besides the machine; a record made under others no longer counts."""
+    if task in TRANSLATION_TASKS:
+        translation = get_translation_task(task)
+        weights = sha256(translation.folder / "weights.safetensors")
+        return {"task_version": translation.version, "weights_sha256": weights, "precision": "fp32"}
     chosen = get_task(task)
     return {
         "task_version": chosen.version,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from agents.plots import front
 from compress_gym.cards import write_atomically
 from compress_gym.tasks import get_task
+from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
 from leaderboard.fields import shown
 from leaderboard.plots import Point, front_plot, strategy_plot
 from leaderboard.records import Record
@@ -240,7 +241,7 @@ def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _known(track: Track, task: str, entries: Sequence[Entry]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Returns cost ratios and live validation accuracies of the strategies that are known, and what they are."""
-    problem, assets = track.problem(task), get_task(task)
+    problem = track.problem(task)
     if problem.accuracy_model.source == "measured":
         strategies, accuracy = problem.enumerate()
         known = f"all {len(strategies):,} strategies, each scored live"
@@ -248,15 +249,27 @@ def _known(track: Track, task: str, entries: Sequence[Entry]) -> tuple[NDArray[n
         recorded = [r for entry in entries if entry.record is not None for r in entry.record.results if r.task == task]
         strategies = np.array([r.choices for r in recorded], dtype=np.int64).reshape(-1, len(problem.decisions))
         accuracy = np.array([r.validation_accuracy for r in recorded], dtype=np.float64)
-        if (assets.folder / "strategies.npz").exists() and assets.channel_decisions().names == problem.decisions.names:
-            sample = assets.strategies()
-            strategies = np.concatenate([strategies, sample.strategies])
-            accuracy = np.concatenate([accuracy, sample.accuracy])
+        sample = _sample(track, task)
+        strategies, accuracy = (np.concatenate(pair) for pair in zip((strategies, accuracy), sample, strict=True))
         known = f"{len(np.unique(strategies, axis=0)):,} strategies that were scored live; the optimum is not known"
     ratio = (
         problem.costs(strategies)[problem.cost] / problem.baseline_costs[problem.cost] if len(strategies) else accuracy
     )
     return ratio, accuracy, known
+
+
+def _sample(track: Track, task: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the strategies that were scored live to fit a task's surrogate, and their accuracies."""
+    decisions, env = track.problem(task).decisions, track.env_name.rpartition("/")[2]
+    if task in TRANSLATION_TASKS:
+        scored = get_translation_task(task).strategies()
+        return scored.strategies[scored.translated], scored.accuracy[scored.translated]
+    assets = get_task(task)
+    # A track may offer fewer values than were measured.
+    if not assets.asset("strategies", env).exists() or assets.decisions(env) != decisions:
+        return np.zeros((0, len(decisions)), dtype=np.int64), np.zeros(0)
+    measured = assets.strategies(env)
+    return measured.strategies, measured.accuracy
 
 
 def _percent(value: Any) -> float | None:

@@ -14,6 +14,7 @@ import compress_gym  # noqa: F401  (registers the ids)
 from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
 from compress_gym.tasks import list_tasks
+from compress_gym.translation.tasks import list_translation_tasks
 from leaderboard.fields import Name, Text, complaints
 
 if sys.version_info >= (3, 11):
@@ -103,7 +104,8 @@ def load_tracks(path: Path = TRACKS) -> dict[str, Track]:
             tracks[name] = Track.model_validate({**table, "name": name} if isinstance(table, dict) else table)
         except ValidationError as error:
             raise ValueError(f"{path}: track {name!r}: {'; '.join(complaints(error))}") from error
-        unshipped = [task for task in tracks[name].tasks if task not in list_tasks()]
+        shipped = [*list_tasks(), *list_translation_tasks()]
+        unshipped = [task for task in tracks[name].tasks if task not in shipped]
         if unshipped:
-            raise unknown_name(f"{path}: track {name!r}: task", unshipped[0], list_tasks())
+            raise unknown_name(f"{path}: track {name!r}: task", unshipped[0], shipped)
     return tracks

@@ -9,6 +9,7 @@ import pytest
 from compress_gym.cli import cli
 from compress_gym.devices import list_devices
 from compress_gym.tasks import list_tasks
+from compress_gym.translation.tasks import list_translation_tasks
 from tests.helpers import run_here
 
 
@@ -18,7 +19,10 @@ def run(monkeypatch, capsys):
 
 
 def test_lists(run):
-    assert [row["task"] for row in json.loads(run("tasks", "--json")[1])] == list_tasks()
+    assert [row["task"] for row in json.loads(run("tasks", "--json")[1])] == [
+        *list_tasks(),
+        *list_translation_tasks(),
+    ]
     assert [row["device"] for row in json.loads(run("devices", "--json")[1])] == list_devices()
     assert "digits-cnn" in run("tasks")[1] and "xeon" in run("devices")[1]
 

@@ -101,12 +101,21 @@ class TranslationTask:
         load_weights(module, self.folder / "weights.safetensors")
         return module.eval()
 
-    def live(self) -> LiveTranslation:
-        """Builds the live evaluator: inherited weights, validation sentences."""
+    def live(self, split: str = "validation") -> LiveTranslation:
+        """Builds the live evaluator: inherited weights, sentences of a split.
+
+        Args:
+            split: `validation`, or `test` for reporting alone.
+
+        Raises:
+            KeyError: Another split.
+        """
+        if split not in ("validation", "test"):
+            raise unknown_name("split", split, ("validation", "test"))
         corpus, module, vocabulary = self.corpus(), self.supertransformer(), self.vocabulary()
         from compress_gym.translation.live import LiveTranslation
 
-        return LiveTranslation(module, vocabulary, self.space, corpus.validation)
+        return LiveTranslation(module, vocabulary, self.space, getattr(corpus, split))
 
     def strategies(self) -> ScoredTransformers:
         """Reads the SubTransformers that were scored live.
@@ -215,3 +224,8 @@ def get_translation_task(name: str) -> TranslationTask:
     if name not in TRANSLATION_TASKS:
         raise unknown_name("task", name, TRANSLATION_TASKS)
     return TRANSLATION_TASKS[name]
+
+
+def list_translation_tasks() -> list[str]:
+    """Returns the names of the translation tasks whose SuperTransformer is shipped."""
+    return [name for name, task in TRANSLATION_TASKS.items() if (task.folder / "weights.safetensors").exists()]

@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import track
 
 import compress_gym  # noqa: F401  (registers the ids)
-from compress_gym.tasks import get_task, list_tasks
+from compress_gym.envs.shipped import shipped_tasks
 
 REPETITIONS = 7
 # Steps a repetition; a vector environment's are num_envs times as many.
@@ -104,19 +104,14 @@ def cases() -> list[Case]:
     """Lists what is compared: CartPole first of each kind, then every id, task and table or surrogate."""
     found = []
     ids = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
-    shipped = [(name, task) for name in ids for task in list_tasks() if _signal(name, task) != "live"]
+    shipped = [(name, task, signal) for name in ids for task, signal in shipped_tasks(name).items()]
     for kind in ("unwrapped", "gym.make"):
         found.append(Case(CARTPOLE, kind=kind))
-        found += [Case(name, task, _signal(name, task), kind) for name, task in shipped]
+        found += [Case(name, task, signal, kind) for name, task, signal in shipped]
     found.append(Case(CARTPOLE, kind="vector"))
     for threads, copies in ((1, True), (1, False), (2, True)):
-        found += [Case(name, task, _signal(name, task), "vector", threads, copies) for name, task in shipped]
+        found += [Case(name, task, signal, "vector", threads, copies) for name, task, signal in shipped]
     return found
-
-
-def _signal(name: str, task: str) -> str:
-    """Returns where an id's accuracies of a task come from; `live` where none are shipped."""
-    return get_task(task).best_signal(name.removeprefix("compress_gym/").rpartition("-v")[0])
 
 
 def measure(repetitions: int = REPETITIONS) -> list[dict[str, Any]]:
@@ -157,9 +152,7 @@ def start_up() -> list[dict[str, Any]]:
     found = []
     ids = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
     for name in ids:
-        for task in list_tasks():
-            if _signal(name, task) == "live":
-                continue
+        for task in shipped_tasks(name):
             with tempfile.TemporaryDirectory() as cache:
                 cold, *warm = (_first_episode(name, task, Path(cache)) for _ in range(1 + 3))
             found.append(

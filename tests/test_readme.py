@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.readme import RESULTS, SEARCH, demo_section, with_sections
 from benchmarks.search.report import write_report
@@ -88,3 +90,9 @@ def test_pictures_and_links_are_there():
 
 def test_readme_is_short():
     assert len(README.splitlines()) <= 200
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "version"} <= set(citation)
+    assert citation["version"] == metadata.version("compress_gym") and citation["license"] == "MIT"

@@ -166,7 +166,7 @@ def test_jitted_bismo_equals_plain_python(layer, wb, ab, device):
 
 @pytest.mark.parametrize(("device", "cost"), [(FUSION, bitfusion_cost), (EDGE, bismo_cost)])
 def test_the_wrapper_is_the_jitted_function(device, cost):
-    assert device.cost(DEPTHWISE) == cost(device.constants(), *operation_numbers(DEPTHWISE))
+    assert device.cost(DEPTHWISE) == cost(device.constants, *operation_numbers(DEPTHWISE))
 
 
 @settings(max_examples=50)

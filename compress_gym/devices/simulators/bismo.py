@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,7 @@ class Bismo:
     # Horowitz, ISSCC 2014.
     dram_pj: float = DRAM_PJ_PER_BYTE / 8
 
+    @cached_property
     def constants(self) -> NDArray[np.float64]:
         """Returns the parameters as `bismo_cost` takes them, in order of the attributes."""
         return np.array(astuple(self), dtype=np.float64)
@@ -84,7 +86,7 @@ class Bismo:
             if matters and getattr(operation, name) not in LEGAL_BITS:
                 legal = ", ".join(map(str, LEGAL_BITS))
                 raise ValueError(f"{name}={getattr(operation, name)} of {operation}: BISMO has {legal}")
-        latency_us, energy_mj = bismo_cost(self.constants(), *numbers)
+        latency_us, energy_mj = bismo_cost(self.constants, *numbers)
         return float(latency_us), float(energy_mj)
 
 
@@ -118,7 +120,7 @@ def bismo_cost(
     traffic (`moved_values`).
 
     Args:
-        constants: `Bismo.constants()`.
+        constants: `Bismo.constants`.
         code: The kind, a value of `KIND_CODES`; the others are as `operation_numbers` returns them.
         in_channels: Channels that enter.
         out_channels: Channels that leave.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from itertools import permutations
 
 import numpy as np
@@ -100,6 +101,7 @@ class BitFusion:
     # released: 15 pJ a bit.
     dram_pj: float = 15.0
 
+    @cached_property
     def constants(self) -> NDArray[np.float64]:
         """Returns the parameters as `bitfusion_cost` takes them, in order of the attributes."""
         return np.array(astuple(self), dtype=np.float64)
@@ -119,7 +121,7 @@ class BitFusion:
             if matters and getattr(operation, name) not in LEGAL_BITS:
                 legal = ", ".join(map(str, LEGAL_BITS))
                 raise ValueError(f"{name}={getattr(operation, name)} of {operation}: Bit Fusion has {legal}")
-        latency_us, energy_mj = bitfusion_cost(self.constants(), *numbers)
+        latency_us, energy_mj = bitfusion_cost(self.constants, *numbers)
         if not math.isfinite(latency_us):
             raise ValueError(f"kernel={operation.kernel} of {operation}: its weights do not fit Bit Fusion's buffers")
         return float(latency_us), float(energy_mj)
@@ -148,7 +150,7 @@ def bitfusion_cost(
     that fits the buffers waits for them to fill. Energy is that of the fastest schedule, not the least.
 
     Args:
-        constants: `BitFusion.constants()`.
+        constants: `BitFusion.constants`.
         code: The kind, a value of `KIND_CODES`; the others are as `operation_numbers` returns them.
         in_channels: Channels that enter.
         out_channels: Channels that leave.

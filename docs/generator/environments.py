@@ -45,7 +45,7 @@ def environment_page(env_id: str) -> str:
         [
             f"# {stem}",
             f"![An episode of {stem}]({stem}.gif)",
-            f"*An episode with the default arguments, decision by decision: what evolution found in {EVALUATIONS:,} "
+            f"*An episode with the default arguments: what evolution found in {EVALUATIONS:,} "
             "evaluations. Left, what each decision keeps of the most it could; right, cost and accuracy.*",
             table(facts[0], facts[1:]),
             with_fenced_doctests(inspect.getdoc(creator) or ""),

@@ -28,13 +28,12 @@ ONE_PAGE: dict[str, Callable[[], str | bytes]] = {
     "results/speed.md": lambda: reports.reports_page("Speed", SPEED_WORDS, reports.SPEED),
     "results/zoo.md": lambda: reports.reports_page("Results of the zoo", ZOO_WORDS, reports.ZOO),
     "results/papers.md": lambda: reports.reports_page("Papers beside measurements", PAPERS_WORDS, reports.PAPERS),
-    "results/leaderboard.md": standings.leaderboard_page,
     "results/provenance.md": provenance.provenance_page,
 }
 MANY_PAGES: tuple[Callable[[], dict[str, str | bytes]], ...] = (
     environments.environment_pages,
     reports.stored_reports,
-    standings.leaderboard_site,
+    standings.leaderboard_pages,
     reference.reference_pages,
 )
 

@@ -21,7 +21,7 @@ EVALUATIONS = 1000
 # Milliseconds that a picture of an animation stands, and the last one.
 STEP_MS, END_MS = 600, 3000
 # Drawing takes a third of a second: of longer episodes, not every step is drawn.
-MOST_PICTURES = 13
+MOST_PICTURES = 9
 
 
 def good_strategy(problem: Problem) -> NDArray[np.int64]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
-from pkgutil import ModuleInfo, iter_modules
+from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 import compress_gym
@@ -14,7 +14,7 @@ def reference_pages() -> dict[str, str | bytes]:
     """Returns the pages of the public names and of every module or package of `compress_gym`."""
     pages: dict[str, str | bytes] = {"reference/compress_gym.md": _public_page()}
     for part in iter_modules(compress_gym.__path__, "compress_gym."):
-        sections = [_documented(part.name, 1), *(_documented(name, 2) for name in _modules_of(part))]
+        sections = [_documented(part.name, 1), *(_documented(name, 2) for name in _modules_of(part.name))]
         path = f"reference/{part.name.removeprefix('compress_gym.')}.md"
         pages[path] = f"---\ntitle: {part.name}\n---\n\n" + "\n\n".join(sections) + "\n"
     return pages
@@ -40,9 +40,9 @@ def _explained(value: object, name: str) -> str:
     return f"[`{path}`][{path}]"
 
 
-def _modules_of(part: ModuleInfo) -> Iterator[str]:
-    """Yields the names of the modules inside a package."""
-    if part.ispkg:
-        for module in iter_modules(import_module(part.name).__path__, f"{part.name}."):
-            yield module.name
-            yield from _modules_of(module)
+def _modules_of(package: str) -> Iterator[str]:
+    """Yields the names of the modules inside a package, none of a module; nothing is imported."""
+    folder = Path(compress_gym.__path__[0]).parent.joinpath(*package.split("."))
+    for module in iter_modules([str(folder)], f"{package}."):
+        yield module.name
+        yield from _modules_of(module.name)

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("mkdocs", reason="the documentation needs: pip install 'compress_gym[docs]'")
 
 from compress_gym.tasks import list_tasks
-from docs.generator import cards, environments, fidelity, provenance, reports
+from docs.generator import cards, environments, fidelity, provenance, reports, standings
 from docs.generator.text import RESULTS, below, table, with_fenced_doctests
 from tests.code_blocks import ROOT, Block, blocks_of, check_command, look_through, run_blocks
+from tests.leaderboard.examples import CLASS
 
 # Modules with examples in their docstrings; those of environments run on the environments' pages.
 WITH_EXAMPLES = {
@@ -120,6 +121,14 @@ def test_reports_are_shown_or_said_to_be_missing(expected, tmp_path):
         there = (RESULTS / f"{report.path}.md").exists()
         assert (f"## {report.title}\n\n{reports.missing(report.command)}" in page) is not there
     assert reports.reports_page("Title", "Words.", expected, tmp_path).count("**Not yet measured.**") == len(expected)
+
+
+def test_the_leaderboards_page_shows_numbers_and_names_alone():
+    row = {"name": "mine", "method": "<script>", "rank": 1, "validation_accuracy": 50.0, "verdict": "verified live"}
+    rows = [{**row, "test_accuracy": 51.5, "test_low": 50.25, "test_high": 52.75}]
+    page = standings.leaderboard_page({"class": CLASS}, {"class": rows})
+    assert "| 1 | [mine](leaderboard/class/mine.html) | 51.50 [50.25, 52.75] | 50.00 | verified live |" in page
+    assert "<script>" not in page
 
 
 def test_a_report_is_found_again_on_its_page(tmp_path):

@@ -86,10 +86,10 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
 
 
 def _transferred(transfer: dict[str, Any]) -> list[str]:
-    rows = []
+    rows, most = [], transfer["curve"][-1]["rows"]
     for p in transfer["curve"]:
         needed = p["rows_from_nothing"]
-        saved = "more than there are" if needed is None else f"{needed:,} ({needed / p['rows']:.1f} x)"
+        saved = f"more than {most:,}" if needed is None else f"{needed:,} ({needed / p['rows']:.1f} x)"
         rows.append(f"| {p['rows']:,} | {p['from_nothing']:.3f} | {p['from_pruning']:.3f} | {saved} |")
     return [
         f"APQ's transfer: a surrogate that starts from the weights of one fitted to {transfer['pruning_surrogate']}, "

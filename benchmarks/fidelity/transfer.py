@@ -13,8 +13,8 @@ from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.tasks import Task
 
-SIZES = (60, 125, 250, 500, 1000, 2000, 4000, 8000)
-FITS = 3
+SIZES = (60, 125, 250, 500, 1000)
+FITS = 2
 # Rows of an enumerated space that a pruning surrogate is fitted to where none is shipped.
 PRUNING_ROWS = 4000
 
@@ -37,7 +37,7 @@ def transfer_curve(task: Task, measured: MeasuredStrategies, baseline: float, se
     broad = np.random.default_rng(seed).permutation(np.flatnonzero(measured.rounds == 0))
     unseen, seen = broad[: len(broad) // FOLDS], broad[len(broad) // FOLDS :]
     curve = []
-    for rows in track([n for n in SIZES if n < len(seen)] + [len(seen)], description="transfer"):
+    for rows in track([n for n in SIZES if n < len(seen)], description="transfer"):
         taus: dict[str, list[float]] = {"from_nothing": [], "from_pruning": []}
         for fit in range(FITS):
             chosen = np.random.default_rng([seed, fit]).permutation(seen)[:rows]

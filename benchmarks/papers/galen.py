@@ -136,8 +136,12 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
         f"## Galen: pruning and quantisation on {plan.task}, {plan.device}",
         "",
         f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation); accuracies in percent.",
-        f"The uncompressed network has {100 * facts['baseline_test']:.2f} on test images. Fine-tuned is the best of an",
-        f"approach by validation accuracy, whichever method found it, after {plan.epochs} epochs.",
+        f"The uncompressed network has {100 * facts['baseline_test']:.2f} on test images. "
+        + (
+            f"Fine-tuned is the best of an approach by validation accuracy, after {plan.epochs} epochs."
+            if plan.epochs
+            else "Nothing was fine-tuned."
+        ),
         "",
         CLAIM,
         "",

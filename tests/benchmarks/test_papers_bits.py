@@ -104,7 +104,10 @@ def test_haq_from_end_to_end(run):
     for row in facts["rows"]:
         mixed = row["mixed"]["validation"]
         assert row["uniform"]["validation"] <= row["best_of_all"] and mixed["mean"] <= row["best_of_all"]
-        assert row["better_by_more_than_the_spread"] == (mixed["mean"] - row["uniform"]["validation"] > mixed["std"])
+        gain = row["difference"]
+        assert gain["validation"] == pytest.approx(mixed["mean"] - row["uniform"]["validation"])
+        assert gain["test"] == pytest.approx(row["mixed"]["test"]["mean"] - row["uniform"]["test"])
+        assert row["more_than_the_spread"] == (gain["validation"] > mixed["std"])
         assert row["finetuned_test"] == {"uniform": [], "mixed": []}
     assert "recalled" in text and "62.44 → 67.40" in text and "| 4/4 |" in text
     again, _ = run(*pilot)

@@ -340,7 +340,7 @@ plt.show()
 # 1. Train the transformer that you found from scratch (`train_supertransformer(Transformer(architecture), None,
 #    ...)`): how much better is it than with inherited weights? Is the *order* of transformers the same?
 # 2. Which genes does your search make small, which large? Compare with what the latency table says they cost.
-# 3. The 24 sentences that you chose by are the 40 that you report. How would you find out how much of the BLEU is luck?
+# 3. The 24 sentences that you chose by are the 24 that you report. How would you find out how much of the BLEU is luck?
 
 # %% [markdown] tags=["teacher"]
 # **For teachers.** 60 to 75 minutes; about TOTAL of computing. BLEU on this language says how much of the grammar was

@@ -7,7 +7,9 @@ import multiprocessing
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from compress_gym.accuracy.additive import fit_additive
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
 from compress_gym.accuracy.sampling import broad_sample
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
@@ -30,6 +33,8 @@ from compress_gym.translation.tasks import TranslationTask, get_translation_task
 
 SHARD = 8
 HELD_OUT = 0.2
+# From strategies and accuracies, given by name, to a surrogate.
+Fit = Callable[..., SurrogateAccuracy]
 # A worker's own.
 _live: LiveTranslation | None = None
 
@@ -66,7 +71,7 @@ def score(
     shards = [slice(start, start + SHARD) for start in range(0, len(rows), SHARD)]
     paths = [folder / f"shard-{n:05d}.npy" for n in range(len(shards))]
     started = time.monotonic()
-    missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists()}
+    missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists() and until > 0}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (task,)) as pool, Progress() as progress:
         bar = progress.add_task(f"scoring, {wanted.sum()} of them by translating", total=len(rows))
@@ -109,6 +114,8 @@ def fit(
 ) -> dict[str, tuple[SurrogateAccuracy, dict[str, Any]]]:
     """Fits both surrogates to four fifths of the scores and checks them on the rest.
 
+    A sum over genes and a network are compared by cross-validation within the four fifths; the better one is taken.
+
     Returns:
         File name to surrogate and stated error.
     """
@@ -124,10 +131,27 @@ def fit(
         held = order[: round(HELD_OUT * len(rows))]
         kept = order[len(held) :]
         base = float(np.exp(-live.valid_loss(largest)[0])) if baseline is None else baseline
-        surrogate = fit_surrogate(live.decisions, rows[kept], values[kept], base, seed, settings)
-        error = {"fitted": len(kept), "held_out": len(held), **_errors(surrogate(rows[held]), values[held])}
+        ways: dict[str, Fit] = {
+            "additive": partial(fit_additive, live.decisions, baseline=base, seed=seed),
+            "network": partial(fit_surrogate, live.decisions, baseline=base, seed=seed, settings=settings),
+        }
+        compared = {way: _cross_validated(one, rows[kept], values[kept], seed) for way, one in ways.items()}
+        way = min(compared, key=lambda w: compared[w]["mean_absolute_error"])
+        surrogate = ways[way](strategies=rows[kept], accuracies=values[kept])
+        error: dict[str, Any] = {"kind": way, "cross_validated": compared, "fitted": len(kept), "held_out": len(held)}
+        error |= _errors(surrogate(rows[held]), values[held])
         fitted[name] = surrogate, error
     return fitted
+
+
+def _cross_validated(
+    one: Fit, rows: NDArray[np.int64], values: NDArray[np.float64], seed: int, folds: int = 5
+) -> dict[str, float]:
+    predicted = np.empty(len(rows))
+    for fold in np.array_split(np.random.default_rng(seed).permutation(len(rows)), folds):
+        others = np.setdiff1d(np.arange(len(rows)), fold)
+        predicted[fold] = one(strategies=rows[others], accuracies=values[others])(rows[fold])
+    return _errors(predicted, values)
 
 
 def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[str, float]:
@@ -146,7 +170,7 @@ def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[s
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0),
     help="Begin nothing after so many and fit what is there; the same command goes on.",
 )
 def main(task: str, count: int, translated: int, seed: int, workers: int, minutes: float | None) -> None:

@@ -74,10 +74,12 @@ def test_a_killed_measurement_goes_on_where_it_was(task, live, rows, scored, sha
 
 
 def test_a_measurement_can_stop_early_and_go_on(task, rows, scored, tmp_path):
-    part = score(task, rows, 40, tmp_path, {"task": task.name}, until=0.0)
+    part = score(task, rows, 40, tmp_path, {"task": task.name}, until=1e-6)
     done = len(part.strategies)
     assert 0 < done < len(rows)
     assert np.array_equal(part.valid_loss, scored.valid_loss[:done])
+    again = score(task, rows, 40, tmp_path, {"task": task.name}, until=0.0)
+    assert np.array_equal(part.valid_loss, again.valid_loss)
     whole = score(task, rows, 40, tmp_path, {"task": task.name})
     assert np.array_equal(whole.accuracy, scored.accuracy, equal_nan=True)
 
@@ -103,6 +105,8 @@ def fitted_task(task, live, scored):
     fitted = fit(scored, live, settings=FitSettings(epochs=60))
     assert fitted["loss_surrogate.npz"][1]["kendall_tau"] > 0.4
     for name, (surrogate, error) in fitted.items():
+        errors = {way: found["mean_absolute_error"] for way, found in error["cross_validated"].items()}
+        assert errors[error["kind"]] == min(errors.values())
         surrogate.save(task.folder / name)
         write_card(task.folder / name, {"stated_error": error, **command._identity(task, live)})
     yield task

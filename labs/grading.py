@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from labs.notebooks import CHECK, CHECKING, Lab, lab_of
 NOT_RUN = "not run"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Grade:
     """What a notebook is worth.
 
@@ -45,8 +45,8 @@ class Grade:
     lab: str = ""
     points: int = 0
     possible: int = 0
-    changed: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def grade(path: Path, seconds: float) -> Grade:
@@ -63,20 +63,17 @@ def grade(path: Path, seconds: float) -> Grade:
         cells, changed = with_original_checks(notebook, lab, token) if lab else ([], [])
     except Exception as error:  # a stranger's file can be broken in many ways
         what = " ".join(f"no notebook can be read from it ({error})".split())[:200]
-        return Grade("unreadable", remarks=["the file is empty" if not path.stat().st_size else what])
+        return Grade("unreadable", remarks=("the file is empty" if not path.stat().st_size else what,))
     if lab is None:
-        return Grade("no lab", remarks=["neither its metadata nor a check says which lab it is"])
-    result = Grade(lab=lab.name, possible=sum(check.points for check in lab.checks.values()), changed=changed)
+        return Grade("no lab", remarks=("neither its metadata nor a check says which lab it is",))
+    status, remarks, found = _run(cells, token, seconds)
     if changed:
-        result.remarks.append(f"checks changed or removed (the originals were run): {', '.join(changed)}")
-    outcomes = _run(cells, token, seconds, result)
-    for name, check in lab.checks.items():
-        wrong = outcomes.get(name, NOT_RUN)
-        if wrong is None:
-            result.points += check.points
-        else:
-            result.remarks.append(f"{name}: {wrong}")
-    return result
+        remarks.insert(0, f"checks changed or removed (the originals were run): {', '.join(changed)}")
+    wrong = {name: words for name in lab.checks if (words := found.get(name, NOT_RUN)) is not None}
+    remarks += [f"{name}: {words}" for name, words in wrong.items()]
+    points = sum(check.points for name, check in lab.checks.items() if name not in wrong)
+    possible = sum(check.points for check in lab.checks.values())
+    return Grade(status, lab.name, points, possible, tuple(changed), tuple(remarks))
 
 
 def with_original_checks(notebook: NotebookNode, lab: Lab, token: str) -> tuple[list[NotebookNode], list[str]]:
@@ -130,9 +127,13 @@ class _Client(NotebookClient):
             self.printed = (self.printed + content["text"])[-1000:]
 
 
-def _run(cells: list[NotebookNode], token: str, seconds: float, result: Grade) -> dict[str, str | None]:
-    """Runs cells until the end, the time limit or a crash; returns name of a check to what is wrong."""
-    outcomes: dict[str, str | None] = {}
+def _run(cells: list[NotebookNode], token: str, seconds: float) -> tuple[str, list[str], dict[str, str | None]]:
+    """Runs cells until the end, the time limit or a crash.
+
+    Returns:
+        The status, remarks on it, and name of a check that was run to what is wrong, `None` if it passed.
+    """
+    found: dict[str, str | None] = {}
     with tempfile.TemporaryDirectory() as folder:
         client = _Client(
             nbformat.v4.new_notebook(cells=cells),
@@ -150,17 +151,13 @@ def _run(cells: list[NotebookNode], token: str, seconds: float, result: Grade) -
                 try:
                     client.execute_cell(cell, number)
                 except CellTimeoutError:
-                    result.status = "time limit"
-                    result.remarks.append(f"stopped after {seconds:.0f} s in: {_first_line(cell)}")
-                    break
+                    return "time limit", [f"stopped after {seconds:.0f} s in: {_first_line(cell)}"], found
                 except DeadKernelError:
-                    result.status = "crashed"
-                    result.remarks.append(f"Python itself ended in: {_first_line(cell)}")
-                    break
+                    return "crashed", [f"Python itself ended in: {_first_line(cell)}"], found
                 if name := cell.metadata.get("check"):
-                    passed = client.printed.rstrip().endswith(token)
-                    outcomes[name] = client.wrong or (None if passed else "it ended without a result")
-    return outcomes
+                    passed = token in client.printed.splitlines()  # not where an error quotes this cell
+                    found[name] = client.wrong or (None if passed else "it ended without a result")
+    return "graded", [], found
 
 
 def _first_line(cell: NotebookNode) -> str:

@@ -137,7 +137,7 @@ def test_removed_and_doubled_checks_are_run_once(lab, tmp_path):
     del notebook.cells[4]
     nbformat.write(notebook, tmp_path / "a.ipynb")
     result = grade(tmp_path / "a.ipynb", 60)
-    assert (result.points, result.changed) == (5, ["9.2"])
+    assert (result.points, result.changed) == (5, ("9.2",))
 
 
 def test_a_notebook_that_only_works_out_of_order_is_told_so(lab, tmp_path):
@@ -201,7 +201,7 @@ def test_the_teachers_version_passes_its_own_checks(lab, tmp_path):
     path = tmp_path / "lab.ipynb"
     path.write_text(lab.text("teacher"), encoding="utf-8")
     result = grade(path, 600)
-    assert (result.status, result.changed, result.remarks) == ("graded", [], [])
+    assert (result.status, result.changed, result.remarks) == ("graded", (), ())
     assert result.points == result.possible > 0
 
 
@@ -210,6 +210,6 @@ def test_the_untouched_students_version_fails_each_check(lab, tmp_path):
     path = tmp_path / "lab.ipynb"
     path.write_text(lab.text("student"), encoding="utf-8")
     result = grade(path, 600)
-    assert (result.status, result.changed, result.points) == ("graded", [], 0)
+    assert (result.status, result.changed, result.points) == ("graded", (), 0)
     assert [remark.partition(":")[0] for remark in result.remarks] == list(lab.checks)
     assert all("not written yet" in remark or "there is no `" in remark for remark in result.remarks)

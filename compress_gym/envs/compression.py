@@ -153,7 +153,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         left = self._length - int(self._state[kernels.STEP]) if self._skips else self._steps_left - 1
         self._steps_left = left
         row, choice = self._row.copy(), self._choice.copy()
-        executed = int(choice[0]) if self._discrete else row[self._columns :]
+        # A decision that `repair` has made inactive has the lowest value.
+        executed = max(int(choice[0]), 0) if self._discrete else row[self._columns :]
         self._last_info = info = {"choice": choice, "executed_action": executed}
         return row[: self._columns], 0.0 if left else self._finish(info), not left, False, info
 

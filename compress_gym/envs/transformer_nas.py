@@ -56,28 +56,40 @@ class TransformerNASEnv(CompressionEnv):
     ## Observation Space
     `Box(0, 1, (32,), float32)`: the columns of `ChannelPrune-v0`, with the kind of gene after `parameters`.
 
-    | Num   | Observation                                   | Min | Max | Meaning                                     |
-    |-------|-----------------------------------------------|-----|-----|---------------------------------------------|
-    | 0     | position                                      | 0   | 1   | step / steps                                |
-    | 1-3   | layer_is_conv, ..._depthwise, ..._linear      | 0   | 1   | 0, 0, 1                                     |
-    | 4     | in_channels                                   | 0   | 1   | log2 of the gene's largest matrix; 1 at 4096|
-    | 5     | out_channels                                  | 0   | 1   | the same of its other side                  |
-    | 6-8   | kernel, stride, input_pixels                  | 0   | 1   | 0                                           |
-    | 9     | parameters                                    | 0   | 1   | log2 of that matrix; 1 at 16.8 M            |
-    | 10    | decides_embed_dim                             | 0   | 1   | the gene is a width of embeddings           |
-    | 11    | decides_ffn_dim                               | 0   | 1   | ... of a feed-forward network               |
-    | 12    | decides_heads                                 | 0   | 1   | ... a number of heads                       |
-    | 13    | decides_depth                                 | 0   | 1   | ... the number of decoder layers            |
-    | 14    | decides_attention_span                        | 0   | 1   | ... of encoder layers that are attended to  |
-    | 15    | values                                        | 0   | 1   | log2 of the number of values; 1 at 16       |
-    | 16-21 | share_of_macs, ..., share_of_energy_mj        | 0   | 1   | share of the cost that the gene touches     |
-    | 22    | share_of_bounded_cost                         | 0   | 1   | the same of the bounded cost                |
-    | 23-26 | device_is_cpu, ..., device_throughput         | 0   | 1   | the device                                  |
-    | 27    | spent                                         | 0   | 1   | bounded cost that is certain already        |
-    | 28    | least_total                                   | 0   | 1   | total if the rest is compressed             |
-    | 29    | most_total                                    | 0   | 1   | total if the rest is left uncompressed      |
-    | 30    | budget                                        | 0   | 1   | the budget                                  |
-    | 31    | previous_action                               | 0   | 1   | centre of the bin executed last             |
+    | Num | Observation            | Min | Max | Meaning                                         |
+    |-----|------------------------|-----|-----|-------------------------------------------------|
+    | 0   | position               | 0   | 1   | step / steps                                    |
+    | 1   | layer_is_conv          | 0   | 1   | 0                                               |
+    | 2   | layer_is_depthwise     | 0   | 1   | 0                                               |
+    | 3   | layer_is_linear        | 0   | 1   | 1: a gene shapes linear maps                    |
+    | 4   | in_channels            | 0   | 1   | log2 of its largest matrix's inputs; 1 at 4096  |
+    | 5   | out_channels           | 0   | 1   | log2 of its outputs; 1 at 4096                  |
+    | 6   | kernel                 | 0   | 1   | 0                                               |
+    | 7   | stride                 | 0   | 1   | 0                                               |
+    | 8   | input_pixels           | 0   | 1   | 0                                               |
+    | 9   | parameters             | 0   | 1   | log2 of that matrix; 1 at 16.8 M                |
+    | 10  | decides_embed_dim      | 0   | 1   | the gene is a width of embeddings               |
+    | 11  | decides_ffn_dim        | 0   | 1   | ... of a feed-forward network                   |
+    | 12  | decides_heads          | 0   | 1   | ... a number of heads                           |
+    | 13  | decides_depth          | 0   | 1   | ... the number of decoder layers                |
+    | 14  | decides_attention_span | 0   | 1   | ... of encoder layers attended to               |
+    | 15  | values                 | 0   | 1   | log2 of the number of values; 1 at 16           |
+    | 16  | share_of_macs          | 0   | 1   | share of the MACs that the gene touches         |
+    | 17  | share_of_params        | 0   | 1   | the same of parameters                          |
+    | 18  | share_of_size_bytes    | 0   | 1   | the same of bytes                               |
+    | 19  | share_of_bops          | 0   | 1   | the same of bit operations                      |
+    | 20  | share_of_latency_ms    | 0   | 1   | the same of latency                             |
+    | 21  | share_of_energy_mj     | 0   | 1   | the same of energy                              |
+    | 22  | share_of_bounded_cost  | 0   | 1   | the same of the bounded cost                    |
+    | 23  | device_is_cpu          | 0   | 1   |                                                 |
+    | 24  | device_is_gpu          | 0   | 1   |                                                 |
+    | 25  | device_is_accelerator  | 0   | 1   |                                                 |
+    | 26  | device_throughput      | 0   | 1   | log2 of MAC/s, uncompressed; 1 at 10^15         |
+    | 27  | spent                  | 0   | 1   | bounded cost that is certain already            |
+    | 28  | least_total            | 0   | 1   | total if the rest is compressed                 |
+    | 29  | most_total             | 0   | 1   | total if the rest is left uncompressed          |
+    | 30  | budget                 | 0   | 1   | the budget                                      |
+    | 31  | previous_action        | 0   | 1   | centre of the bin executed last; 0 at the start |
 
     ## Rewards
     0 until the last step, then the named reward; see `ChannelPrune-v0`. The accuracy is BLEU / 100. `hat` is -(loss on

@@ -262,7 +262,9 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
     def _add_step(self, infos: Infos, rows: NDArray[np.bool_]) -> None:
         if not rows.any():
             return
-        executed = self._episodes.executed[:, 0] if self.action_type == "discrete" else self._episodes.executed_actions
+        episodes = self._episodes
+        # A decision that `repair` has made inactive has the lowest value.
+        executed = np.maximum(episodes.executed[:, 0], 0) if episodes.discrete else episodes.executed_actions
         _add_column(infos, "choice", self._episodes.executed, rows)
         _add_column(infos, "executed_action", executed, rows)
 

@@ -45,3 +45,8 @@ gymnasium.register(
     entry_point="compress_gym.envs.joint_pq:JointPQEnv",
     vector_entry_point="compress_gym.envs.joint_pq:joint_pq_vector_env",
 )
+gymnasium.register(
+    id="compress_gym/TransformerNAS-v0",
+    entry_point="compress_gym.envs.transformer_nas:TransformerNASEnv",
+    vector_entry_point="compress_gym.envs.transformer_nas:transformer_nas_vector_env",
+)

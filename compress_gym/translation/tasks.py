@@ -197,6 +197,7 @@ _TASKS = (
         _MULTI30K,
         "image descriptions, English to German: three encoder and one to four decoder layers, 25 genes",
         reader="compress_gym.data.multi30k",
+        device="epyc-torch-fp32",
     ),
     TranslationTask(
         "hat-wmt14",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
-from torch import nn
+from torch import Tensor, nn
 
 
 class TruncatedNormalExploration(OffPolicyAlgorithm):
@@ -30,6 +31,7 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         actor_learning_rate: float | None = None,
         initial_weight: float | None = None,
         final_reward: bool = False,
+        saturation_penalty: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Builds the agent.
@@ -46,6 +48,8 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
                 of the range and not at a bound.
             final_reward: AMC's replay: the transitions of an episode are stored when it ends, every one of them with
                 the episode's final reward, from which a moving average is taken off when they are sampled.
+            saturation_penalty: Added to the actor's loss: so many times the mean square of what enters its final tanh.
+                Without it an actor that a young critic drives to a bound stays there, for tanh's slope is 0.
             **kwargs: As the agent's.
         """
         if replay_action not in ("raw", "executed"):
@@ -56,8 +60,10 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         if final_reward:
             kwargs["replay_buffer_class"] = FinalRewardReplayBuffer
         super().__init__(*args, **kwargs)
+        last = [m for m in self._actor.mu if isinstance(m, nn.Linear)][-1]
+        if saturation_penalty:
+            last.register_forward_hook(partial(_penalise, saturation_penalty))
         if initial_weight is not None:
-            last = [m for m in self._actor.mu if isinstance(m, nn.Linear)][-1]
             nn.init.uniform_(last.weight, -initial_weight, initial_weight)
             nn.init.uniform_(last.bias, -initial_weight, initial_weight)
             cast(Any, self.policy).actor_target.load_state_dict(self._actor.state_dict())
@@ -125,6 +131,13 @@ class TruncatedNormalDDPG(TruncatedNormalExploration, DDPG):
 
 class TruncatedNormalTD3(TruncatedNormalExploration, TD3):
     """TD3 with AMC's exploration."""
+
+
+def _penalise(penalty: float, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    """Adds the gradient of penalty * mean(output ** 2) to an output's own: `train` stays Stable-Baselines3's."""
+    if output.requires_grad:
+        squares_gradient = 2 * penalty * output.detach() / output.numel()
+        output.register_hook(lambda gradient: gradient + squares_gradient)
 
 
 def truncated_normal(rng: np.random.Generator, mean: np.ndarray, sigma: float) -> np.ndarray:

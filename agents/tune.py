@@ -63,6 +63,7 @@ _DETERMINISTIC = {
     "actor_learning_rate": Range(3e-5, 1e-3, log=True),
     "sigma": Range(0.3, 1.2),
     "sigma_decay": Range(0.95, 0.995),
+    "saturation_penalty": Range(0.001, 0.03, log=True),
 }
 _ON_POLICY = {
     "learning_rate": Range(3e-4, 1e-2, log=True),

@@ -20,7 +20,9 @@ from leaderboard.schema import Submission
 from leaderboard.tracks import Track
 
 # Arguments of an environment that a run's configuration may leave out.
-_DEFAULTS: dict[str, Any] = {"cost": "latency_ms", "budget": 0.5, "reward": "mnasnet", "accuracy": "auto"}
+_DEFAULTS: dict[str, Any] = {"budget": 0.5, "reward": "mnasnet"}
+# Defaults of an environment and of the zoo's commands alike: commands leave them out, too.
+_USUAL: dict[str, Any] = {"cost": "latency_ms", "budget_rule": "clip", "accuracy": "auto"}
 
 
 def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, **about: Any) -> Submission:
@@ -82,7 +84,7 @@ def write_submission(submission: Submission, folder: Path) -> Path:
 
 def _read(run: Path) -> dict[str, Any]:
     config = read_config(run)
-    return {**config, "environment": {**_DEFAULTS, **config["environment"]}}
+    return {**config, "environment": {**_DEFAULTS, **_USUAL, **config["environment"]}}
 
 
 def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
@@ -152,6 +154,9 @@ def _command(config: Mapping[str, Any], track: Track) -> str | None:
     words += ["--task", settings["task"], "--device", track.problem(settings["task"]).origin["device"]]
     words += ["--budget", str(settings["budget"]), "--reward", settings["reward"], "--seed", "0"]
     words += ["--episodes" if learner else "--evaluations", str(config["evaluations"])]
+    for key, usual in _USUAL.items():
+        if settings[key] != usual:
+            words += [f"--{key.replace('_', '-')}", str(settings[key])]
     if learner:
         default = read_hyperparameters(config["method"], config["env"])
         changed = {k: v for k, v in config["hyperparameters"].items() if default.get(k) != v}

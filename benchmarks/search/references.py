@@ -30,10 +30,13 @@ from compress_gym.commands import run_command
 from compress_gym.errors import AssetError
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
+from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
 
 FILE = Path(__file__).parent / "references.json"
 # So many strategies that the runs found are scored live.
 SCORED = 20
+# Strategies of the shipped sample [N, T], their live accuracies [N], and those of strategies found by searches [F].
+_Scored = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -85,17 +88,11 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
         work: Folder for live scores.
         workers: Processes that score.
     """
-    built, task, env = build(problem), get_task(problem.task), problem.env.rpartition("-")[0]
-    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
-    fitting = built.costs(measured.strategies)[built.cost] <= built.cost_limit
-    rows, live = measured.strategies[fitting], measured.accuracy[fitting]
-    found = best_found(built, runs / problem.name)
-    if len(found):
-        conditions = Conditions(card["recovery"], precision=card["precision"], env=env)
-        identity = hashlib.sha256(found.tobytes()).hexdigest()[:8]
-        scores = score(task, found, conditions, work / f"{problem.env}-{problem.task}-{identity}", workers)
-        rows = np.concatenate([rows, found])
-        live = np.concatenate([live, scores.correct.sum(1) / measured.images])
+    built, found = build(problem), best_found(build(problem), runs / problem.name)
+    scored = _transformers if problem.task in TRANSLATION_TASKS else _networks
+    rows, live, live_of_found = scored(problem, found, work, workers)
+    fitting = built.costs(rows)[built.cost] <= built.cost_limit
+    rows, live = np.concatenate([rows[fitting], found]), np.concatenate([live[fitting], live_of_found])
     best = int(np.argmax(live))
     return {
         "asset_hash": built.origin["asset_hash"],
@@ -105,6 +102,26 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
         "scored_live": len(live),
         "strategy": built.describe(rows[best]),
     }
+
+
+def _networks(problem: BenchmarkProblem, found: NDArray[np.int64], work: Path, workers: int) -> _Scored:
+    """Returns the shipped sample of a network's task, its live accuracies, and those of the strategies found."""
+    task, env = get_task(problem.task), problem.env.rpartition("-")[0]
+    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
+    if not len(found):
+        return measured.strategies, measured.accuracy, np.empty(0)
+    conditions = Conditions(card["recovery"], precision=card["precision"], env=env)
+    identity = hashlib.sha256(found.tobytes()).hexdigest()[:8]
+    scores = score(task, found, conditions, work / f"{problem.env}-{problem.task}-{identity}", workers)
+    return measured.strategies, measured.accuracy, scores.correct.sum(1) / measured.images
+
+
+def _transformers(problem: BenchmarkProblem, found: NDArray[np.int64], work: Path, workers: int) -> _Scored:
+    """Returns the SubTransformers whose BLEU is shipped, it, and the BLEU of the strategies found."""
+    task = get_translation_task(problem.task)
+    scored, there = task.strategies(), task.strategies().translated
+    live = task.live()(found) if len(found) else np.empty(0)
+    return scored.strategies[there], scored.accuracy[there], live
 
 
 def best_found(problem: Problem, folder: Path) -> NDArray[np.int64]:

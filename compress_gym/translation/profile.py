@@ -1,7 +1,9 @@
 """Measures the latency of transformers on this machine: `python -m compress_gym.translation.profile multi30k-ende`.
 
 One sentence at a time, greedily, one thread, keys and values kept, so many tokens in and so many out, whatever the
-weights would have written: a transformer that stops early does not look fast. Run it alone on the machine.
+weights would have written: a transformer that stops early does not look fast. Shared machines change speed by tens of
+percent within seconds; so each sentence is timed beside one of a reference transformer, and latencies are their ratio
+times the reference's own median. Run it alone on the machine all the same.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +50,14 @@ class Plan:
         fitted: SubTransformers that coefficients are fitted to; the largest and the smallest are among them.
         checked: Further ones that check them.
         rounds: Visits of each, in random order.
-        repetitions: Timed sentences of each visit, after one that is not timed.
+        repetitions: Timed pairs of sentences of each visit, after one that is not timed.
         seed: Of SubTransformers and orders.
     """
 
-    fitted: int = 200
-    checked: int = 120
-    rounds: int = 6
-    repetitions: int = 4
+    fitted: int = 160
+    checked: int = 100
+    rounds: int = 8
+    repetitions: int = 3
     seed: int = 0
 
     def architectures(self, task: TranslationTask) -> list[Architecture]:
@@ -87,11 +90,14 @@ def profile(task: TranslationTask, plan: Plan, out: Path, command: str) -> Trans
     architectures = plan.architectures(task)
     torch.set_num_threads(1)
     _measure(Transformer(task.space.largest).eval(), architectures, plan, work)
-    # [SubTransformers, lengths, rounds * repetitions]
+    # [SubTransformers, lengths, rounds * repetitions, 2]
     samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=2)
-    device = device_of(out.stem, task.name, architectures, np.median(samples, axis=2), plan)
+    device = device_of(out.stem, task.name, architectures, steady_ms(samples), plan)
     write_coefficients(out, device.metrics, device.coefficients)
-    statistic = f"median of {plan.rounds * plan.repetitions} sentences in {plan.rounds} rounds of random order"
+    statistic = (
+        f"median of {plan.rounds * plan.repetitions} ratios to a reference transformer's sentence timed beside it, in "
+        f"{plan.rounds} rounds of random order, times the reference's median"
+    )
     write_card(out, {**device.card, "statistic": statistic, "plan": asdict(plan), **made})
     shutil.rmtree(work)
     return device
@@ -133,29 +139,48 @@ def device_of(
 
 def sentence_ms(module: Transformer, length: int, repetitions: int) -> NDArray[np.float64]:
     """Times sentences of `length` tokens in and out, `[repetitions]`, in milliseconds; one more comes before."""
-    source = torch.randint(3, module.architecture.vocabulary, (1, length), generator=torch.Generator().manual_seed(0))
-    times = np.empty(repetitions + 1)
+    return sentences_ms([module], length, repetitions)[:, 0]
+
+
+def sentences_ms(modules: Sequence[Transformer], length: int, repetitions: int) -> NDArray[np.float64]:
+    """Times sentences of modules in turn, `[repetitions, modules]`, in milliseconds; one more of each comes before."""
+    vocabulary = modules[0].architecture.vocabulary
+    source = torch.randint(3, vocabulary, (1, length), generator=torch.Generator().manual_seed(0))
+    times = np.empty((repetitions + 1, len(modules)))
     with torch.inference_mode():
         for n in range(len(times)):
-            started = time.perf_counter()
-            module.greedy(source, length, stop=False)
-            times[n] = time.perf_counter() - started
+            for m, module in enumerate(modules):
+                started = time.perf_counter()
+                module.greedy(source, length, stop=False)
+                times[n, m] = time.perf_counter() - started
     return times[1:] * 1000
+
+
+def steady_ms(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns latencies as if the machine had kept its median speed, `[SubTransformers, lengths]`.
+
+    Args:
+        samples: Milliseconds of each module and of the reference beside it, `[SubTransformers, lengths, samples, 2]`.
+    """
+    ratio = np.median(samples[..., 0] / samples[..., 1], axis=2)
+    steady: NDArray[np.float64] = ratio * np.median(samples[..., 1], axis=(0, 2))
+    return steady
 
 
 def _measure(module: Transformer, architectures: list[Architecture], plan: Plan, work: Path) -> None:
     """Visits every SubTransformer once a round, cut out anew, and writes the round's samples."""
+    reference = cut_out(module, architectures[-1])
     with Progress() as progress:
         bar = progress.add_task("measuring", total=plan.rounds * len(architectures))
         for r in range(plan.rounds):
             if _round(work, r).exists():
                 progress.advance(bar, len(architectures))
                 continue
-            samples = np.empty((len(architectures), len(LENGTHS), plan.repetitions))
+            samples = np.empty((len(architectures), len(LENGTHS), plan.repetitions, 2))
             for n in np.random.default_rng([plan.seed, r]).permutation(len(architectures)):
                 own = cut_out(module, architectures[n])
                 for m, length in enumerate(LENGTHS.values()):
-                    samples[n, m] = sentence_ms(own, length, plan.repetitions)
+                    samples[n, m] = sentences_ms([own, reference], length, plan.repetitions)
                 progress.advance(bar)
             save_array(_round(work, r), samples)
 

@@ -40,3 +40,21 @@ def test_the_moving_average_is_amcs():
     assert torch.allclose(first, torch.tensor([[-0.1], [0.1]]))  # the first batch's mean
     second = buffer._get_samples(np.array([2, 3])).rewards  # 0.3 + 0.5 * (0.7 - 0.3)
     assert torch.allclose(second, torch.tensor([[0.1], [0.3]]))
+
+
+def test_the_saturation_penalty_is_part_of_the_actors_gradient():
+    env = ChannelPruneEnv(task="digits-cnn", reward="accuracy")
+    settings = {**read_hyperparameters("ddpg", "ChannelPrune-v0"), "initial_weight": 0.5}
+    torch.set_num_threads(1)
+    gradients = []
+    for penalty in (0.0, 0.25):
+        model = build("ddpg", env, {**settings, "saturation_penalty": penalty}, seed=0)
+        observations = torch.rand(8, *env.observation_space.shape, generator=torch.Generator().manual_seed(0))
+        loss = -model.actor(observations).mean()
+        if not penalty:  # by hand
+            entering = model.actor.mu[:-1](observations)
+            loss = loss + 0.25 * (entering**2).mean()
+        loss.backward()
+        gradients.append([p.grad for p in model.actor.parameters()])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*gradients, strict=True))
+    assert any(g.abs().max() > 1e-4 for g in gradients[0])

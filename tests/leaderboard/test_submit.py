@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import pytest
 
+from agents.search.__main__ import main as search
 from agents.search.__main__ import run_search
 from leaderboard.__main__ import cli
 from leaderboard.live import StoredScores
@@ -53,6 +55,21 @@ def test_submit_then_verify_then_record(runs, arguments, tmp_path, monkeypatch, 
     assert record is not None and counts(record, replayed)
     path.write_text(path.read_text().replace("Jürgen", "Jurgen"))
     assert read_record(tmp_path / "verified", replay(path, tracks)) is None
+
+
+def test_a_submissions_command_makes_its_first_run_again(arguments, tmp_path, monkeypatch, capsys):
+    settings = {"task": "digits-cnn", "cost": "macs", "budget": 0.6, "budget_rule": "repair", "reward": "accuracy"}
+    toml = tmp_path / "tracks.toml"
+    toml.write_text(TOML.replace('cost = "latency_ms"', 'cost = "macs"').replace("seeds = 2", "seeds = 1"))
+    run_search("random", "ChannelPrune-v0", settings, 20, 0, tmp_path / "run")
+    code, _, err = run_here(cli, ["submit", tmp_path / "run", "--name", "mine", *arguments], monkeypatch, capsys)
+    assert code == 0, err
+    submitted = json.loads((tmp_path / "submissions" / "class" / "mine.json").read_text())
+    _, _, module, *words = shlex.split(submitted["command"])
+    code, _, err = run_here(search, [*words, "--out", tmp_path / "again"], monkeypatch, capsys)
+    assert code == 0 and module == "agents.search", err
+    best = [json.loads((tmp_path / run / "best_strategy.json").read_text()) for run in ("run", "again")]
+    assert best[0] == best[1]
 
 
 def test_live_scores_are_kept_and_a_cut_line_is_scored_again(tmp_path, runs):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from compress_gym.devices.transformer_latency import architecture_features, load_transformer_device
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.translation import profile as command
-from compress_gym.translation.profile import LENGTHS, Plan, device_of, profile, sentence_ms
+from compress_gym.translation.profile import LENGTHS, Plan, device_of, profile, sentence_ms, steady_ms
 from compress_gym.translation.tasks import get_translation_task
 
 
@@ -58,7 +58,15 @@ def test_a_killed_profile_goes_on_where_it_was(task, tmp_path, monkeypatch):
     assert not saved[0].exists()
     loaded = load_transformer_device(out)
     assert np.allclose(loaded.coefficients, device.coefficients, rtol=1e-5) and loaded.task == "tiny"
-    assert loaded.card["statistic"] == "median of 2 sentences in 2 rounds of random order"
+    assert loaded.card["statistic"].startswith("median of 2 ratios to a reference")
+
+
+def test_a_machine_that_changes_speed_changes_no_latency():
+    rng = np.random.default_rng(0)
+    true, speed = rng.uniform(10, 80, (6, 2)), rng.uniform(0.5, 2, (6, 2, 8))
+    reference = np.array([20.0, 40.0])
+    samples = np.stack([true[..., None] * speed, reference[None, :, None] * speed], axis=-1)
+    assert np.allclose(steady_ms(samples) / true, np.median(speed, axis=(0, 2)))
 
 
 def test_bad_paths_are_refused(tmp_path):

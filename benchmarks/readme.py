@@ -1,23 +1,33 @@
-"""Puts results into README: `python -m benchmarks.readme runs/demo_1`, and without a folder the benchmark's alone."""
+"""Puts results into README: `python -m benchmarks.readme runs/demo_1`; without a folder the demonstration stays."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from agents.demo import markdown, speed_note
 from benchmarks.search.report import aggregate_table
-from compress_gym.cards import read_json, write_atomically
+from compress_gym.cards import read_card, read_json, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices.simulated import SIMULATED
+from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.tasks import ENDINGS, get_task, list_tasks
+from compress_gym.translation.tasks import TRANSLATION_TASKS
+from docs.generator.cards import stated
+from docs.generator.text import percent, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "demo"
 # The marker names the suite, so that README can show another one.
 SEARCH = re.compile(r"<!-- search table: (\S+\.json) -->.*?<!-- end of search table -->", re.DOTALL)
+MEASURED = re.compile(r"<!-- measured table -->.*?<!-- end of measured table -->", re.DOTALL)
 BEGIN, END = "<!-- demo table: benchmarks/results/demo/results.json -->", "<!-- end of demo table -->"
 
 
@@ -51,17 +61,58 @@ def search_section(path: str) -> str:
         *aggregate_table(facts["rows"]),
         "",
         f"{facts['runs']} runs of each method at equal evaluations on {problems}; 0 is the uniform strategy, 1 the "
-        f"best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor time.",
-        *facts["answers"],
+        f"best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor time. "
+        + " ".join(facts["answers"]),
         "<!-- end of search table -->",
     ]
     return "\n".join(lines)
+
+
+def measured_section() -> str:
+    """Returns what README says of the shipped numbers, from their cards."""
+    heads = ("number", "how it was made", "stated error")
+    return f"<!-- measured table -->\n{table(heads, _measured_rows())}\n<!-- end of measured table -->"
+
+
+def _measured_rows() -> Iterator[tuple[object, ...]]:
+    for task in map(get_task, list_tasks()):
+        for env in ENDINGS:
+            if (signal := task.best_signal(env)) != "live":
+                card = read_card(task.asset(signal, env))
+                yield f"accuracy of `{task.name}`, {env}", card["what"], stated(card)
+    for translation in TRANSLATION_TASKS.values():
+        if translation.best_signal() == "surrogate":
+            card = read_card(translation.folder / "surrogate.npz")
+            yield f"BLEU of `{translation.name}`, TransformerNAS", card["what"], stated(card)
+    for name in shipped_devices():
+        card = load_device(name).card
+        yield f"latency on `{name}`", card["statistic"], _latency_error(card["stated_error"], card["stated_error"])
+    for name in list_transformer_devices():
+        card = load_transformer_device(name).card
+        if "latency_ms" in card["stated_error"]:  # measured by this project
+            error = card["stated_error"]
+            yield f"latency on `{name}`", card["statistic"], _latency_error(error, error["latency_ms"])
+    yield (
+        "latency on `hat-*`",
+        "fitted to HAT's published measurements",
+        "[report](benchmarks/results/papers/hat-latency.md)",
+    )
+    simulated = ", ".join(f"`{name}`" for name in SIMULATED)
+    yield f"latency and energy on {simulated}", "simulated", "[report](benchmarks/results/simulators/simulators.md)"
+    yield "MACs, parameters, bytes, bit operations", "counted", "none"
+
+
+def _latency_error(stated_error: Mapping[str, Any], error: Mapping[str, Any]) -> str:
+    median, most = percent(error["median_absolute_error"]), percent(error["p95_absolute_error"])
+    checked_on = stated_error["checked_on"].split(",")[0]
+    return f"median {median}, 95 % within {most}, Kendall tau {error['kendall_tau']:.2f} on {checked_on}"
 
 
 def with_sections(readme: str) -> str:
     """Returns README's text with its sections renewed; the benchmark's only where README has its markers."""
     before, rest = readme.split(BEGIN)
     text = before + demo_section() + rest.split(END)[1]
+    text = MEASURED.sub(lambda found: measured_section(), text)
     return SEARCH.sub(lambda found: search_section(found[1]), text)
 
 

@@ -1,4 +1,7 @@
-"""Puts results into README: `python -m benchmarks.readme runs/demo_1`; without a folder the demonstration stays."""
+"""Puts results into README and the zoo's pages: `python -m benchmarks.readme runs/demo_1`.
+
+Without a folder the demonstration stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,18 @@ from docs.generator.text import percent, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "demo"
-# The marker names the suite, so that README can show another one.
-SEARCH = re.compile(r"<!-- search table: (\S+\.json) -->.*?<!-- end of search table -->", re.DOTALL)
-MEASURED = re.compile(r"<!-- measured table -->.*?<!-- end of measured table -->", re.DOTALL)
-BEGIN, END = "<!-- demo table: benchmarks/results/demo/results.json -->", "<!-- end of demo table -->"
+DOCUMENTS = (ROOT / "README.md", ROOT / "agents" / "README.md")
+
+
+def _marked(begin: str, end: str) -> re.Pattern[str]:
+    return re.compile(rf"<!-- {begin} -->.*?<!-- {end} -->", re.DOTALL)
+
+
+DEMO = _marked("demo table: benchmarks/results/demo/results.json", "end of demo table")
+MEASURED = _marked("measured table", "end of measured table")
+# These markers name the suite's report, so that a page can show another one.
+SEARCH = _marked(r"search table: (\S+\.json)", "end of search table")
+RESULT = _marked(r"result of (\S+): (\S+\.json)", "end of result")
 
 
 def demo_section() -> str:
@@ -40,11 +52,12 @@ def demo_section() -> str:
         f"{row['method']} {row['validation_accuracy']:.4f}" for row in sorted(methods, key=lambda r: r["regret_points"])
     )
     return (
-        f"{BEGIN}\n{markdown(results)}\n"
+        "<!-- demo table: benchmarks/results/demo/results.json -->\n"
+        f"{markdown(results)}\n"
         f"From best to worst in this run: {order}.\n"
         f"One seed of each, {evaluations} evaluations, {seconds:.0f} s in all. Predicted with the table of "
         f"`{results['predicted_on']}`, measured on {results['measured_on']}.\n"
-        f"{speed_note(results)}\n{END}"
+        f"{speed_note(results)}\n<!-- end of demo table -->"
     )
 
 
@@ -108,25 +121,45 @@ def _latency_error(stated_error: Mapping[str, Any], error: Mapping[str, Any]) ->
     return f"median {median}, 95 % within {most}, Kendall tau {error['kendall_tau']:.2f} on {checked_on}"
 
 
-def with_sections(readme: str) -> str:
-    """Returns README's text with its sections renewed; the benchmark's only where README has its markers."""
-    before, rest = readme.split(BEGIN)
-    text = before + demo_section() + rest.split(END)[1]
+def method_section(method: str, path: str) -> str:
+    """Returns what the zoo's page of a method shows of the search benchmark.
+
+    Args:
+        method: Its name.
+        path: Of the suite's stored report, below the repository's root.
+    """
+    facts = read_json(ROOT / path)
+    row = next(row for row in facts["rows"] if row["method"] == method)
+    said = [answer for answer in facts["answers"] if answer.startswith(f"{method} ")]
+    lines = [
+        f"<!-- result of {method}: {path} -->",
+        *aggregate_table([row]),
+        "",
+        " ".join([*said, f"Made by `{facts['provenance']['command']}`."]),
+        "<!-- end of result -->",
+    ]
+    return "\n".join(lines)
+
+
+def with_sections(text: str) -> str:
+    """Returns a document's text with those sections renewed whose markers it has."""
+    text = DEMO.sub(lambda found: demo_section(), text)
     text = MEASURED.sub(lambda found: measured_section(), text)
-    return SEARCH.sub(lambda found: search_section(found[1]), text)
+    text = SEARCH.sub(lambda found: search_section(found[1]), text)
+    return RESULT.sub(lambda found: method_section(found[1], found[2]), text)
 
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True))
 def main(folder: Path | None) -> None:
-    """Copies table and pictures of the demonstration in FOLDER, if given, and renews README's sections."""
+    """Copies table and pictures of the demonstration in FOLDER, if given, and renews the documents' sections."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     if folder is not None:
         for name in ("results.json", "curve.png", "pareto.png"):
             shutil.copy(folder / name, RESULTS / name)
-    path = ROOT / "README.md"
-    text = with_sections(path.read_text())
-    write_atomically(path, lambda p: p.write_text(text))
+    for path in DOCUMENTS:
+        text = with_sections(path.read_text())
+        write_atomically(path, partial(Path.write_text, data=text))
 
 
 if __name__ == "__main__":

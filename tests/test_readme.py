@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.readme import RESULTS, SEARCH, demo_section, measured_section, with_sections
+from benchmarks.readme import DOCUMENTS, RESULTS, demo_section, measured_section, with_sections
 from benchmarks.search.report import write_report
 from benchmarks.search.suites import DIGITS, Suite
 from compress_gym.envs.channel_prune import channel_prune_problem
@@ -27,10 +27,9 @@ def test_what_is_said_to_be_measured_is_on_the_cards():
     assert measured_section() in README
 
 
-def test_the_benchmarks_table_is_that_of_its_results():
-    if not SEARCH.search(README):
-        pytest.skip("README has no table of benchmarks.search")
-    assert with_sections(README) == README
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.parent.name)
+def test_what_is_generated_is_that_of_the_results(path):
+    assert with_sections(path.read_text()) == path.read_text()
 
 
 def test_a_figure_that_differs_from_the_results_is_found(tmp_path):
@@ -38,8 +37,11 @@ def test_a_figure_that_differs_from_the_results_is_found(tmp_path):
     runs = [record(method, seed, {1: 0.31, 50: 0.5}) for method in suite.methods for seed in range(2)]
     write_report("tiny", suite, runs, tmp_path, "python -m benchmarks.search --suite tiny")
     marker = f"<!-- search table: {tmp_path / 'tiny.json'} -->"
-    text = with_sections(f"{README}\n{marker}\nto be renewed\n<!-- end of search table -->\n")
-    assert text.count("| random | 0.37 [0.37, 0.37] |") == 1 and "to be renewed" not in text
+    of_one = f"<!-- result of random: {tmp_path / 'tiny.json'} -->"
+    text = f"{README}\n{marker}\nto be renewed\n<!-- end of search table -->\n{of_one}\n<!-- end of result -->\n"
+    text = with_sections(text)
+    assert "Made by `python -m benchmarks.search --suite tiny`." in text
+    assert text.count("| random | 0.37 [0.37, 0.37] |") == 2 and "to be renewed" not in text
     assert with_sections(text) == text
     changed = text.replace("| random | 0.37", "| random | 0.47")
     assert with_sections(changed) == text != changed

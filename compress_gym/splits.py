@@ -105,6 +105,15 @@ SPLITS: dict[str, Split] = {
             train_budgets=(0.35, 0.6),
             test_budgets=(0.7,),
         ),
+        Split(
+            "TransformerNAS-v0",
+            train_tasks=("multi30k-ende",),
+            test_tasks=(),
+            train_devices=("auto",),
+            test_devices=(),
+            train_budgets=(0.4, 0.7),
+            test_budgets=(0.3333, 0.8),
+        ),
     )
 }
 

@@ -60,6 +60,8 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         if final_reward:
             kwargs["replay_buffer_class"] = FinalRewardReplayBuffer
         super().__init__(*args, **kwargs)
+        if final_reward and self.n_envs > 1:
+            raise ValueError(f"final_reward=True collects the episodes of one environment; env has {self.n_envs}")
         last = [m for m in self._actor.mu if isinstance(m, nn.Linear)][-1]
         if saturation_penalty:
             last.register_forward_hook(partial(_penalise, saturation_penalty))
@@ -93,6 +95,8 @@ class TruncatedNormalExploration(OffPolicyAlgorithm):
         self, replay_buffer: Any, buffer_action: np.ndarray, new_obs: Any, reward: Any, dones: Any, infos: Any
     ) -> None:
         if self._replay_action == "executed":
+            if "executed_action" not in infos[0]:
+                raise ValueError("replay_action='executed' needs every step's info: CompressionVecEnv(step_infos=True)")
             executed = np.stack([info["executed_action"] for info in infos])
             buffer_action = self.policy.scale_action(executed)
         if not self._final_reward:

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -19,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from agents.exploration import TruncatedNormalDDPG, TruncatedNormalTD3
-from agents.recording import Record
+from agents.recording import EndWarmup, Record
 from agents.runs import Run
 from compress_gym.cards import write_arrays
 from compress_gym.compression.weights import load_weights, save_weights
@@ -103,10 +104,12 @@ def train(model: BaseAlgorithm, run: Run, episodes: int) -> None:
     # One thread: the networks are small, more threads only wait for each other.
     with one_thread(), Progress() as progress:
         bar = progress.add_task(f"training {run.config['method']}", total=episodes)
-        callback = Record(problem, run, episodes, lambda: progress.advance(bar))
+        callbacks = CallbackList([Record(problem, run, episodes, lambda: progress.advance(bar))])
+        if isinstance(model, OffPolicyAlgorithm):
+            callbacks.callbacks.append(EndWarmup(model.learning_starts // len(problem.steps)))
         # The callback stops it: no episode has more steps than decisions.
         steps = episodes * len(problem.decisions) + 10_000
-        model.learn(steps, callback=callback, log_interval=10, tb_log_name="learner")
+        model.learn(steps, callback=callbacks, log_interval=10, tb_log_name="learner")
 
 
 def policy_strategy(model: BaseAlgorithm, env: gym.Env) -> dict[str, Any]:

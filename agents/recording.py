@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Image
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from agents.runs import Run, Scored
 from compress_gym.problem import Problem
@@ -58,6 +59,26 @@ class Record(BaseCallback):
             image = kept_image(self._problem, self._run.scored[-IMAGE_EPISODES:])
             self.logger.record("compress/kept", Image(image, "HWC"), exclude=("stdout", "log", "json", "csv"))
         self.logger.dump(self.num_timesteps)
+
+
+class EndWarmup(BaseCallback):
+    """Ends an off-policy learner's warm-up after so many episodes, where episodes may be shorter than the longest."""
+
+    def __init__(self, episodes: int) -> None:
+        """Counts episodes of one environment.
+
+        Args:
+            episodes: Of the warm-up.
+        """
+        super().__init__()
+        self._left = episodes
+
+    def _on_step(self) -> bool:
+        self._left -= int(np.sum(self.locals["dones"]))
+        if self._left <= 0:
+            assert isinstance(self.model, OffPolicyAlgorithm)
+            self.model.learning_starts = min(self.model.learning_starts, self.num_timesteps)
+        return True
 
 
 def kept_image(problem: Problem, scored: list[Scored]) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -97,8 +98,7 @@ def draw_from(
     Raises:
         ValueError: An empty list, or a range of budgets that is none.
     """
-    tasks = [task] if isinstance(task, str) else list(task)
-    devices = [device] if device is None or isinstance(device, str) else list(device)
+    tasks, devices = _listed("task", task), _listed("device", device)
     for name, values in (("task", tasks), ("device", devices)):
         if not values:
             raise ValueError(f"{name}={values} must name at least one")
@@ -108,6 +108,15 @@ def draw_from(
     low, high = float(budget[0]), float(budget[1])
     problems = tuple(build(t, d, budget=high, **settings) for t in tasks for d in devices)
     return ProblemDistribution(problems, (low, high))
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    """Returns one value or several as a list."""
+    if value is None or isinstance(value, (str, os.PathLike)):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{name}={value!r} must be a name, or a list of names")
+    return list(value)
 
 
 def check_range(budgets: object) -> None:

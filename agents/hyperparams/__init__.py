@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ import yaml
 from compress_gym.errors import unknown_name
 
 FOLDER = Path(__file__).parent
+# When an off-policy learner updates, and how often then; Stable-Baselines3's own forms.
+SCHEDULES: dict[str, Callable[[Any], bool]] = {
+    "train_freq": lambda value: _is_count(value) or _is_frequency(value),
+    "gradient_steps": lambda value: value == -1 or _is_count(value),
+}
+LEGAL_SCHEDULES = (
+    "train_freq is a number of steps, or [number, episode] or [number, step]; gradient_steps is a number of updates, "
+    "or -1 for as many as steps were made"
+)
 
 
 def list_hyperparameters() -> list[str]:
@@ -46,6 +56,10 @@ def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, An
             changed[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ValueError(f"hyper-parameter {change!r}: the value is not readable as YAML") from error
+        if name in SCHEDULES:
+            if not SCHEDULES[name](changed[name]):
+                raise ValueError(f"hyper-parameter {change!r}: {LEGAL_SCHEDULES}")
+            continue
         expected = (int, float) if isinstance(settings[name], float) else (type(settings[name]),)
         if not isinstance(changed[name], expected):
             raise ValueError(
@@ -54,3 +68,11 @@ def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, An
         if isinstance(settings[name], int) and changed[name] <= 0:
             raise ValueError(f"hyper-parameter {change!r} must be above 0")
     return changed
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_frequency(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _is_count(value[0]) and value[1] in ("episode", "step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import shutil
 import sys
@@ -112,11 +113,14 @@ def _run_locked(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[Outc
     with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
         bar = progress.add_task("jobs", total=len(waiting))
         for outcome in outcomes(waiting):
-            if outcome.made is None:
+            failure = outcome.failure
+            if outcome.made is not None and finished_version(outcome.made) != outcome.job.version:
+                failure = "the code or data that it depends on changed while it ran"
+            if outcome.made is None or failure:
                 failures += 1
                 console.print(f"[red]failed:[/red] {outcome.job.name}")
-                console.print(outcome.failure, markup=False, highlight=False)
-                if f"[Errno {errno.ENOSPC}]" in outcome.failure:
+                console.print(failure, markup=False, highlight=False)
+                if os.strerror(errno.ENOSPC) in failure:
                     raise ValueError(f"no space is left for {runs}; what is finished is kept, the same command goes on")
             else:
                 keep(outcome.made, outcome.job, runs)

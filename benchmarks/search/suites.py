@@ -68,11 +68,11 @@ DIGITS = BenchmarkProblem("ChannelPrune-v0", "digits-cnn")
 PROBLEMS = (
     DIGITS,
     BenchmarkProblem("ChannelPrune-v0", "cifar10-resnet20"),
-    # At half the latency 8 and 4 bits lose almost nothing; here the best is 6 points above the uniform strategy.
-    BenchmarkProblem("MixedQuant-v0", "digits-cnn", budget=0.25),
+    # At half the latency 8 and 4 bits lose almost nothing; at 0.25 random search always finds the optimum within 100.
+    BenchmarkProblem("MixedQuant-v0", "digits-cnn", budget=0.23),
     BenchmarkProblem("JointPQ-v0", "digits-cnn", budget=0.2),
-    # HAT's claim: three times as fast.
-    BenchmarkProblem("TransformerNAS-v0", "multi30k-ende", budget=0.3333),
+    # At a third of the latency a single decoder layer is left, and every search finds the same transformer.
+    BenchmarkProblem("TransformerNAS-v0", "multi30k-ende"),
 )
 LEARNERS = ("ddpg", "ddpg-executed", "ddpg-amc", "td3", "sac", "ppo", "maskable-ppo")
 SEARCHES = (
@@ -93,7 +93,8 @@ SEARCHES = (
 # A Gaussian process takes minutes beyond a hundred evaluations.
 ALLOWANCES = {"gaussian-process": 100}
 SUITES = {
-    "quick": Suite((DIGITS,), (*LEARNERS, *SEARCHES)),
+    # Ten minutes on two cores; the variants of DDPG are left to the others.
+    "quick": Suite((DIGITS,), ("ddpg", "td3", "sac", "ppo", "maskable-ppo", *SEARCHES)),
     "standard": Suite(PROBLEMS, (*LEARNERS, *SEARCHES)),
     "full": Suite(PROBLEMS, (*LEARNERS, *SEARCHES), seeds=30),
 }

@@ -7,7 +7,7 @@ A run depends on
   - the method: the module it is defined in; for learners `LEARNER_SOURCES` and the hyper-parameters.
 
 Comments, docstrings and formatting are not hashed. Versions of libraries are not either: they are in each run's
-`config.yml`. What only records a run (`agents/runs.py`, `agents/recording.py`) is left out too.
+`config.yml`. What only records a run (`agents/runs.py`) is left out too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ENVIRONMENT_SOURCES = (
     "compress_gym/envs/kernels.py",
     "compress_gym/envs/program.py",
 )
-LEARNER_SOURCES = ("agents/learners.py", "agents/exploration.py")
+LEARNER_SOURCES = ("agents/learners.py", "agents/exploration.py", "agents/recording.py")
 
 
 @cache

@@ -216,5 +216,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         info.update(zip(episodes.program.metrics, amounts[kernels.COSTS :], strict=True))
         for name, find in problem.extras.items():
             info[name] = float(find(episodes.strategies([0], problem))[0])
+        if episodes.distribution.draws:
+            info.update(problem.origin, budget=amounts[kernels.BUDGET])
         reward: float = amounts[kernels.REWARD]
         return reward

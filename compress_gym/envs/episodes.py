@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -66,6 +67,7 @@ class Episodes:
         self.actions = np.zeros((count, program.slots), dtype=np.float32)
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     def close(self) -> None:
         """Ends the threads."""
@@ -178,8 +180,8 @@ class Episodes:
         bad = kernels.first_bad_action(program.ints, self.states, self.actions)
         if bad >= 0:
             return int(bad)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1)
+        if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
+            self._pool, self._pool_process = ThreadPoolExecutor(self.threads - 1), os.getpid()
         edges = np.linspace(0, len(self.states), self.threads + 1).astype(int).tolist()
         shares = [tuple(rows[a:b] for rows in self._rows) for a, b in zip(edges, edges[1:], strict=False)]
         packed = program.ints, program.floats, program.singles

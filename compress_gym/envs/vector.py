@@ -127,8 +127,8 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         options = dict(options or {})
         chosen = self._reset_mask(options.pop("reset_mask", None))
         self._episodes.wanted(options)  # what is refused changes nothing
+        first = int(seed) if isinstance(seed, (int, np.integer)) else None
         if isinstance(seed, (int, np.integer)):
-            super().reset(seed=int(seed))
             seed = range(int(seed), int(seed) + self.num_envs)
         try:
             seeds = [None] * self.num_envs if seed is None else list(seed)
@@ -139,7 +139,10 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         for n, s in enumerate(seeds):
             if s is not None and (not isinstance(s, (int, np.integer)) or s < 0):
                 raise ValueError(f"seed[{n}]={s!r} must be None or a whole number of at least 0")
-        self._episodes.seed_all([s if c else None for s, c in zip(seeds, chosen.tolist(), strict=True)])
+        if first is not None:
+            super().reset(seed=first)
+        own = [int(s) if c and s is not None else None for s, c in zip(seeds, chosen.tolist(), strict=True)]
+        self._episodes.seed_all(own)
         self._episodes.reset(chosen, options)
         self._begun = True
         infos: Infos = {}
@@ -287,6 +290,10 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
                 column = np.zeros(self.num_envs)
                 column[rows] = find(episodes.strategies(np.flatnonzero(rows), problem))
                 _add_column(infos, name, column, rows)
+            if episodes.distribution.draws:
+                _add_constants(infos, problem.origin, rows)
+        if episodes.distribution.draws:
+            _add_column(infos, "budget", amounts[:, kernels.BUDGET], ended)
         infos.update(strategy=strategies, _strategy=ended.copy())
 
     def _add_reset(self, infos: Infos, begun: NDArray[np.bool_]) -> None:

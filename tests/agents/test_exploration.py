@@ -15,6 +15,7 @@ from compress_gym.envs.channel_prune import ChannelPruneEnv
 def trained():
     env = ChannelPruneEnv(task="digits-cnn", reward="accuracy")
     settings = {**read_hyperparameters("ddpg-amc", "ChannelPrune-v0"), "warmup_episodes": 2}
+    settings |= {"train_freq": 1, "gradient_steps": 1}  # so that learning can stop within an episode
     torch.set_num_threads(1)
     return build("ddpg-amc", env, settings, seed=0).learn(23)
 

@@ -6,6 +6,7 @@ evaluation.
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import sys
@@ -52,6 +53,9 @@ def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | N
         training = folder / "command.txt"  # shipped agents come without it
         commands = [training.read_text().strip()] if training.exists() else []
         played["command"] = " && ".join([*commands, shlex.join(["python", "-m", "agents.predict", *sys.argv[1:]])])
+        if (scored := folder / "evaluations.csv").exists():
+            with scored.open(newline="") as file:
+                played["training_seconds"] = float(list(csv.DictReader(file))[-1]["seconds"])
         with Run(out, played) as run:
             run.add(Scored.from_info(last, env.unwrapped.problem))  # type: ignore[attr-defined]
     return {key: last[key] for key in SHOWN}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -97,10 +98,18 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def portable(command: str) -> str:
+    """Returns a command line with the last part of each absolute path in it."""
+    return re.sub(r"(?<=[\s='])/[^\s']+", lambda path: Path(path[0]).name, command)
+
+
 def provenance(command: str, packages: Iterable[str]) -> dict[str, Any]:
-    """Returns where and when something is being made: command, date, hardware, versions."""
+    """Returns where and when something is being made: command, date, hardware, versions.
+
+    Of absolute paths in the command the last part is kept: where folders lay says nothing elsewhere.
+    """
     return {
-        "command": command,
+        "command": portable(command),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "hardware": processor_name(),
         "cores": os.cpu_count(),

@@ -150,7 +150,7 @@ def build(submissions: Path, records: Path, out: Path, tracks_file: Path) -> Non
     from leaderboard.site import build_site
 
     with Console(stderr=True).status("replaying submissions"):
-        written = build_site(submissions, records, load_tracks(tracks_file), out)
+        written = build_site(submissions, records, load_tracks(tracks_file), out, tracks_file)
     click.echo(f"{written} pages written; open {out / 'index.html'}")
 
 

@@ -166,10 +166,11 @@ def _check_nesting(text: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise Refused(f"has the key {shown(next(k for k in keys if keys.count(k) > 1))} more than once in one object")
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise Refused(f"has the key {shown(key)} more than once in one object")
+        values[key] = value
     return values
 
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,14 +28,16 @@ from leaderboard.records import Record
 from leaderboard.replay import Replay
 from leaderboard.schema import json_schema
 from leaderboard.standings import Entry, Standings, read_standings
-from leaderboard.tracks import FOLDER, Track
+from leaderboard.tracks import FOLDER, TRACKS, Track
 
 TEMPLATES = FOLDER / "templates"
 # Lists the files of a site; no track can be called like it.
 MANIFEST = ".leaderboard.json"
 
 
-def build_site(submissions: Path, records: Path, tracks: Mapping[str, Track], out: Path) -> int:
+def build_site(
+    submissions: Path, records: Path, tracks: Mapping[str, Track], out: Path, tracks_file: Path = TRACKS
+) -> int:
     """Writes the site.
 
     Args:
@@ -42,6 +45,7 @@ def build_site(submissions: Path, records: Path, tracks: Mapping[str, Track], ou
         records: Folder of the records of live verification.
         tracks: Track name to track.
         out: Where the site goes; a site that is there already is renewed.
+        tracks_file: Where the tracks were read from, for the commands that replay entries.
 
     Returns:
         How many pages it has.
@@ -59,7 +63,8 @@ def build_site(submissions: Path, records: Path, tracks: Mapping[str, Track], ou
         files[f"{name}.csv"] = _csv([_row(e) for e in entries])
         files[f"{name}.json"] = json.dumps([_details(e) for e in entries], indent=1) + "\n"
         for entry in entries:
-            files[f"{name}/{entry.submission.name}.html"] = _entry_page(entry)
+            command = replay_command(entry.replay.path, tracks_file)
+            files[f"{name}/{entry.submission.name}.html"] = _entry_page(entry, command)
             files[f"{name}/{entry.submission.name}.json"] = entry.replay.path.read_text(encoding="utf-8")
     _write(files, out)
     return sum(path.endswith(".html") for path in files)
@@ -145,7 +150,22 @@ def _details(entry: Entry) -> dict[str, Any]:
     return {**_row(entry), "seeds": seeds}
 
 
-def _entry_page(entry: Entry) -> str:
+def replay_command(submission: Path, tracks_file: Path) -> str:
+    """Returns the command that replays a submission, for somebody in the folder that the site was built from."""
+    words = ["python", "-m", "leaderboard", "verify", "--live", _below(submission)]
+    if tracks_file != TRACKS:
+        words += ["--tracks", _below(tracks_file)]
+    return shlex.join(words)
+
+
+def _below(path: Path) -> str:
+    """Returns a path relative to the working folder where it lies below it, else its last two parts."""
+    absolute = path.absolute()
+    below = absolute.is_relative_to(Path.cwd())
+    return (absolute.relative_to(Path.cwd()) if below else Path(*absolute.parts[-2:])).as_posix()
+
+
+def _entry_page(entry: Entry, replay_command: str) -> str:
     submission, track = entry.submission, entry.track
     tasks = []
     for n, task in enumerate(track.tasks):
@@ -185,7 +205,6 @@ def _entry_page(entry: Entry) -> str:
                 ],
             }
         )
-    replay_command = f"python -m leaderboard verify --live leaderboard/submissions/{track.name}/{submission.name}.json"
     return _render(
         "entry.html",
         "../",

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.hyperparams import list_hyperparameters, read_hyperparameters
+from agents.hyperparams import list_hyperparameters
 from agents.runs import read_config
 from agents.search import METHODS
 from compress_gym.cards import read_json, write_atomically
@@ -127,7 +127,7 @@ def _result(run: Path, config: Mapping[str, Any], track: Track) -> dict[str, Any
         "evaluations": best["evaluations"],
         "wall_seconds": seconds,
         # A learner trains while its episodes are scored; the run folder does not tell the two apart.
-        "training_seconds": seconds if config["kind"] == "learner" else 0.0,
+        "training_seconds": config.get("training_seconds", seconds if config["kind"] == "learner" else 0.0),
         "cost": best["costs"][track.cost],
         "validation_accuracy": best["accuracy"],
     }
@@ -158,9 +158,9 @@ def _command(config: Mapping[str, Any], track: Track) -> str | None:
         if settings[key] != usual:
             words += [f"--{key.replace('_', '-')}", str(settings[key])]
     if learner:
-        default = read_hyperparameters(config["method"], config["env"])
-        changed = {k: v for k, v in config["hyperparameters"].items() if default.get(k) != v}
-        words += [word for key, value in changed.items() for word in ("-p", f"{key}={json.dumps(value)}")]
+        # All of them: defaults change.
+        given = config["hyperparameters"].items()
+        words += [word for key, value in given for word in ("-p", f"{key}={json.dumps(value)}")]
     return shlex.join(words)
 
 

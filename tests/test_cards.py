@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress_gym.cards import write_arrays, write_atomically
+from compress_gym.cards import portable, write_arrays, write_atomically
 
 # A limit on the size of files stands for a disk that is full: writing fails in the middle.
 SCRIPT = """
@@ -42,3 +43,15 @@ def test_a_failing_writer_leaves_the_old_file(tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         write_atomically(path, fail)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_commands_on_cards_have_no_folders_of_the_machine_that_made_them():
+    assert portable("python -m x --work /home/me/work --out=/a/b.csv y/z 'a/b'") == (
+        "python -m x --work work --out=b.csv y/z 'a/b'"
+    )
+    root = Path(__file__).parents[1]
+    cards = [*root.glob("compress_gym/**/*.json"), *root.glob("benchmarks/**/*.json")]
+    assert len(cards) > 30
+    for path in cards:
+        for command in re.findall(r'"((?:python|compress-gym) [^"]*)"', path.read_text()):
+            assert portable(command) == command, f"{path}: {command}"

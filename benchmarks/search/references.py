@@ -31,6 +31,7 @@ from compress_gym.errors import AssetError
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
 from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
+from docs.generator.cards import stated
 
 FILE = Path(__file__).parent / "references.json"
 # So many strategies that the runs found are scored live.
@@ -47,11 +48,13 @@ class Reference:
         uniform: Accuracy of the uniform strategy, fraction of 1.
         best: Accuracy of the best strategy known.
         kind: `true optimum` or `best live-scored`.
+        signal: Where the problem's accuracies come from, and their stated error.
     """
 
     uniform: float
     best: float
     kind: str
+    signal: str = "measured"
 
     @property
     def normalises(self) -> bool:
@@ -70,13 +73,26 @@ def reference(problem: BenchmarkProblem) -> Reference:
     if isinstance(built.accuracy_model, MeasuredAccuracy):
         return Reference(uniform, float(built.accuracy(built.optimum())[0]), "true optimum")
     frozen = read_json(FILE)["problems"].get(problem.name)
-    if frozen is None or frozen["asset_hash"] != built.origin["asset_hash"] or frozen["budget"] != problem.budget:
+    if frozen is None or any(frozen.get(key) != value for key, value in _made_for(problem).items()):
         raise AssetError(
-            f"{FILE}: has no reference for {problem.name} at {problem.budget} with these assets; make it with: "
-            "python -m benchmarks.search.references"
+            f"{FILE}: has no reference for {problem.name} at {problem.budget} with these assets and this device; "
+            "make it with: python -m benchmarks.search.references --runs RUNS"
         )
     best = built.decisions.encode(frozen["strategy"])
-    return Reference(uniform, float(built.accuracy(best)[0]), "best live-scored")
+    return Reference(uniform, float(built.accuracy(best)[0]), "best live-scored", _signal(problem))
+
+
+def _made_for(problem: BenchmarkProblem) -> dict[str, object]:
+    """Returns what a frozen reference depends on."""
+    origin = build(problem).origin
+    return {"asset_hash": origin["asset_hash"], "device_hash": origin["device_hash"], "budget": problem.budget}
+
+
+def _signal(problem: BenchmarkProblem) -> str:
+    if problem.task in TRANSLATION_TASKS:
+        return f"BLEU by a surrogate; {stated(read_card(get_translation_task(problem.task).folder / 'surrogate.npz'))}"
+    card = read_card(get_task(problem.task).asset("surrogate", problem.env.rpartition("-")[0]))
+    return f"surrogate; {stated(card)}"
 
 
 def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> dict[str, object]:
@@ -87,16 +103,20 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
         runs: Folder of the benchmark's runs.
         work: Folder for live scores.
         workers: Processes that score.
+
+    Raises:
+        ValueError: There are no runs of the problem.
     """
     built, found = build(problem), best_found(build(problem), runs / problem.name)
+    if not len(found):
+        raise ValueError(f"--runs {runs} holds no run of {problem.name} that found a strategy within the budget")
     scored = _transformers if problem.task in TRANSLATION_TASKS else _networks
     rows, live, live_of_found = scored(problem, found, work, workers)
     fitting = built.costs(rows)[built.cost] <= built.cost_limit
     rows, live = np.concatenate([rows[fitting], found]), np.concatenate([live[fitting], live_of_found])
     best = int(np.argmax(live))
     return {
-        "asset_hash": built.origin["asset_hash"],
-        "budget": problem.budget,
+        **_made_for(problem),
         "live_accuracy": float(live[best]),
         "found_by": "the broad sample" if best < int(fitting.sum()) else "the benchmark's runs",
         "scored_live": len(live),
@@ -108,8 +128,6 @@ def _networks(problem: BenchmarkProblem, found: NDArray[np.int64], work: Path, w
     """Returns the shipped sample of a network's task, its live accuracies, and those of the strategies found."""
     task, env = get_task(problem.task), problem.env.rpartition("-")[0]
     measured, card = task.strategies(env), read_card(task.asset("strategies", env))
-    if not len(found):
-        return measured.strategies, measured.accuracy, np.empty(0)
     conditions = Conditions(card["recovery"], precision=card["precision"], env=env)
     identity = hashlib.sha256(found.tobytes()).hexdigest()[:8]
     scores = score(task, found, conditions, work / f"{problem.env}-{problem.task}-{identity}", workers)
@@ -120,17 +138,19 @@ def _transformers(problem: BenchmarkProblem, found: NDArray[np.int64], work: Pat
     """Returns the SubTransformers whose BLEU is shipped, it, and the BLEU of the strategies found."""
     task = get_translation_task(problem.task)
     scored, there = task.strategies(), task.strategies().translated
-    live = task.live()(found) if len(found) else np.empty(0)
-    return scored.strategies[there], scored.accuracy[there], live
+    return scored.strategies[there], scored.accuracy[there], task.live()(found)
 
 
 def best_found(problem: Problem, folder: Path) -> NDArray[np.int64]:
-    """Returns the `SCORED` best distinct strategies of a problem's runs `[N, T]`, best first."""
+    """Returns the `SCORED` best distinct strategies within the budget of a problem's runs `[N, T]`, best first."""
     found: dict[tuple[int, ...], float] = {}
     for path in sorted(folder.glob("*/seed-*/best_strategy.json")):
         best = read_json(path)
         strategy: Mapping[str, int] = best["strategy"]
-        found[tuple(problem.decisions.encode(strategy).tolist())] = best["accuracy"]
+        row = problem.decisions.encode(strategy)
+        # Runs of an earlier budget or device may lie there.
+        if problem.costs(row)[problem.cost][0] <= problem.cost_limit:
+            found[tuple(row.tolist())] = best["accuracy"]
     rows = sorted(found, key=lambda row: -found[row])[:SCORED]
     return np.array(rows, dtype=np.int64).reshape(-1, len(problem.decisions))
 
@@ -143,7 +163,7 @@ def main(runs: Path, work: Path, workers: int) -> None:
     """Freezes the references of problems that are not enumerated."""
     problems = [p for p in PROBLEMS if not isinstance(build(p).accuracy_model, MeasuredAccuracy)]
     frozen = {problem.name: freeze(problem, runs, work, workers) for problem in problems}
-    data = {"problems": frozen, **provenance("python -m benchmarks.search.references", ["numpy", "torch"])}
+    data = {"problems": frozen, **provenance("python -m benchmarks.search.references --runs RUNS", ["numpy", "torch"])}
     text = json.dumps(data, indent=1) + "\n"
     write_atomically(FILE, lambda p: p.write_text(text))
     click.echo(json.dumps({p.name: asdict(reference(p)) for p in problems}, indent=1))

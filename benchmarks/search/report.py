@@ -29,8 +29,8 @@ HOW = """An evaluation is every scored episode or asked strategy, duplicates inc
 are read off the same runs; with 100 warm-up episodes, DDPG, TD3 and SAC at 100 evaluations *are* random search. Scores
 are normalised per problem: 0 is the uniform strategy, 1 the best strategy known. IQM is the interquartile mean over all
 runs of all problems; brackets are 95 % intervals of a stratified bootstrap. The last columns say how likely a run beats
-one of random search, or of evolution, on one of the problems. `-`: nothing within the budget was scored by then, or the
-method is not run for so long."""
+one of random search, or of evolution, on one of the problems, ties counting half. `-`: nothing within the budget was
+scored by then, or the method is not run for so long."""
 
 
 def write_report(name: str, suite: Suite, records: Sequence[Record], out: Path, command: str) -> str:
@@ -85,7 +85,7 @@ def answers(results: Results) -> list[str]:
             elif estimate.high < 0.5:
                 parts.append(f"is beaten by {words} at {CHECKPOINTS[-1]} evaluations ({likely})")
             else:
-                parts.append(f"does not beat {words} at {CHECKPOINTS[-1]} evaluations ({likely})")
+                parts.append(f"is not shown to beat {words} at {CHECKPOINTS[-1]} evaluations ({likely})")
         if parts:
             sentences.append(f"{method} {' and '.join(parts)}.")
     return sentences
@@ -102,10 +102,13 @@ def markdown(facts: dict[str, Any], results: Results) -> str:
     for problem in results.problems:
         lines += [*_problem_table(results, problem), ""]
     lines += learning_section(results)
+    lines += ["## Without any search", ""]
+    lines += ["What a policy that was trained on other problems reaches in one evaluation:"]
+    lines += ["[generalisation.md](generalisation.md).", ""]
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     lines += [
-        f"{facts['processor_hours']:.2f} hours of processor time, one thread a run, on {made['hardware']}. "
-        f"Command: `{made['command']}`. {versions}.",
+        f"{facts['processor_hours']:.2f} hours of processor time for these runs, one thread each, on "
+        f"{made['hardware']}. Command: `{made['command']}`. {versions}.",
         "",
     ]
     return "\n".join(lines)
@@ -157,9 +160,11 @@ def _wrapped_problems(results: Results) -> list[str]:
         end = results.references[problem]
         kept_out = "" if end.normalises else "; in points only, kept out of the aggregate: the gap is too small"
         lines.append(
-            f"- `{problem}`: uniform {100 * end.uniform:.2f} %, {end.kind} {100 * end.best:.2f} % of validation images"
-            f"{kept_out}"
+            f"- `{problem}`: uniform {100 * end.uniform:.2f}, {end.kind} {100 * end.best:.2f} ({end.signal}){kept_out}"
         )
+    if any("surrogate" in results.references[problem].signal for problem in results.problems):
+        lines += ["", "Where a surrogate predicts, a method may do better than the best strategy that was scored live:"]
+        lines += ["by finding a better one, or by finding where the surrogate is wrong. Its error stands beside it."]
     return lines
 
 

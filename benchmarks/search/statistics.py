@@ -116,6 +116,30 @@ def difference_interval(
     return float(low), float(high)
 
 
+def paired_difference_interval(
+    first: ArrayLike, second: ArrayLike, level: float = 0.95, resamples: int = 10 * RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the interval of the difference of medians of two methods whose runs share seeds, first less second.
+
+    Args:
+        first: Scores of the first method's runs.
+        second: Scores of the second's, in the same order of seeds; pairs are drawn together.
+        level: Of the interval.
+        resamples: How often pairs are drawn.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The numbers of runs differ.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != other.shape:
+        raise ValueError(f"runs of shapes {one.shape} and {other.shape} are no pairs")
+    pairs = np.random.default_rng(seed).integers(len(one), size=(resamples, len(one)))
+    drawn = np.median(one[pairs], axis=1) - np.median(other[pairs], axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def curve_interval(
     curves: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Scores, Scores, Scores]:

@@ -66,7 +66,7 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
             autoreset_mode: `"NextStep"` or `"SameStep"`.
             copy: Whether `step` and `reset` return copies of the observations; `False` returns a view, which the next
                 step overwrites.
-            num_threads: Threads that share the environments; more than one pays from some thousand environments on.
+            num_threads: Threads that share the environments; whether more than one pays depends on the machine.
 
         Raises:
             KeyError: An unknown action type, render mode or autoreset mode.

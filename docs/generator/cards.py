@@ -36,7 +36,7 @@ def tasks_page() -> str:
     if others:
         parts += [
             "## Not shipped",
-            "These are known by name, and their files are made by the commands in the last column.",
+            "These are known by name, but lack files. The last column says what is there, or what makes it.",
             table(("task", "what", "weights"), (_unshipped_row(task) for task in others)),
         ]
     return "\n\n".join(parts) + "\n"

@@ -40,6 +40,9 @@ PAPERS = (
     Expected(
         "AMC on ResNet-56", "papers/amc-cifar10-resnet56", "python -m benchmarks.papers amc --task cifar10-resnet56"
     ),
+    Expected("HAQ on digits-cnn", "papers/haq-digits-cnn", "python -m benchmarks.papers haq"),
+    Expected("Galen on digits-cnn", "papers/galen-digits-cnn", "python -m benchmarks.papers galen"),
+    Expected("APQ on digits-cnn", "papers/apq-digits-cnn", "python -m benchmarks.papers apq"),
     Expected("HAT's search", "papers/hat-multi30k-ende", "python -m benchmarks.papers hat"),
     Expected("HAT's latency predictor", "papers/hat-latency", "python -m benchmarks.papers hat-latency FOLDER"),
 )

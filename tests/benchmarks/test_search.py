@@ -21,13 +21,14 @@ from agents.runs import Run
 from benchmarks.search import __main__ as runner
 from benchmarks.search.__main__ import main as search_benchmark
 from benchmarks.search.jobs import Job, finished_version, jobs_of, keep, perform
-from benchmarks.search.learning import learned
+from benchmarks.search.learning import learned, random_bests
 from benchmarks.search.ray_engine import run_on_ray
 from benchmarks.search.records import Record, read_records, read_run, write_records
 from benchmarks.search.references import Reference, reference
 from benchmarks.search.report import answers, write_report
 from benchmarks.search.scheduler import Outcome, run_local
 from benchmarks.search.scores import Results
+from benchmarks.search.statistics import difference_interval, paired_difference_interval
 from benchmarks.search.suites import DIGITS, EVALUATIONS, SUITES, BenchmarkProblem, Suite
 from benchmarks.search.versions import build as build_problem
 from benchmarks.search.versions import code_of, problem_version, run_version
@@ -340,16 +341,25 @@ def test_the_answer_names_the_number_of_evaluations(results):
 
 
 def test_learning_is_a_difference_whose_whole_interval_is_below_zero():
-    """Ten runs each; 80 is the optimum: random's regrets are 10 to 19 points, ddpg's 0 to 9, td3's as random's."""
-    runs = []
-    for method, best in (("random", 0.7), ("ddpg", 0.8), ("td3", 0.7)):
-        runs += [record(method, s, {1: best - s / 100}, final_policy=0.75) for s in range(10)]
-    ends = {DIGITS.name: Reference(0.4, 0.8, "true optimum")}
-    ddpg, td3 = learned(Results.of([DIGITS.name], ["random", "ddpg", "td3"], 10, runs, ends))
+    """Ten runs each: ddpg finds the optimum in all but one, td3 is random search."""
+    end, chance = reference(DIGITS), random_bests()
+    assert len(chance) == 200 and (chance <= end.best).all() and chance.min() < np.median(chance) < end.best
+    runs = [record("ddpg", s, {1: end.best - (s == 3) / 20}, final_policy=end.best - 0.05) for s in range(10)]
+    runs += [record("td3", s, {1: float(chance[s])}, final_policy=0.5) for s in range(10)]
+    ddpg, td3 = learned(Results.of([DIGITS.name], ["ddpg", "td3"], 10, runs, {DIGITS.name: end}))
     assert (ddpg.method, ddpg.learns, td3.learns) == ("ddpg", True, False)
-    assert (ddpg.regret, ddpg.final_regret) == pytest.approx((4.5, 5.0))
-    assert ddpg.difference.value == pytest.approx(-10) and ddpg.difference.low < -10 < ddpg.difference.high < 0
-    assert td3.difference.low < 0 < td3.difference.high
+    assert (ddpg.regret, ddpg.final_regret) == pytest.approx((0, 5.0))
+    assert ddpg.difference.value == pytest.approx(-100 * (end.best - np.median(chance)))
+    assert ddpg.difference.low <= ddpg.difference.value <= ddpg.difference.high < 0 <= td3.difference.high
+
+
+def test_runs_of_the_same_seed_are_compared_in_pairs():
+    one = np.array([1.0, 5.0, 9.0, 13.0])
+    assert paired_difference_interval(one + 2, one) == pytest.approx((2, 2))
+    low, high = difference_interval(one + 2, one)
+    assert low < 0 < 2 < high
+    with pytest.raises(ValueError, match="are no pairs"):
+        paired_difference_interval(one, one[:3])
 
 
 def test_missing_and_doubled_runs_are_told(results):

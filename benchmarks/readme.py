@@ -40,6 +40,7 @@ DEMO = _marked("demo table: benchmarks/results/demo/results.json", "end of demo 
 MEASURED = _marked("measured table", "end of measured table")
 # These markers name the suite's report, so that a page can show another one.
 SEARCH = _marked(r"search table: (\S+\.json)", "end of search table")
+SPEED = _marked("speed: benchmarks/results/speed/environments.json", "end of speed")
 RESULT = _marked(r"result of (\S+): (\S+\.json)", "end of result")
 
 
@@ -121,6 +122,22 @@ def _latency_error(stated_error: Mapping[str, Any], error: Mapping[str, Any]) ->
     return f"median {median}, 95 % within {most}, Kendall tau {error['kendall_tau']:.2f} on {checked_on}"
 
 
+def speed_section() -> str:
+    """Returns what README says of steps a second beside CartPole's, in the same run."""
+    rows = read_json(ROOT / "benchmarks" / "results" / "speed" / "environments.json")["rows"]
+    said = []
+    for kind, words in (("unwrapped", "one environment"), ("vector of 4,096", "4,096 at a time, one thread")):
+        chosen = [row for row in rows if row["kind"] == kind and row["threads"] == 1 and row["copies"]]
+        cart_pole = next(row for row in chosen if row["environment"] == "CartPole-v1")
+        own = next(row for row in chosen if row["task"] == "cifar10-resnet20")
+        said.append(
+            f"{words}: {own['steps_a_second']:,} steps/s, {own['times_cartpole']:.2f} times Gymnasium's CartPole "
+            f"({cart_pole['steps_a_second']:,})"
+        )
+    begin, end = "<!-- speed: benchmarks/results/speed/environments.json -->", "<!-- end of speed -->"
+    return f"{begin}\nResNet-20 with its surrogate, {'; '.join(said)}.\n{end}"
+
+
 def method_section(method: str, path: str) -> str:
     """Returns what the zoo's page of a method shows of the search benchmark.
 
@@ -144,6 +161,7 @@ def method_section(method: str, path: str) -> str:
 def with_sections(text: str) -> str:
     """Returns a document's text with those sections renewed whose markers it has."""
     text = DEMO.sub(lambda found: demo_section(), text)
+    text = SPEED.sub(lambda found: speed_section(), text)
     text = MEASURED.sub(lambda found: measured_section(), text)
     text = SEARCH.sub(lambda found: search_section(found[1]), text)
     return RESULT.sub(lambda found: method_section(found[1], found[2]), text)

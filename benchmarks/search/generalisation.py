@@ -1,7 +1,7 @@
 """A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
-For each split of `compress_gym.splits`, PPO is trained over its training problems: networks, devices and budgets drawn
-anew for each episode. Its deterministic policy then compresses every held-out problem in one episode, one evaluation;
+For each split of `compress_gym.splits`, PPO is trained over its training problems: budgets, and devices where there are
+several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in one episode, one evaluation;
 nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one evaluation too, and the best
 of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,6 +168,7 @@ def main(envs: tuple[str, ...], seeds: int, episodes: int, out: Path) -> None:
     command = shlex.join(["python", "-m", "benchmarks.search.generalisation", *sys.argv[1:]])
     facts = {
         "episodes": episodes,
+        "processor_hours": round(time.process_time() / 3600, 3),
         "rows": [asdict(comparison) for comparison in found],
         **provenance(command, ["stable_baselines3", "torch"]),
     }

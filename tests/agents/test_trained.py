@@ -28,17 +28,32 @@ SHIPPED = sorted(p.parent for p in FOLDER.glob("*/expected.json"))
 FIRST, EPISODES, LAST = 40, 160, 30
 
 
-@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac", "ppo", "maskable-ppo"])
-def test_it_learns(algorithm, tmp_path):
-    """Most of its last episodes are better than three quarters of its first; an idle agent's would be than half."""
+def rewards_of(algorithm, folder, **changes):
+    """Rewards of the short run's episodes, in order."""
     hyperparameters = read_hyperparameters(algorithm, "ChannelPrune-v0")
     if "warmup_episodes" in hyperparameters:
         hyperparameters["warmup_episodes"] = FIRST
     if "sigma_decay" in hyperparameters:  # the shorter run explores for a shorter time
         hyperparameters["sigma_decay"] = 0.97
-    run, _ = run_training(algorithm, "ChannelPrune-v0", SETTINGS, EPISODES, 0, tmp_path, hyperparameters)
-    rewards = np.array([s.reward for s in run.scored])
-    assert np.median(rewards[-LAST:]) > np.quantile(rewards[:FIRST], 0.75)
+    hyperparameters |= {name: value for name, value in changes.items() if name in hyperparameters}
+    run, _ = run_training(algorithm, "ChannelPrune-v0", SETTINGS, EPISODES, 0, folder, hyperparameters)
+    return np.array([s.reward for s in run.scored])
+
+
+def has_learnt(rewards):
+    """Most of the last episodes are better than three quarters of the first; an idle agent's would be than half."""
+    return np.median(rewards[-LAST:]) > np.quantile(rewards[:FIRST], 0.75)
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac", "ppo", "maskable-ppo"])
+def test_it_learns(algorithm, tmp_path):
+    assert has_learnt(rewards_of(algorithm, tmp_path))
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac", "ppo", "maskable-ppo"])
+def test_it_does_not_learn_without_updates(algorithm, tmp_path):
+    still = {"learning_rate": 1e-12, "actor_learning_rate": 1e-12, "gradient_steps": 1, "n_epochs": 1}
+    assert not has_learnt(rewards_of(algorithm, tmp_path, **still))
 
 
 def test_an_idle_agent_does_not_pass():

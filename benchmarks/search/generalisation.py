@@ -1,7 +1,7 @@
 """A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
 For each split of `compress_gym.splits`, PPO is trained over its training problems: budgets, and devices where there
-are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in one episode,
+are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in an episode,
 one evaluation; nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one evaluation
 too, and the best of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
 """

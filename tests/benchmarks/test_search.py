@@ -24,12 +24,12 @@ from benchmarks.search.jobs import Job, finished_version, jobs_of, keep, perform
 from benchmarks.search.learning import learned, random_bests
 from benchmarks.search.ray_engine import run_on_ray
 from benchmarks.search.records import Record, read_records, read_run, write_records
-from benchmarks.search.references import Reference, reference
+from benchmarks.search.references import Reference, best_found, freeze, reference
 from benchmarks.search.report import answers, write_report
 from benchmarks.search.scheduler import Outcome, run_local
 from benchmarks.search.scores import Results
 from benchmarks.search.statistics import difference_interval, paired_difference_interval
-from benchmarks.search.suites import DIGITS, EVALUATIONS, SUITES, BenchmarkProblem, Suite
+from benchmarks.search.suites import DIGITS, EVALUATIONS, PROBLEMS, SUITES, BenchmarkProblem, Suite
 from benchmarks.search.versions import build as build_problem
 from benchmarks.search.versions import code_of, problem_version, run_version
 from compress_gym.envs.compression import CompressionEnv
@@ -396,6 +396,30 @@ def test_a_report_of_a_tiny_suite(tmp_path):
     assert (tmp_path / "tiny-table.csv").read_text().count("\n") == 4
     again = write_report("tiny", suite, runs, tmp_path, "")
     assert again == text
+
+
+def test_references_are_chosen_among_what_runs_found_within_the_budget(tmp_path):
+    problem = build_problem(DIGITS)
+    fitting = problem.random(np.random.default_rng(0), 3)
+    best = problem.decisions.sizes - 1  # over the budget, as a run of an earlier one may be
+    for n, row in enumerate([*fitting, fitting[0], best]):
+        folder = tmp_path / "random" / f"seed-{n}"
+        folder.mkdir(parents=True)
+        accuracy = float(problem.accuracy(row)[0])
+        found = {"strategy": problem.describe(row), "accuracy": accuracy}
+        (folder / "best_strategy.json").write_text(json.dumps(found))
+    rows = best_found(problem, tmp_path)
+    assert {tuple(row) for row in rows.tolist()} == {tuple(row) for row in fitting.tolist()}
+    assert (np.diff(problem.accuracy(rows)) <= 0).all()
+    with pytest.raises(ValueError, match="holds no run of ChannelPrune-v0/digits-cnn"):
+        freeze(DIGITS, tmp_path / "nothing", tmp_path, 1)
+
+
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.name != DIGITS.name], ids=lambda p: p.name)
+def test_frozen_references_are_those_of_the_shipped_assets(problem):
+    end, built = reference(problem), build_problem(problem)
+    assert 0 < end.uniform < end.best <= 1
+    assert end.kind == ("true optimum" if built.accuracy_model.source == "measured" else "best live-scored")
 
 
 # Ray

@@ -146,8 +146,10 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
         sampler=optuna.samplers.TPESampler(seed=0),
         load_if_exists=True,
     )
-    if not study.trials:
-        study.enqueue_trial({name: present[name] for name in space})
+    done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    now = {name: present[name] for name in space}
+    if not any(t.params == now for t in done):  # killed in its first trial, it begins with it again
+        study.enqueue_trial(now)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {name: where.suggest(trial, name) for name, where in space.items()}
@@ -155,9 +157,12 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
         click.echo(f"trial {trial.number}: {value:.4f} {chosen}")
         return value
 
-    done = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
     study.optimize(objective, n_trials=max(0, trials - len(done)))
-    return {**present, **study.best_params}, study.best_value, float(study.trials[0].value or 0.0)
+    return (
+        {**present, **study.best_params},
+        study.best_value,
+        next(float(t.value or 0.0) for t in study.trials if t.params == now and t.value is not None),
+    )
 
 
 @click.command()

@@ -104,7 +104,9 @@ def replay(path: Path, tracks: Mapping[str, Track], live: LiveScores | None = No
         _check_allowance(submission, track)
         _check_stated(submission, results, track)
         if live is None:
-            return Replay(path, _without_live(track), (), submission, digest, track, results)
+            states_test = any(r.test_accuracy is not None for r in submission.results)
+            reasons = ("states test accuracies, which are checked with --live alone",) if states_test else ()
+            return Replay(path, _without_live(track), reasons, submission, digest, track, results)
         results = _scored(results, track, live)
         _check_live(submission, results)
     except _Stop as stop:

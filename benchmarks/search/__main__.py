@@ -31,7 +31,7 @@ UNFINISHED = ".unfinished"
 @click.command()
 @click.option("--suite", "name", default="quick", show_default=True, help=", ".join(SUITES))
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Jobs at a time, a core each.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/benchmark"), show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), help="Run folders [default: runs/benchmark, -N with fewer].")
 @click.option("--method", "methods", multiple=True, help="Only this one; may be repeated.")
 @click.option("--seeds", type=click.IntRange(2), help="Fewer or more seeds than the suite's.")
 @click.option("--evaluations", type=click.IntRange(1), default=EVALUATIONS, show_default=True)
@@ -42,7 +42,7 @@ UNFINISHED = ".unfinished"
 def main(
     name: str,
     workers: int,
-    runs: Path,
+    runs: Path | None,
     methods: tuple[str, ...],
     seeds: int | None,
     evaluations: int,
@@ -58,6 +58,8 @@ def main(
     """
     suite = _part(get_suite(name), methods, seeds)
     whole = suite == get_suite(name) and evaluations == EVALUATIONS
+    # Runs of another allowance would take the place of finished ones.
+    runs = runs or Path("runs", "benchmark" if evaluations == EVALUATIONS else f"benchmark-{evaluations}")
     out = out or (RESULTS if whole else runs / "report")
     if not report:
         jobs = jobs_of(suite, evaluations)

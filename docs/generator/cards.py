@@ -128,7 +128,9 @@ def _translation_row(task: TranslationTask) -> tuple[object, ...]:
     if task.reader is None:
         accuracy = "your own: nothing was trained for it"
     elif (task.folder / "surrogate.npz").exists():
-        accuracy = f"surrogate: {stated(read_card(task.folder / 'surrogate.npz'))}"
+        scores = read_card(task.folder / "weights.safetensors")["scores"]
+        bleu = ", ".join(f"{size} {scores[size]['test_bleu']}" for size in ("largest", "smallest"))
+        accuracy = f"surrogate: {stated(read_card(task.folder / 'surrogate.npz'))}; test BLEU, live: {bleu}"
     elif (task.folder / "weights.safetensors").exists():
         accuracy = "scored live; no surrogate yet"
     else:
@@ -212,5 +214,11 @@ def _transformer_rows(name: str) -> Iterator[tuple[object, ...]]:
     card = load_transformer_device(name).card
     for of, error in card["stated_error"].items():
         if isinstance(error, dict):
-            figures = ", ".join(f"{key} {value:.4g}" for key, value in error.items() if isinstance(value, (int, float)))
+            if "median_absolute_error" in error:
+                figures = (
+                    f"median {100 * error['median_absolute_error']:.1f} %, 95 % within "
+                    f"{100 * error['p95_absolute_error']:.1f} %, Kendall tau {error['kendall_tau']:.2f}"
+                )
+            else:  # HAT's measures
+                figures = ", ".join(f"{key} {value:.4g}" for key, value in error.items())
             yield f"`{name}`", card.get("measured_on", card["hardware"]), Path(of).stem, figures

@@ -115,8 +115,7 @@ def markdown(found: Sequence[Comparison], episodes: int) -> str:
     columns = [f"{method} {n}" for method in SEARCHES for n in (some, all_)]
     lines = ["# A learned policy on problems it never saw", ""]
     lines += [
-        f"PPO, trained for {episodes:,} episodes on other problems ([compress_gym/splits.py]"
-        "(../../../compress_gym/splits.py)), then one episode",
+        f"PPO, trained for {episodes:,} episodes on other problems (`compress_gym/splits.py`), then one episode",
         "of its deterministic policy on each of these; the best of so many of random search and evolution",
         f"on the problem. Accuracy: interquartile means of {seeds} seeds, with 95 % intervals of a bootstrap for",
         "the policy. To match: the evaluations that random search needs, in the median, to reach the policy's mean.",

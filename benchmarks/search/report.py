@@ -104,7 +104,7 @@ def markdown(facts: dict[str, Any], results: Results) -> str:
     lines += learning_section(results)
     lines += ["## Without any search", ""]
     lines += ["What a policy that was trained on other problems reaches in one evaluation:"]
-    lines += ["[generalisation.md](generalisation.md).", ""]
+    lines += ["`generalisation.md`, beside this report.", ""]
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     lines += [
         f"{facts['processor_hours']:.2f} hours of processor time for these runs, one thread each, on "

@@ -17,6 +17,7 @@ import click
 
 from agents.demo import markdown, speed_note
 from benchmarks.search.report import aggregate_table
+from benchmarks.search.statistics import LEAST_GAP
 from compress_gym.cards import read_card, read_json, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.devices import load_device, shipped_devices
@@ -69,14 +70,19 @@ def search_section(path: str) -> str:
         path: Of the suite's stored report, below the repository's root.
     """
     facts = read_json(ROOT / path)
-    problems = ", ".join(f"`{problem}`" for problem in facts["references"])
+    ends = facts["references"]
+    in_points = [problem for problem, end in ends.items() if end["best"] - end["uniform"] < LEAST_GAP]
+    problems = ", ".join(f"`{problem}`" for problem in ends if problem not in in_points)
+    left_out = f" ({', '.join(f'`{p}`' for p in in_points)}: in points only, in the report)" if in_points else ""
+    # The table has the probabilities.
+    said = [re.sub(r" \(probability[^)]*\)", "", answer) for answer in facts["answers"]]
     lines = [
         f"<!-- search table: {path} -->",
         *aggregate_table(facts["rows"]),
         "",
-        f"{facts['runs']} runs of each method at equal evaluations on {problems}; 0 is the uniform strategy, 1 the "
-        f"best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor time. "
-        + " ".join(facts["answers"]),
+        f"{facts['runs']} runs of each method at equal evaluations on {problems}{left_out}; 0 is the uniform strategy, "
+        f"1 the best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor time. "
+        + " ".join(said),
         "<!-- end of search table -->",
     ]
     return "\n".join(lines)

@@ -81,8 +81,8 @@ def search_section(path: str) -> str:
         *aggregate_table(facts["rows"]),
         "",
         f"{facts['runs']} runs of each method at equal evaluations on {problems}{left_out}; 0 is the uniform strategy, "
-        f"1 the best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor time. "
-        + " ".join(said),
+        f"1 the best known. Interquartile means with 95 % intervals; {facts['processor_hours']:.1f} hours of processor "
+        "time. " + " ".join(said),
         "<!-- end of search table -->",
     ]
     return "\n".join(lines)

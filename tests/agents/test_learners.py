@@ -205,6 +205,18 @@ def test_overrides_are_plain_data():
     assert override(settings, ("gamma=0.9", "policy_kwargs={net_arch: [8]}"))["policy_kwargs"] == {"net_arch": [8]}
 
 
+@pytest.mark.parametrize("change", ["train_freq=4", "train_freq=[1,episode]", "gradient_steps=-1", "gradient_steps=3"])
+def test_schedules_can_be_chosen(change):
+    settings, name = read_hyperparameters("ddpg-amc", "ChannelPrune-v0"), change.partition("=")[0]
+    assert override(settings, (change,))[name] == yaml.safe_load(change.partition("=")[2])
+
+
+@pytest.mark.parametrize("change", ["train_freq=[0,foo]", "train_freq=0", "train_freq=true", "gradient_steps=0"])
+def test_schedules_that_are_none_are_refused(change):
+    with pytest.raises(ValueError, match=re.escape(change) + ".*train_freq is a number of steps, or"):
+        override(read_hyperparameters("ddpg", "ChannelPrune-v0"), (change,))
+
+
 def test_updates_after_each_episode():
     env = ChannelPruneEnv(**SETTINGS)
     settings = {**read_hyperparameters("ddpg", "ChannelPrune-v0"), "warmup_episodes": 2, "batch_size": 4}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+import signal
 import tracemalloc
 
 import gymnasium as gym
@@ -388,12 +390,43 @@ def test_stepping_before_reset_is_refused(env_id):
         ({"seed": "abcd"}, r"seed\[0\]='a' must be None or a whole number"),
         ({"seed": [1, 2, -1, 3]}, r"seed\[2\]=-1 must be None or a whole number"),
         ({"seed": 1.5}, "seed=1.5 must be a whole number, or a list"),
+        ({"seed": -1}, r"seed\[0\]=-1 must be None or a whole number"),
     ],
 )
 def test_bad_numbers(settings, words):
     seed = settings.pop("seed", None)
     with pytest.raises(ValueError, match=words):
         CompressionVectorEnv(random_problem(0), **{"num_envs": 4, **settings}).reset(seed=seed)
+
+
+def test_seeds_may_be_an_array_where_problems_are_drawn():
+    envs, same = (CompressionVectorEnv([random_problem(0), random_problem(1)], num_envs=4) for _ in range(2))
+    assert np.array_equal(envs.reset(seed=np.arange(4))[0], same.reset(seed=[0, 1, 2, 3])[0])
+
+
+def test_the_last_info_names_the_problem_that_was_drawn():
+    settings = {"task": "digits-cnn", "device": ["bitfusion", "bismo-edge"], "budget": (0.75, 0.9)}
+    env = gym.make("compress_gym/ChannelPrune-v0", **settings)
+    for seed in range(4):
+        _, begun = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            *_, ended, _, info = env.step(env.action_space.sample())
+        assert all(info[key] == begun[key] for key in ("task", "device", "device_hash", "budget"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_environment_steps_with_threads_of_its_own():
+    envs = CompressionVectorEnv(random_problem(0), num_envs=8, num_threads=2)
+    envs.reset(seed=0)
+    actions = envs.action_space.sample()
+    envs.step(actions)
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # a step that waits for the parent's threads would wait for ever
+        envs.step(actions)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_unknown_modes():

@@ -72,6 +72,17 @@ def test_a_submissions_command_makes_its_first_run_again(arguments, tmp_path, mo
     assert best[0] == best[1]
 
 
+def test_test_accuracies_that_nobody_checked_are_named(runs, arguments, tmp_path, monkeypatch, capsys):
+    assert run_here(cli, ["submit", *runs, "--name", "mine", *arguments], monkeypatch, capsys)[0] == 0
+    path, tracks = tmp_path / "submissions" / "class" / "mine.json", load_tracks(tmp_path / "tracks.toml")
+    assert replay(path, tracks).reasons == ()
+    stated = json.loads(path.read_text())
+    stated["results"][0]["test_accuracy"] = 1.0
+    path.write_text(json.dumps(stated))
+    replayed = replay(path, tracks)
+    assert replayed.verdict is Verdict.BY_TABLE and "checked with --live alone" in replayed.reasons[0]
+
+
 def test_live_scores_are_kept_and_a_cut_line_is_scored_again(tmp_path, runs):
     track = load_tracks(written_tracks(tmp_path))["class"]
     problem, scores = track.problem("digits-cnn"), StoredScores(tmp_path / "work")

@@ -33,7 +33,18 @@ from compress_gym.cards import write_atomically
 from compress_gym.problem import Evaluation, Problem
 from compress_gym.rewards import Outcome
 
-PACKAGES = ("compress_gym", "gymnasium", "stable_baselines3", "torch", "numpy", "numba")
+PACKAGES = (
+    "compress_gym",
+    "gymnasium",
+    "stable_baselines3",
+    "sb3_contrib",
+    "optuna",
+    "cmaes",
+    "scipy",
+    "torch",
+    "numpy",
+    "numba",
+)
 
 
 @dataclass(frozen=True)

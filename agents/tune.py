@@ -45,6 +45,13 @@ class Range:
     log: bool = False
     values: tuple[Any, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """How a table says it."""
+        if self.values:
+            return ", ".join(map(str, self.values))
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Asks a trial for a value."""
         if self.values:

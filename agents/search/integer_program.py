@@ -17,7 +17,8 @@ from compress_gym.problem import Problem
 
 # So many strategies are measured at most, evenly over each decision's values; sensitivities between are interpolated.
 EVALUATIONS = 300
-SECONDS = 60
+# Nodes of the search tree that are looked at; seconds would make the solution depend on the machine.
+NODES = 100_000
 
 
 def integer_program(problem: Problem, rng: np.random.Generator) -> SearchMethod:
@@ -46,7 +47,7 @@ def solve(problem: Problem, gains: list[NDArray[np.float64]]) -> NDArray[np.int6
         gains: Of each choice of each decision.
 
     Returns:
-        The optimum, or the cheapest strategy where the solver found none in time.
+        The optimum, or the cheapest strategy where the solver found none within `NODES`.
     """
     sizes, terms = problem.decisions.sizes, problem.cost_terms
     table = terms.tables[:, problem.metric]
@@ -87,7 +88,7 @@ def solve(problem: Problem, gains: list[NDArray[np.float64]]) -> NDArray[np.int6
             LinearConstraint(equations, sums, sums),
             LinearConstraint(coo_array(cost[None] / scale).tocsc(), -np.inf, problem.cost_limit / scale),
         ],
-        options={"time_limit": SECONDS},
+        options={"node_limit": NODES},
     )
     if found.x is None:
         return problem.reference.copy()

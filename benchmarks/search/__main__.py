@@ -58,8 +58,7 @@ def main(
     """
     suite = _part(get_suite(name), methods, seeds)
     whole = suite == get_suite(name) and evaluations == EVALUATIONS
-    # Runs of another allowance would take the place of finished ones.
-    runs = runs or Path("runs", "benchmark" if evaluations == EVALUATIONS else f"benchmark-{evaluations}")
+    runs = runs or default_runs(evaluations)
     out = out or (RESULTS if whole else runs / "report")
     if not report:
         jobs = jobs_of(suite, evaluations)
@@ -72,6 +71,11 @@ def main(
     text = write_report(name, suite, read_records(out / f"{name}.csv"), out, "" if report else command)
     click.echo(f"{text}\nwritten to {out}")
     return 0
+
+
+def default_runs(evaluations: int) -> Path:
+    """Returns where runs of an allowance lie: in the suites' folder they would take the place of finished ones."""
+    return Path("runs", "benchmark" if evaluations == EVALUATIONS else f"benchmark-{evaluations}")
 
 
 def _part(suite: Suite, methods: tuple[str, ...], seeds: int | None) -> Suite:

@@ -19,6 +19,8 @@ from compress_gym.errors import missing_extra
 
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 5.0
+# How often a job whose node or process died is begun again: one that kills its process would go on for ever.
+RETRIES = 3
 
 
 def run_on_ray(jobs: Sequence[Job], unfinished: Path, address: str) -> Iterator[Outcome]:
@@ -42,7 +44,7 @@ def run_on_ray(jobs: Sequence[Job], unfinished: Path, address: str) -> Iterator[
         raise missing_extra("ray", "ray", "--engine ray") from error
     _connect(ray, address)
     try:
-        remote = ray.remote(num_cpus=1, max_retries=-1)(_remote_function())
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_remote_function())
         numbers = {remote.remote(str(ROOT), asdict(job)): n for n, job in enumerate(jobs)}
         while numbers:
             (ready, *_), _ = ray.wait(list(numbers), num_returns=1)

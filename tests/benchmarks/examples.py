@@ -1,0 +1,19 @@
+"""Records of runs that tests need."""
+
+from __future__ import annotations
+
+from benchmarks.search.records import Record
+from benchmarks.search.suites import DIGITS, EVALUATIONS
+
+
+def record(method, seed, improved, allowance=EVALUATIONS, problem=DIGITS.name, **changes):
+    fields = {
+        "version": "v",
+        "evaluations": allowance,
+        "processor_seconds": 1.5,
+        "final_policy": None,
+        "improved_at": tuple(improved),
+        "best": tuple(improved.values()),
+        **changes,
+    }
+    return Record(problem, method, seed, allowance=allowance, **fields)

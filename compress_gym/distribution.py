@@ -56,27 +56,25 @@ class ProblemDistribution:
             return source
         return cls((source,) if isinstance(source, Problem) else tuple(source))
 
-    def number_of(self, options: dict[str, Any]) -> int:
-        """Returns the number of the problem that has the wanted origin, -1 if none is wanted.
+    def numbers_of(self, options: dict[str, Any]) -> list[int]:
+        """Returns the numbers of the problems that have the wanted origin: all of them if none is wanted.
 
         Args:
             options: May hold `task`, `device` and `budget`.
 
         Raises:
             KeyError: An option is something else.
-            ValueError: No problem has the origin, or several do.
+            ValueError: No problem has the origin.
         """
         for name in options:
             if name not in OPTIONS:
                 raise unknown_name("options", name, OPTIONS)
         wanted = {key: options[key] for key in ("task", "device") if key in options}
-        if not wanted:
-            return -1
         found = [n for n, p in enumerate(self.problems) if all(p.origin.get(k) == v for k, v in wanted.items())]
-        if len(found) != 1:
+        if not found:
             origins = [{key: p.origin.get(key) for key in ("task", "device")} for p in self.problems]
-            raise ValueError(f"options={wanted} fit {len(found)} problems, not one; there are {origins}")
-        return found[0]
+            raise ValueError(f"options={wanted} fit none of the problems; there are {origins}")
+        return found
 
 
 def draw_from(

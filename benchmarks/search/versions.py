@@ -6,6 +6,8 @@ A run depends on
   - the code that answers for it: `PROBLEM_SOURCES`, and for learners also `ENVIRONMENT_SOURCES`;
   - the method: the module it is defined in; for learners `LEARNER_SOURCES` and the hyper-parameters.
 
+A change of code that changes no result is told by `benchmarks.search.confirm`.
+
 Comments, docstrings and formatting are not hashed. Versions of libraries are not either: they are in each run's
 `config.yml`. What only records a run (`agents/runs.py`) is left out too.
 """
@@ -40,6 +42,7 @@ PROBLEM_SOURCES = (
     "agents/search/method.py",
 )
 ENVIRONMENT_SOURCES = (
+    "compress_gym/accuracy/batched.py",
     "compress_gym/observations.py",
     "compress_gym/envs/compression.py",
     "compress_gym/envs/episodes.py",

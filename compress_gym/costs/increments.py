@@ -139,25 +139,6 @@ def exact_cost_with(
 
 
 @inlined
-def risen_cost(
-    ints: NDArray[np.int64],
-    layout: int,
-    floats: NDArray[np.float64],
-    costs: int,
-    places: NDArray[np.int64],
-    at: int,
-    t: int,
-    choice: int,
-) -> float:
-    """Returns by how much the cost rises if decision `t` is not left at the reference; arguments as above."""
-    total = 0.0
-    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
-        base = costs + ints[i + AT] + 2 * ints[i + SIZE] * places[at + ints[i + TERM]]
-        total += floats[base + choice] - floats[base + ints[i + REFERENCE]]
-    return total
-
-
-@inlined
 def touched_costs(
     ints: NDArray[np.int64],
     layout: int,

@@ -123,18 +123,27 @@ class Episodes:
             KeyError: An option is something else.
             ValueError: No problem has the wanted origin, or it cannot keep the wanted budget.
         """
-        number, budget = self.wanted(options)
-        kernels.reset_rows(*self.reset_arguments(chosen, number, budget))
+        numbers, budget = self.wanted(options)
+        if len(numbers) == len(self.distribution.problems):
+            kernels.reset_rows(*self.reset_arguments(chosen, -1, budget))
+            return
+        draws = np.full(len(chosen), -1)
+        for n in np.flatnonzero(chosen):
+            draws[n] = numbers[
+                kernels.drawn(self.states[n, kernels.KEY], self.states[n, kernels.EPISODE], len(numbers))
+            ]
+        for number in numbers:
+            kernels.reset_rows(*self.reset_arguments(draws == number, number, budget))
 
-    def wanted(self, options: dict[str, Any] | None) -> tuple[int, float]:
-        """Returns the number of the wanted problem (-1: any) and the wanted budget (NaN: any); raises as `reset`."""
+    def wanted(self, options: dict[str, Any] | None) -> tuple[list[int], float]:
+        """Returns the numbers of problems that may be drawn, and the wanted budget (NaN: any); raises as `reset`."""
         wanted, budget = options or {}, math.nan
-        number = self.distribution.number_of(wanted)
+        numbers = self.distribution.numbers_of(wanted)
         if wanted.get("budget") is not None:
-            for problem in self.distribution.problems if number < 0 else (self.distribution.problems[number],):
-                problem.check_budget(wanted["budget"])
+            for number in numbers:
+                self.distribution.problems[number].check_budget(wanted["budget"])
             budget = float(wanted["budget"])
-        return number, budget
+        return numbers, budget
 
     def reset_arguments(
         self, chosen: NDArray[np.bool_], problem: int = -1, budget: float = math.nan

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.accuracy.batched import FEWEST, predict_batch
 from compress_gym.accuracy.surrogate import predict_row
 from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, inactive, nearest_legal, repair
 from compress_gym.costs.increments import (
@@ -21,7 +22,6 @@ from compress_gym.costs.increments import (
     exact_cost,
     exact_cost_with,
     move,
-    risen_cost,
     to_rows,
 )
 from compress_gym.decisions import MAX_VALUES
@@ -62,6 +62,12 @@ def mixed(key: int, number: int) -> int:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+@jit
+def drawn(key: int, episode: int, count: int) -> int:
+    """Returns which of `count` problems an episode of a row draws."""
+    return np.int64(mixed(key, 2 * episode) % np.uint64(count))
 
 
 @jit
@@ -118,8 +124,7 @@ def reset_row(
 ) -> None:
     """Starts an episode in a row: of the given problem and budget, drawn where they are -1 and NaN."""
     if problem < 0:
-        key = mixed(states[n, KEY], 2 * states[n, EPISODE])
-        problem = np.int64(key % np.uint64(ints[p.PROBLEMS])) if ints[p.PROBLEMS] > 1 else 0
+        problem = drawn(states[n, KEY], states[n, EPISODE], ints[p.PROBLEMS]) if ints[p.PROBLEMS] > 1 else 0
     header = ints[p.HEADERS + problem]
     constants = ints[header + p.AT_CONSTANTS]
     if np.isnan(budget):
@@ -142,6 +147,42 @@ def reset_row(
 
 
 @inlined
+def sums_with(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
+    at: int,
+    amounts: NDArray[np.float64],
+    n: int,
+    t: int,
+    size: int,
+    before: int,
+    choice: int,
+) -> tuple[float, float, float]:
+    """Returns the costs in progress if decision `t`, which stood at the reference, is made: spent, least and most."""
+    spent, least, most = amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST]
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        base = costs + ints[i + AT] + 2 * size * places[at + ints[i + TERM]]
+        cost = floats[base + choice]
+        least += cost - floats[base + before]
+        most += floats[base + size + choice] - floats[base + 2 * size - 1]
+        spent += ints[i + LAST] * cost
+    return spent, least, most
+
+
+@inlined
+def place(
+    ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int, t: int, size: int, choice: int
+) -> None:
+    """Makes decision `t`: the places of the terms it touches follow."""
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        k = at + ints[i + TERM]
+        places[k] = places[k] * size + choice
+
+
+@inlined
 def decide(
     ints: NDArray[np.int64],
     layout: int,
@@ -157,17 +198,10 @@ def decide(
     choice: int,
 ) -> None:
     """Makes decision `t`, which stood at the reference; places and costs in progress follow."""
-    spent, least, most = amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST]
-    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
-        k = at + ints[i + TERM]
-        place = places[k] * size
-        base = costs + ints[i + AT] + 2 * place
-        cost = floats[base + choice]
-        least += cost - floats[base + before]
-        most += floats[base + size + choice] - floats[base + 2 * size - 1]
-        spent += ints[i + LAST] * cost
-        places[k] = place + choice
-    amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, least, most
+    amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = sums_with(
+        ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice
+    )
+    place(ints, layout, places, at, t, size, choice)
 
 
 @jit
@@ -205,15 +239,19 @@ def step_run(
                 states[n, strategy + t], states[n, EXECUTED + a], observations[n, told + a] = 0, -1, 0.0
                 continue
             choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
-            if rule == CLIP:
-                cost, limit = amounts[n, LEAST], amounts[n, LIMIT]
-                # Asked here as well: most choices fit, and the call takes longer than the question.
-                left = limit - cost - risen_cost(ints, layout, floats, costs, places, at, t, choice)
-                if left <= MARGIN * limit:
-                    choice = nearest_legal(
-                        ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
-                    )
-            decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice)
+            spent, low, high = sums_with(ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice)
+            limit = amounts[n, LIMIT]
+            # Asked here as well: most choices fit, and the call takes longer than the question.
+            if rule == CLIP and limit - low <= MARGIN * limit:
+                cost = amounts[n, LEAST]
+                choice = nearest_legal(
+                    ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
+                )
+                spent, low, high = sums_with(
+                    ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice
+                )
+            amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, low, high
+            place(ints, layout, places, at, t, size, choice)
             states[n, strategy + t] = states[n, EXECUTED + a] = choice
             observations[n, told + a] = action_of(choice, size)
     steps = ints[header + p.STEPS]
@@ -347,7 +385,6 @@ def score_run(
     constants, at, hidden = ints[header + p.AT_CONSTANTS], ints[header + p.AT_ACCURACY], ints[header + p.HIDDEN]
     tables = floats[ints[header + p.AT_TABLES] :][: ints[header + p.TABLE_ROWS] * metrics].reshape(-1, metrics)
     strides = part(ints, ints[header + p.AT_STRIDES], decisions)
-    units = np.empty((2, max(1, hidden)), dtype=np.float32)
     for n in range(first, stop):
         costs, rows = amounts[n, COSTS : COSTS + metrics], states[n, strategy + decisions :]
         for m in range(metrics):
@@ -358,17 +395,25 @@ def score_run(
         bounded = costs[ints[header + p.BOUNDED]]
         amounts[n, COST_RATIO] = bounded / floats[constants + p.BASELINE_COST]
         amounts[n, FEASIBLE] = bounded <= amounts[n, LIMIT]
-        choices = states[n, strategy : strategy + decisions]
-        if source == p.MEASURED:
+    if source == p.MEASURED:
+        for n in range(first, stop):
             index = 0
             for t in range(decisions):
-                index += strides[t] * choices[t]
+                index += strides[t] * states[n, strategy + t]
             amounts[n, ACCURACY] = floats[at + index]
-        elif source == p.SURROGATE:
-            members, values = ints[header + p.MEMBERS], ints[header + p.VALUES]
-            amounts[n, ACCURACY] = predict_row(singles[at:], members, values, choices, units)
+    elif source == p.SURROGATE:
+        members, values = ints[header + p.MEMBERS], ints[header + p.VALUES]
+        strategies = states[first:stop, strategy : strategy + decisions]
+        if stop - first < FEWEST:
+            units = np.empty((2, hidden), dtype=np.float32)
+            for n in range(first, stop):
+                amounts[n, ACCURACY] = predict_row(singles[at:], members, values, strategies[n - first], units)
         else:
+            predict_batch(singles[at:], members, values, hidden, strategies, amounts[first:stop, ACCURACY])
+    else:
+        for n in range(first, stop):
             amounts[n, ACCURACY] = np.nan
+    for n in range(first, stop):
         reward_row(ints, floats, states, amounts, n)
 
 

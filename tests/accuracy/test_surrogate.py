@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from compress_gym.accuracy.batched import LANES, predict_batch
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
-from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.accuracy.surrogate import SurrogateAccuracy, predict_rows
 from compress_gym.cards import write_card
 from compress_gym.decisions import from_lists
 from compress_gym.errors import AssetError
@@ -61,6 +64,23 @@ def test_it_reloads_to_equal_predictions(surrogate, tmp_path):
     rows = SPACE.enumerate()
     assert np.array_equal(loaded(rows), surrogate(rows))
     assert np.array_equal(loaded.uncertainty(rows), surrogate.uncertainty(rows))
+
+
+@given(
+    members=st.integers(1, 3),
+    hidden=st.sampled_from([4, 8, 20, 32]),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=7),
+    count=st.integers(1, 2 * LANES + 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_many_strategies_at_once_are_predicted_as_one_by_one(members, hidden, sizes, count, seed):
+    rng, values = np.random.default_rng(seed), max(sizes)
+    layers = [(len(sizes) * values, hidden), (hidden + 1, hidden), (hidden + 1,)]
+    weights = np.concatenate([rng.normal(size=shape).ravel() for _ in range(members) for shape in layers])
+    weights, strategies = weights.astype(np.float32), rng.integers(sizes, size=(count, len(sizes)))
+    batch = np.full(count, np.nan)
+    predict_batch(weights, members, values, hidden, strategies, batch)
+    assert np.array_equal(batch, predict_rows(weights, members, values, hidden, strategies))
 
 
 def test_damaged_or_foreign_files_are_told(surrogate, tmp_path):

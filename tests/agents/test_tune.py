@@ -6,7 +6,7 @@ import yaml
 
 from agents.hyperparams import read_hyperparameters
 from agents.invented import TASKS, InventedAccuracy, invented_problem
-from agents.tune import SPACES, ends, tune
+from agents.tune import DRAWS, HELD_OUT, SPACES, ends, tune
 from agents.tune import main as tune_command
 from benchmarks.search.suites import SUITES
 from tests.helpers import run_here
@@ -37,6 +37,10 @@ def test_present_settings_lie_in_the_space(algorithm):
         assert present[name] in where.values if where.values else where.low <= present[name] <= where.high
 
 
+def test_settings_are_compared_on_draws_that_no_trial_had():
+    assert not set(DRAWS) & set(HELD_OUT)
+
+
 def test_a_study_goes_on_where_it_was(tmp_path):
     journal = tmp_path / "ppo.journal"
     _, _, before = tune("ppo", 1, 3, journal)
@@ -47,11 +51,12 @@ def test_a_study_goes_on_where_it_was(tmp_path):
 
 
 def test_the_command_writes_settings_that_the_zoo_reads(tmp_path, monkeypatch, capsys):
-    code, _, _ = run_here(
-        tune_command, ["--algo", "ppo", "--trials", "1", "--episodes", "2", "--out", tmp_path], monkeypatch, capsys
-    )
-    assert code == 0
-    assert yaml.safe_load((tmp_path / "ppo.yml").read_text())["default"]["n_steps"] == 64
+    monkeypatch.setattr("agents.tune.worth", lambda algorithm, settings, *_: float(settings["n_epochs"] == 5))
+    arguments = ["--algo", "ppo", "--trials", "9", "--episodes", "2", "--out", tmp_path]
+    assert run_here(tune_command, arguments, monkeypatch, capsys)[0] == 0
+    text = (tmp_path / "ppo.yml").read_text()
+    assert yaml.safe_load(text)["default"]["n_epochs"] == 5
+    assert "the settings before: 0.000 (better on 5 of 5)" in text
 
 
 def test_unknown_algorithms_are_told(tmp_path, monkeypatch, capsys):

@@ -116,6 +116,20 @@ def test_episodes_on_several_devices():
     assert info["device"] == "bitfusion" and env.unwrapped.problem.budget == info["budget"]
 
 
+def test_options_may_fix_one_thing_and_leave_another_to_be_drawn():
+    problems = [random_problem(n, origin={"task": f"t{n // 2}", "device": f"d{n % 2}"}) for n in range(6)]
+    envs = CompressionVectorEnv(problems, 400)
+    infos = envs.reset(seed=0, options={"task": "t1"})[1]
+    assert set(infos["task"]) == {"t1"}
+    assert 150 < np.count_nonzero(infos["device"] == "d0") < 250
+    infos = envs.reset(seed=5, options={"device": "d0"})[1]
+    assert set(infos["device"]) == {"d0"} and set(infos["task"]) == {"t0", "t1", "t2"}
+    env = CompressionEnv(problems)
+    for n in range(20):  # as a scalar environment of its seed does
+        assert env.reset(seed=5 + n, options={"device": "d0"})[1]["task"] == infos["task"][n]
+    assert len({env.reset(options={"device": "d0"})[1]["task"] for _ in range(40)}) == 3
+
+
 def test_options_choose_problem_and_budget():
     problems = [random_problem(n, origin={"task": f"t{n}"}) for n in range(3)]
     env = CompressionEnv(problems)
@@ -124,7 +138,7 @@ def test_options_choose_problem_and_budget():
         assert (info["task"], info["budget"], env.problem.budget) == (f"t{number}", budget, budget)
     envs = CompressionVectorEnv(problems, 4)
     assert envs.reset(options={"task": "t1"})[1]["task"].tolist() == ["t1"] * 4
-    with pytest.raises(ValueError, match="fit 0 problems"):
+    with pytest.raises(ValueError, match="fit none of the problems"):
         env.reset(options={"task": "t7"})
     with pytest.raises(ValueError, match="below the cheapest strategy"):
         env.reset(options={"budget": 1e-6})

@@ -1,16 +1,12 @@
-"""Readers of published tables, on small files in each format and on the real ones where they are at hand."""
+"""Readers of published tables, on small files in each format."""
 
 import builtins
-import io
 import json
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from compress_gym.devices import published
 from compress_gym.devices.published import (
@@ -23,53 +19,18 @@ from compress_gym.devices.published import (
     read_published,
 )
 from compress_gym.devices.published.hat import FEATURES, HEADER
-from compress_gym.devices.published.ofa import parse_key
 from compress_gym.errors import AssetError
-
-REAL = Path(__file__).parents[2].parent / "shared" / "published"
-real = pytest.mark.skipif(not REAL.exists(), reason=f"the published files are not at {REAL}")
-
-BLOCK = "expanded_conv-input:56x56x24-output:28x28x40-expand:3-kernel:5-stride:2-idskip:0"
-BLOCK3 = "expanded_conv-input:56x56x32-output:28x28x48-expand:96-kernel:5-stride:2-idskip:0-se:1-hs:0"
-APQ = {
-    "(96, 456, 14, 1, 1, 0, 1)-W4A8": {"energy": 0.25, "latency": 0.125},
-    "(96, 456, 14, 1, 1, 0, 1)-W8A8": {"energy": 0.5, "latency": 0.25},
-    "(456, 456, 14, 3, 2, 1, 456)-W4A4": {"energy": 0.0625, "latency": 0.03125},
-    "head": {"energy": 1.0, "latency": 2},
-}
-HAT_ROWS = ["640,6,2048.5,6.0,512,3,1024.0,4.0,2.5,1.0,10.5,200.25,0.5,2.0", "512,6,512,2,640,1,512,2,2,1,9,100,0,1"]
-
-
-def npy(array, **options):
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, **options)
-    return file.getvalue()
-
-
-def haq_array(layers=3):
-    layer, weight, activation = np.indices((layers, 8, 8))
-    return (100 * (layer + 1) * (weight + 1) + activation).astype(np.int64)
-
-
-def yaml_of(keys, **fields):
-    fields = fields or {"count": 500, "mean": 1.5, "std": 0.25}
-    return "".join(f"{key}:\n" + "".join(f"  {k}: {v}\n" for k, v in fields.items()) for key in keys)
-
-
-YAML = yaml_of(["Conv-input:224x224x3-output:112x112x24", "Logits-input:1x1x1536-output:1000", BLOCK3])
-HAT = "\n".join([",".join(HEADER), *HAT_ROWS]) + "\n"
-GOOD = {
-    "table.npy": npy(haq_array()),
-    "table.dict": json.dumps(APQ).encode(),
-    "table.yaml": YAML.encode(),
-    "table.csv": HAT.encode(),
-}
-
-
-def write(tmp_path, content, name="table.txt"):
-    path = tmp_path / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+from tests.devices.published_examples import (
+    BLOCK,
+    GOOD,
+    HAT,
+    HAT_ROWS,
+    YAML,
+    haq_array,
+    npy,
+    write,
+    yaml_of,
+)
 
 
 def refused(tmp_path, content, *parts, name="table.txt"):
@@ -425,165 +386,3 @@ def test_hat_tables_that_are_damaged(tmp_path, content, reason):
 
 def test_hat_networks_may_share_their_features(tmp_path):
     assert len(read_published(write(tmp_path, hat_with("latency_mean_encoder", "9.5") + HAT_ROWS[1] + "\n"))) == 3
-
-
-# Fuzzed: a table of finite numbers, or a clear refusal; never another exception, never a silent NaN.
-
-
-def survives(path, content):
-    path.write_bytes(content)
-    try:
-        table = read_published(path)
-    except AssetError as error:
-        assert str(path) in str(error) and len(str(error)) < 1500
-        return
-    assert len(table) > 0 and set(table.columns) == set(table.units)
-    for name, array in table.columns.items():
-        assert len(array) == len(table) and array.dtype.kind in "ifU", name
-        if array.dtype.kind != "U":
-            assert np.isfinite(array).all() and (array >= 0).all(), name
-    times = [name for name in table.columns if name.endswith(("_ms", "_mj", "_cycles")) and "_std_" not in name]
-    assert times and all((table.columns[name] > 0).all() for name in times)
-
-
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory):
-    return tmp_path_factory.mktemp("fuzz") / "table"
-
-
-edits = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(min_size=0, max_size=6)), min_size=1, max_size=4
-)
-
-
-@settings(max_examples=400)
-@given(name=st.sampled_from(sorted(GOOD)), edits=edits)
-def test_mutated_bytes(fuzzed, name, edits):
-    content = GOOD[name]
-    for where, removed, inserted in edits:
-        at = int(where * len(content))
-        content = content[:at] + inserted + content[at + removed :]
-    survives(fuzzed, content)
-
-
-@settings(max_examples=200)
-@given(name=st.sampled_from(sorted(GOOD)), edits=edits)
-def test_mutated_first_bytes(fuzzed, name, edits):
-    """Headers: where a few bytes decide about types, shapes and memory."""
-    content = GOOD[name]
-    for where, removed, inserted in edits:
-        at = int(where * 128)
-        content = content[:at] + inserted + content[at + removed :]
-    survives(fuzzed, content)
-
-
-@settings(max_examples=100)
-@given(
-    content=st.binary(max_size=200), start=st.sampled_from([b"", b"\x93NUMPY\x01\x00v\x00", b'{"latency"', b"-input:1"])
-)
-def test_arbitrary_bytes(fuzzed, content, start):
-    survives(fuzzed, start + content)
-
-
-odd = st.one_of(
-    st.floats().map(str),
-    st.integers().map(str),
-    st.text(max_size=8),
-    st.sampled_from(
-        ["nan", "-0", "1e400", "0x10", "1_0", "null", "~", "true", "!!int 3", "&a", "*a", "[", "{}", "<<", ""]
-    ),
-)
-
-
-@settings(max_examples=400)
-@given(name=st.sampled_from(["table.dict", "table.yaml", "table.csv"]), data=st.data())
-def test_mutated_rows(fuzzed, name, data):
-    """Cells replaced, rows dropped, doubled and swapped."""
-    parts = re.split(r"([,:\n])", GOOD[name].decode())
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(parts) - 1))
-        parts[at : at + 1] = data.draw(st.sampled_from([[], [parts[at]] * 2, [data.draw(odd)]]))
-    lines = "".join(parts).split("\n")
-    if data.draw(st.booleans()):
-        lines = data.draw(st.lists(st.sampled_from(lines), min_size=1, max_size=len(lines) + 2))
-    survives(fuzzed, "\n".join(lines).encode("utf-8", "surrogatepass"))
-
-
-@settings(max_examples=100)
-@given(
-    shape=st.lists(st.integers(0, 9), max_size=4),
-    dtype=st.sampled_from(["<f8", "<f4", "<f2", "<i8", "<u8", ">i2", "?", "<c8", "S3", "<M8[D]"]),
-    seed=st.integers(0, 99),
-)
-def test_arrays_of_any_bytes(fuzzed, shape, dtype, seed):
-    """Every bit pattern a float may have, among them NaNs, infinities and subnormals."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    array = np.frombuffer(np.random.default_rng(seed).bytes(size), dtype).reshape(shape)
-    survives(fuzzed, npy(array))
-
-
-sides = st.tuples(*[st.integers(1, 999_999)] * 3)
-
-
-@given(
-    kind=st.sampled_from(["Conv", "AvgPool2D", "Logits"]),
-    input=sides,
-    output=sides,
-    block=st.none() | st.tuples(*[st.integers(1, 9999)] * 3, st.booleans()),
-    flags=st.none() | st.tuples(st.booleans(), st.booleans()),
-)
-def test_operation_keys_round_trip(kind, input, output, block, flags):
-    if block:
-        operation = OfaOperation("expanded_conv", input, output, *block, *(flags or ()))
-    else:
-        operation = OfaOperation(kind, input, (1, 1, output[2]) if kind == "Logits" else output)
-    assert parse_key(str(operation)) == operation
-
-
-# The real files.
-
-
-@real
-def test_the_published_haq_table():
-    table = read_published(REAL / "haq" / "qmobilenetv2_imagenet100_batch16_latency_table.npy")
-    assert table.cycles.shape == (53, 8, 8)
-    assert (table.cycles.min(), table.cycles.max()) == (3184, 4860688)
-    # What the unit is read from: see the module's docstring.
-    assert table.cycles[2, 0, 0] == 16 * 112 * 112 and table.cycles[52, 0, 0] == 1280 * 1000 / 256
-    # More bits never take less.
-    assert (np.diff(table.cycles, axis=1) >= 0).all() and (np.diff(table.cycles, axis=2) >= 0).all()
-
-
-@real
-def test_the_published_apq_table():
-    table = read_published(REAL / "apq" / "BitFusion_new.b1.dict")
-    assert len(table) == 6569 and len(table.layers) == 779
-    layers = table.column("in_channels") > 0
-    bits = np.stack([table.column("weight_bits"), table.column("activation_bits")])[:, layers]
-    assert np.unique(bits, axis=1).T.tolist() == [[w, a] for w in (4, 6, 8) for a in (4, 6, 8)]
-    assert not ((table.column("kernel") == 7) & (table.column("activation_bits") == 4)).any()
-    for name in ("head", "tail"):
-        assert min(table.end_cost(name)) > 0
-    latency_ms, energy_mj = table.column("latency_ms"), table.column("energy_mj")
-    assert latency_ms.min() == pytest.approx(0.010128) and latency_ms.max() == pytest.approx(5.537808)
-    assert energy_mj.min() == pytest.approx(0.017863, abs=1e-6) and energy_mj.max() == pytest.approx(3.874752, abs=1e-6)
-
-
-@real
-def test_the_published_hat_tables():
-    paths = sorted((REAL / "hat").glob("*.csv"))
-    assert len(paths) == 6
-    for path in paths:
-        table = read_published(path)
-        assert len(table) == 2000
-        assert set(np.unique(table.column("encoder_embed_dim"))) == {512, 640}
-        assert (table.decoder_ms > table.encoder_ms).all()
-        low, high = {"raspberrypi": (2e3, 2e4), "xeon": (50, 1e3), "titanxp": (30, 1e3)}[path.stem.split("_")[2]]
-        assert low < table.latency_ms.min() < table.latency_ms.max() < high
-
-
-@real
-def test_the_licences_are_no_tables():
-    for path in REAL.glob("*/LICENSE"):
-        with pytest.raises(AssetError, match="in none of the published formats"):
-            read_published(path)

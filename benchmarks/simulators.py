@@ -1,4 +1,4 @@
-"""The simulated accelerators against published numbers: `python -m benchmarks.simulators`.
+"""The simulated accelerators against published numbers: `python -m benchmarks.simulators --published FOLDER`.
 
 - APQ (Wang et al., CVPR 2020) published a table of 6,569 rows, (layer, weight bits, activation bits) -> (ms, mJ), of
   Bit Fusion, batch 1, for the layers its search space can reach at 224 x 224. Two of them, `head` and `tail`, are
@@ -190,7 +190,8 @@ def report(facts: dict[str, Any]) -> str:
         return f"| {name} | {f['rows']} | {f['spearman']:.5f} | {errors} | {f['share_within_1e-6']:.1%} |\n"
 
     text = (
-        "# Simulated accelerators against published numbers\n\n`python -m benchmarks.simulators` writes this page.\n\n"
+        "# Simulated accelerators against published numbers\n\n"
+        "`python -m benchmarks.simulators --published FOLDER` writes this page.\n\n"
     )
     text += "## Bit Fusion against APQ's table\n\n" + head
     text += "".join(line(f"{name}, held-out half", f) for name, f in apq["held_out_half"].items())
@@ -242,8 +243,7 @@ def report(facts: dict[str, Any]) -> str:
 @click.option(
     "--published",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path("../shared/published"),
-    show_default=True,
+    required=True,
     help="Folder with the tables that APQ and HAQ published, in apq/ and haq/.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the halves.")
@@ -251,7 +251,8 @@ def report(facts: dict[str, Any]) -> str:
 def main(published: Path, seed: int, out: Path) -> None:
     """Compares the simulated accelerators with what APQ and HAQ published."""
     facts = {"apq": check_apq(published / APQ_TABLE, seed), "haq": check_haq(published / HAQ_TABLE)}
-    card = {**facts, **provenance(f"python -m benchmarks.simulators --seed {seed}", ["numpy", "numba", "scipy"])}
+    command = f"python -m benchmarks.simulators --published FOLDER --seed {seed}"
+    card = {**facts, **provenance(command, ["numpy", "numba", "scipy"])}
     out.mkdir(parents=True, exist_ok=True)
     for ending, content in (("json", json.dumps(card, indent=1) + "\n"), ("md", report(facts))):
         write_atomically(out / f"simulators.{ending}", partial(Path.write_text, data=content))

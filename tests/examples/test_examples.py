@@ -40,6 +40,7 @@ def test_it_runs(name, tmp_path):
         env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert ran.returncode == 0, ran.stderr
     assert expected in ran.stdout

@@ -29,8 +29,13 @@ class CompressionVecEnv(VecEnv):
             step_infos: Whether the infos of every step tell `choice` and `executed_action`; it takes time.
 
         Raises:
-            ValueError: Another autoreset mode, or views instead of copies.
+            ValueError: A wrapped environment, another autoreset mode, or views instead of copies.
         """
+        if not isinstance(envs, CompressionVectorEnv):
+            raise ValueError(
+                f"envs={envs!r} must be a CompressionVectorEnv without wrappers: pass envs.unwrapped and use the "
+                "wrappers of Stable-Baselines3 (VecNormalize, VecMonitor) around the adapter"
+            )
         if envs.autoreset_mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"envs has autoreset_mode={envs.autoreset_mode.value!r}; Stable-Baselines3 needs 'SameStep': "
@@ -103,9 +108,21 @@ class CompressionVecEnv(VecEnv):
         raise NotImplementedError("environments of a CompressionVectorEnv share their attributes; build another one")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Calls a method of the vector environment that answers for each environment, for instance `action_masks`."""
-        answers = getattr(self.envs, method_name)(*method_args, **method_kwargs)
-        return [answers[n] for n in self._get_indices(indices)]
+        """Calls `action_masks` or `problem_of`; every other method would concern all environments at once.
+
+        Raises:
+            NotImplementedError: Another method.
+        """
+        chosen = list(self._get_indices(indices))
+        if method_name == "action_masks":
+            masks = self.envs.action_masks()
+            return [masks[n] for n in chosen]
+        if method_name == "problem_of":
+            return [self.envs.problem_of(n) for n in chosen]
+        raise NotImplementedError(
+            f"env_method({method_name!r}): environments of a CompressionVectorEnv are stepped and reset together; "
+            "action_masks and problem_of answer for each"
+        )
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """Returns that no environment is wrapped."""

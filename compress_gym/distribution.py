@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
@@ -73,7 +74,12 @@ class ProblemDistribution:
         found = [n for n, p in enumerate(self.problems) if all(p.origin.get(k) == v for k, v in wanted.items())]
         if not found:
             origins = [{key: p.origin.get(key) for key in ("task", "device")} for p in self.problems]
-            raise ValueError(f"options={wanted} fit none of the problems; there are {origins}")
+            names = {str(origin[key]) for origin in origins for key in wanted}
+            close = [
+                match for value in wanted.values() for match in get_close_matches(str(value), names - {value}, n=1)
+            ]
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"options={wanted} fit none of the problems; there are {origins}.{hint}")
         return found
 
 

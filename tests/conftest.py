@@ -6,20 +6,12 @@ import tempfile
 from pathlib import Path
 
 # Numba notices changes of a function's own file only, not of the kernels it calls: one cache a state of the kernels.
+_SOURCES = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "compress_gym").rglob("*.py"))]
+# `envs/program.py` has no kernel, but the places where kernels find what they read.
 _KERNELS = [
-    "costs/kernels.py",
-    "costs/increments.py",
-    "budgets.py",
-    "rewards.py",
-    "envs/program.py",
-    "envs/kernels.py",
-    "jit.py",
-    "accuracy/surrogate.py",
-    "devices/energy.py",
+    source for source in _SOURCES if b"compress_gym.jit" in source or b"njit" in source or b"AT_STAGES" in source
 ]
-_KERNELS += ["devices/simulators/bitfusion.py", "devices/simulators/bismo.py"]
-_ROOT = Path(__file__).parent.parent / "compress_gym"
-_STATE = hashlib.sha256(b"".join((_ROOT / name).read_bytes() for name in _KERNELS)).hexdigest()[:12]
+_STATE = hashlib.sha256(b"".join(_KERNELS)).hexdigest()[:12]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"compress-gym-numba-{_STATE}"))
 
 from hypothesis import settings  # noqa: E402  (after the cache folder is set)

@@ -24,7 +24,9 @@ budget, follows what the choice changes of the bounded cost, and writes the obse
 sums every cost and finds accuracy (a table's entry, or a surrogate's forward pass) and reward. Episodes are started
 anew where they end, which is counted. A step of CartPole is one step of a differential equation: the comparison is of
 rates at which an agent can be fed, not of like with like. `unwrapped` is the class itself, `gym.make` adds Gymnasium's
-checks."""
+checks. A step of a vector environment also makes the infos of every environment and copies the observations, unless
+views are asked for (copies 0); the reset that `NEXT_STEP` puts between two episodes counts as a step, as CartPole's
+does."""
 
 
 @click.command()
@@ -66,10 +68,15 @@ def _environments() -> None:
     facts = {"rows": measure(), "start_up": start_up()}
     _report("environments", "Steps a second", A_STEP, facts, ["gymnasium", "numba"])
     write_atomically(RESULTS / "environments.png", lambda p: draw(facts["rows"], p))
-    with (RESULTS / "environments.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, facts["rows"][0])
+    for stem, rows in (("environments", facts["rows"]), ("start-up", facts["start_up"])):
+        write_atomically(RESULTS / f"{stem}.csv", partial(_write_csv, rows))
+
+
+def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows(facts["rows"])
+        writer.writerows(rows)
 
 
 def _report(stem: str, title: str, words: str, facts: dict[str, Any], packages: Sequence[str]) -> None:

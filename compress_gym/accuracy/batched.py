@@ -40,10 +40,9 @@ def predict_batch(
     """
     unit, below = np.empty(hidden, dtype=np.float32), np.empty((hidden, LANES), dtype=np.float32)
     above, sums = np.empty((2, LANES), dtype=np.float32), np.empty((4, LANES), dtype=np.float32)
-    inputs = strategies.shape[1]
+    inputs, outputs = strategies.shape[1], np.empty((members, LANES), dtype=np.float32)
     for begin in range(0, len(strategies), LANES):
-        some, predicted = strategies[begin : begin + LANES], accuracies[begin : begin + LANES]
-        predicted[:] = 0.0
+        some = strategies[begin : begin + LANES]
         for member in range(members):
             first = member * (inputs * values * hidden + (hidden + 1) * (hidden + 1))
             second = first + inputs * values * hidden
@@ -51,10 +50,12 @@ def predict_batch(
             _second_layer(weights, second, below, above, sums, len(some))
             bias = weights[second + (hidden + 1) * hidden + hidden]
             for n in range(len(some)):
-                z = ((sums[0, n] + sums[1, n]) + (sums[2, n] + sums[3, n])) + bias
-                predicted[n] += 1.0 / (1.0 + math.exp(-np.float64(z)))
-        for n in range(len(some)):
-            predicted[n] /= members
+                outputs[member, n] = ((sums[0, n] + sums[1, n]) + (sums[2, n] + sums[3, n])) + bias
+        for n in range(len(some)):  # members within: a vectorised exponential would differ in its last bits
+            total = 0.0
+            for member in range(members):
+                total += 1.0 / (1.0 + math.exp(-np.float64(outputs[member, n])))
+            accuracies[begin + n] = total / members
 
 
 @jit

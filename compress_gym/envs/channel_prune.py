@@ -102,8 +102,9 @@ class ChannelPruneEnv(CompressionEnv):
     Nothing is decided. `info` holds the uncompressed costs under `baseline`, the task, its version, the hash of its
     assets, the device and the budget. Of one task, one device and one budget, episodes all start alike: the seed has no
     influence. Of several, each episode draws a task and a device with equal chances and a budget evenly from the range;
-    `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is otherwise drawn. Observations and actions
-    are the same for all, so that one agent can be trained on many networks and asked about others.
+    `reset(options={"task": ..., "device": ..., "budget": ...})` fixes what is otherwise drawn. Observations and
+    continuous actions are the same for all networks, so that one agent can be trained on many and asked about others; a
+    discrete space is as wide as the longest list of values among the problems that are given together.
 
     ## Episode End
     `terminated` after the last group (12 steps on `cifar10-resnet20`, 5 on `digits-cnn`). Nothing is ever truncated.

@@ -525,6 +525,16 @@ def step_rows(
 
 
 @jit
+def first_columns(rows: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """Returns a contiguous copy of the first columns of rows (NumPy takes twice as long)."""
+    copied = np.empty((rows.shape[0], columns), dtype=np.float32)
+    for n in range(rows.shape[0]):
+        for i in range(columns):
+            copied[n, i] = rows[n, i]
+    return copied
+
+
+@jit
 def mask_rows(
     ints: NDArray[np.int64],
     floats: NDArray[np.float64],

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from compress_gym.distribution import ProblemDistribution
+from compress_gym.distribution import OPTIONS, ProblemDistribution
 from compress_gym.envs import kernels
 from compress_gym.envs.episodes import Episodes
 from compress_gym.errors import unknown_name
@@ -80,7 +80,7 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise unknown_name("render_mode", render_mode, self.metadata["render_modes"])
         for name, number in (("num_envs", num_envs), ("num_threads", num_threads)):
-            if not isinstance(number, (int, np.integer)) or number < 1:
+            if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
                 raise ValueError(f"{name}={number!r} must be a whole number of at least 1")
         distribution = ProblemDistribution.of(problem)
         live = any(p.accuracy_model.source == "live" for p in distribution.problems)
@@ -124,16 +124,17 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
             KeyError: Another option.
             ValueError: Seeds or mask do not fit the number of environments, or options no problem.
         """
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"options={options!r} must be a dictionary: {', '.join(OPTIONS)} or reset_mask")
         options = dict(options or {})
         chosen = self._reset_mask(options.pop("reset_mask", None))
         self._episodes.wanted(options)  # what is refused changes nothing
         first = int(seed) if isinstance(seed, (int, np.integer)) else None
         if isinstance(seed, (int, np.integer)):
             seed = range(int(seed), int(seed) + self.num_envs)
-        try:
-            seeds = [None] * self.num_envs if seed is None else list(seed)
-        except TypeError as error:
-            raise ValueError(f"seed={seed!r} must be a whole number, or a list of them") from error
+        if seed is not None and not isinstance(seed, (Sequence, np.ndarray)):
+            raise ValueError(f"seed={seed!r} must be a whole number, or a list of them")
+        seeds = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} entries; expected one for each of {self.num_envs} environments")
         for n, s in enumerate(seeds):
@@ -159,10 +160,16 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
             gymnasium.error.ResetNeeded: The first episodes have not begun.
         """
         if not self._begun:
-            raise gym.error.ResetNeeded("the episodes have not begun: call reset() before step()")
+            raise gym.error.ResetNeeded(
+                "the episodes have not begun, or an error ended them: call reset() before step()"
+            )
         episodes = self._episodes
         self._take(actions)
-        bad = episodes.step()
+        try:
+            bad = episodes.step()
+        except BaseException:  # an accuracy or a reward of one's own: what has ended will never be scored
+            self._begun = False
+            raise
         if bad >= 0:
             shown = np.asarray(actions)[bad]
             raise ValueError(f"actions[{bad}]={shown!r} must be within -1 and 1 and not NaN")
@@ -238,7 +245,8 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         if numbers.dtype.kind not in ("iu" if discrete else "fiu"):
             raise ValueError(f"actions of dtype {numbers.dtype} are not in {self.action_space}")
         if not discrete:
-            self._episodes.actions[:] = numbers
+            with np.errstate(over="ignore"):  # what is beyond float32 is out of range
+                self._episodes.actions[:] = numbers
             return
         ignored = self._episodes.status == kernels.ENDED
         legal = ignored | ((numbers >= 0) & (numbers < self._episodes.program.most_values))
@@ -248,10 +256,11 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         self._episodes.actions[:, 0] = np.where(ignored, 0, numbers)
 
     def _observed(self) -> NDArray[np.float32]:
+        episodes = self._episodes
         if not self.copy:
-            return self._episodes.observations
-        # Whole rows are copied in half the time that their first columns take.
-        return self._episodes.rows.copy()[:, : -self._episodes.program.slots]
+            return episodes.observations
+        copied: NDArray[np.float32] = kernels.first_columns(episodes.rows, len(self.observation_names))
+        return copied
 
     def _end_and_reset(self, infos: Infos, ended: NDArray[np.bool_]) -> None:
         """Tells how episodes ended, and starts the next ones in the same step."""

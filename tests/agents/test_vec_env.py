@@ -3,6 +3,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3 import DDPG, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -51,6 +52,15 @@ def test_masks_of_every_environment():
     masks = envs.env_method("action_masks")
     assert len(masks) == 4 and masks[0].shape == (envs.action_space.n,)
     assert envs.env_is_wrapped(gym.Wrapper) == [False] * 4
+    assert envs.env_method("problem_of", indices=[1]) == [envs.envs.problem_of(1)]
+    with pytest.raises(NotImplementedError, match="stepped and reset together"):
+        envs.env_method("reset", indices=[1])
+
+
+def test_a_wrapped_environment_is_refused():
+    wrapped = RecordEpisodeStatistics(gym.make_vec(ID, num_envs=2, autoreset_mode="SameStep"))
+    with pytest.raises(ValueError, match="must be a CompressionVectorEnv without wrappers"):
+        CompressionVecEnv(wrapped)
 
 
 def test_another_autoreset_mode_is_refused():

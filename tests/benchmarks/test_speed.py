@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import csv
+import json
+
 import numpy as np
 
+from benchmarks.speed import __main__ as speed
 from benchmarks.speed import costs, environments, learners, live
 from compress_gym.processor import bf16_supported, one_thread
 from compress_gym.tasks import get_task, list_tasks
+from tests.helpers import run_here
 
 TASK = get_task("digits-cnn")
 
@@ -58,6 +63,22 @@ def test_the_report_of_environments(monkeypatch, tmp_path):
         assert (row["times_cartpole"] == 1.0) or row["environment"] != environments.CARTPOLE
     environments.draw(rows, tmp_path / "rows.png")
     assert (tmp_path / "rows.png").stat().st_size > 1000
+
+
+def test_the_command_writes_tables_a_picture_and_csv(monkeypatch, tmp_path, capsys):
+    for name, value in (("SCALAR_STEPS", 20), ("VECTOR_STEPS", 4), ("NUM_ENVS", 8)):
+        monkeypatch.setattr(environments, name, value)
+    monkeypatch.setattr(environments, "_first_episode", lambda *_: 0.5)
+    monkeypatch.setattr(speed, "RESULTS", tmp_path)
+    code, text, _ = run_here(speed.main, [], monkeypatch, capsys)
+    assert code == 0 and (tmp_path / "environments.md").read_text().strip() in text
+    facts = json.loads((tmp_path / "environments.json").read_text())
+    assert facts["command"] == "python -m benchmarks.speed"
+    for stem, key in (("environments", "rows"), ("start-up", "start_up")):
+        with (tmp_path / f"{stem}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["environment"] for row in rows] == [row["environment"] for row in facts[key]]
+    assert (tmp_path / "environments.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_first_episode_is_timed_in_a_process_of_its_own(tmp_path):

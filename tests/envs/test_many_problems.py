@@ -72,13 +72,15 @@ def test_options_choose_problem_and_budget():
         assert (info["task"], info["budget"], env.problem.budget) == (f"t{number}", budget, budget)
     envs = CompressionVectorEnv(problems, 4)
     assert envs.reset(options={"task": "t1"})[1]["task"].tolist() == ["t1"] * 4
-    with pytest.raises(ValueError, match="fit none of the problems"):
-        env.reset(options={"task": "t7"})
+    with pytest.raises(ValueError, match="fit none of the problems.*Did you mean 't1'"):
+        env.reset(options={"task": "t11"})
     with pytest.raises(ValueError, match="below the cheapest strategy"):
         env.reset(options={"budget": 1e-6})
     for refusing in (env, envs):
         with pytest.raises(KeyError, match="options='budgets' is not known.*Did you mean 'budget'"):
             refusing.reset(options={"budgets": 0.9})
+    with pytest.raises(ValueError, match="must be a dictionary"):
+        envs.reset(options=["t1"])
 
 
 def test_without_a_rule_any_fraction_is_a_budget():

@@ -36,13 +36,31 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("env_id", "task"), [(env_id, task) for env_id in IDS for task in shipped_tasks(env_id)])
 def test_every_task_equals_its_scalar_environment(env_id, mode, action_type, rule, task):
     settings = {"task": task, "action_type": action_type, "budget_rule": rule, "budget": 0.6}
-    native = gym.make_vec(env_id, num_envs=5, autoreset_mode=mode.value, **settings)
-    scalar = SyncVectorEnv([lambda: gym.make(env_id, disable_env_checker=True, **settings)] * 5, autoreset_mode=mode)
+    # Fewer than are predicted at once, and more.
+    for count, seed in ((5, 3), (20, 4)):
+        compare_task(env_id, mode, count, seed, settings)
+
+
+def compare_task(env_id, mode, count, seed, settings):
+    native = gym.make_vec(env_id, num_envs=count, autoreset_mode=mode.value, **settings)
+    scalar = SyncVectorEnv(
+        [lambda: gym.make(env_id, disable_env_checker=True, **settings)] * count, autoreset_mode=mode
+    )
     assert type(native) is CompressionVectorEnv
     assert native.metadata["autoreset_mode"] is mode
     assert native.single_observation_space == scalar.single_observation_space
     assert native.action_space == scalar.action_space
-    assert_equal(native, scalar, seed=3, steps=4 * (native._episodes.program.steps + 1))
+    assert_equal(native, scalar, seed=seed, steps=4 * (native._episodes.program.steps + 1))
+
+
+@every_mode
+def test_hundreds_of_environments_equal_their_scalar_ones(mode):
+    """More rows than a block of the kernel; episodes of different length, one of a surrogate, one of a table."""
+    tasks = ["cifar10-resnet20", "digits-cnn"]
+    one = gym.make("compress_gym/ChannelPrune-v0", task=tasks, device="bitfusion", budget=(0.7, 0.9))
+    problems = ProblemDistribution(tuple(one.unwrapped._episodes.distribution.problems), (0.7, 0.9))
+    native = CompressionVectorEnv(problems, 600, autoreset_mode=mode, num_threads=2)
+    assert_equal(native, looped(problems, 600, mode), seed=8, steps=15)
 
 
 @given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]))
@@ -91,6 +109,24 @@ def test_accuracies_and_rewards_of_ones_own():
 
     problem = random_problem(4, reward=lambda o: o.accuracy - o.cost_ratio).replace(accuracy_model=Halves())
     assert_equal(CompressionVectorEnv(problem, 4), looped(problem, 4), seed=0, steps=15)
+
+
+@every_mode
+def test_what_ended_in_an_error_is_not_taken_for_scored(mode):
+    class Broken:
+        source, baseline = "own", 0.9
+
+        def __call__(self, strategies):
+            raise OSError("the network's file is gone")
+
+    envs = CompressionVectorEnv(random_problem(4).replace(accuracy_model=Broken()), 3, autoreset_mode=mode)
+    envs.reset(seed=0)
+    with pytest.raises(OSError, match="is gone"):
+        for _ in range(20):
+            envs.step(envs.action_space.sample())
+    with pytest.raises(gym.error.ResetNeeded, match="an error ended them"):
+        envs.step(envs.action_space.sample())
+    envs.reset(seed=0)
 
 
 @every_env
@@ -157,6 +193,7 @@ def test_views_and_copies(env_id):
         kept = before.copy()
         envs.step(envs.action_space.sample())
         assert np.array_equal(before, kept) == copy
+        assert before.flags.c_contiguous == copy
 
 
 @every_env
@@ -213,22 +250,22 @@ def test_rendering(env_id):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda a: a[:2], "actions have shape (2, 1); expected (4, 1)"),
+        (lambda a: a[:2], "actions have shape (2, {slots}); expected (4, {slots})"),
         (lambda a: a[:, 0], "actions have shape (4,)"),
-        (lambda a: np.where(np.arange(4)[:, None] == 2, np.nan, a), "actions[2]=array([nan])"),
-        (lambda a: np.where(np.arange(4)[:, None] == 1, 1.5, a), "actions[1]=array([1.5])"),
+        (lambda a: np.where(np.arange(4)[:, None] == 2, np.nan, a), "actions[2]=array([nan"),
+        (lambda a: np.where(np.arange(4)[:, None] == 1, 1.5, a), "actions[1]=array([1.5"),
+        (lambda a: np.where(np.arange(4)[:, None] == 3, 1e300, a), "actions[3]=array([1.e+300"),
         (lambda a: "left", "actions have shape ()"),
         (lambda a: a.astype(str), "actions of dtype <U"),
         (lambda a: a.astype(complex), "actions of dtype complex128"),
     ],
 )
 def test_bad_actions_are_named(env_id, spoil, words):
-    if gym.make(env_id).action_space.shape != (1,):
-        pytest.skip("written for one action number a step")
+    slots = gym.make(env_id).action_space.shape[0]
     envs = gym.make_vec(env_id, num_envs=4)
     envs.reset(seed=0)
     good = envs.action_space.sample()
-    with pytest.raises(ValueError, match=re.escape(words)):
+    with pytest.raises(ValueError, match=re.escape(words.format(slots=slots))):
         envs.step(spoil(good.astype(np.float64)))
     before = envs.step(good)[0]
     envs.reset(seed=0)
@@ -282,6 +319,8 @@ def test_stepping_before_reset_is_refused(env_id):
         ({"seed": "abcd"}, r"seed\[0\]='a' must be None or a whole number"),
         ({"seed": [1, 2, -1, 3]}, r"seed\[2\]=-1 must be None or a whole number"),
         ({"seed": 1.5}, "seed=1.5 must be a whole number, or a list"),
+        ({"seed": {1, 2, 3, 4}}, "must be a whole number, or a list"),
+        ({"num_envs": True}, "num_envs=True must be"),
         ({"seed": -1}, r"seed\[0\]=-1 must be None or a whole number"),
     ],
 )

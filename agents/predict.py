@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import gymnasium as gym
 
 from agents.commands import make
 from agents.learners import build, load_policy, policy_strategy
@@ -38,10 +39,15 @@ def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | N
     config = read_config(folder)
     if config["kind"] != "learner":
         raise ValueError(f"{folder} holds a run of {config['method']!r}, which is a search and has no policy")
-    trained_on = make(config["env"], **config["environment"])
+    trained_on = _environment(folder, config)
     _, info = trained_on.reset()
-    if info["asset_hash"] != config["origin"]["asset_hash"]:
-        raise ValueError(f"{folder} was trained on other assets of task {info['task']!r}; train it again")
+    for key, words in (
+        ("task_version", "an earlier version"),
+        ("asset_hash", "other assets"),
+        ("device_hash", "other latencies"),
+    ):
+        if info.get(key) != config["origin"].get(key):
+            raise ValueError(f"{folder} was trained on {words} of task {info['task']!r}; train it again")
     model = build(config["method"], trained_on, config["hyperparameters"], config["seed"])
     load_policy(model, folder / "policy.safetensors")
     settings = {**config["environment"], **(changes or {})}
@@ -59,6 +65,13 @@ def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | N
         with Run(out, played) as run:
             run.add(Scored.from_info(last, env.unwrapped.problem))  # type: ignore[attr-defined]
     return {key: last[key] for key in SHOWN}
+
+
+def _environment(folder: Path, config: Mapping[str, Any]) -> gym.Env:
+    try:
+        return make(config["env"], **config["environment"])
+    except TypeError as error:  # an argument that another version has
+        raise ValueError(f"{folder / 'config.yml'}: the environment cannot be built again: {error}") from error
 
 
 @click.command()

@@ -230,9 +230,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not readable as YAML") from error
-    missing = [key for key in ("method", "kind", "env", "environment", "origin") if key not in (config or {})]
-    if missing:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; the file is damaged or from another version")
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: is no mapping of keys to values; the file is damaged")
+    needed = {"method": str, "kind": str, "env": str, "environment": dict, "origin": dict}
+    if config.get("kind") == "learner":
+        needed["hyperparameters"] = dict
+    wrong = [key for key, kind in needed.items() if not isinstance(config.get(key), kind)]
+    if wrong:
+        raise ValueError(f"{path}: lacks {', '.join(wrong)}; the file is damaged or from another version")
     checked: dict[str, Any] = config
     return checked
 

@@ -9,6 +9,8 @@ it on draws that no trial had. Killed, the same command goes on.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -149,17 +151,21 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     present, space = read_hyperparameters(algorithm, "ChannelPrune-v0"), SPACES[algorithm]
     storage.parent.mkdir(parents=True, exist_ok=True)
+    others = {name: value for name, value in present.items() if name not in space}
     study = optuna.create_study(
-        study_name=f"{algorithm}-{episodes}",
+        # What differs in anything else than the searched settings is another study.
+        study_name=f"{algorithm}-{_digest([episodes, DRAWS, TASKS, repr(space), others])}",
         direction="maximize",
         storage=JournalStorage(JournalFileBackend(str(storage))),
-        sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=FULL_TRIALS),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=FULL_TRIALS),
         load_if_exists=True,
     )
+    # Begun again with the same seed, it would propose again what it has proposed.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials), n_startup_trials=FULL_TRIALS)
     done = [t for t in study.trials if t.state.is_finished() and t.state != optuna.trial.TrialState.FAIL]
     now = {name: present[name] for name in space}
-    if not any(t.params == now for t in done):  # killed in its first trial, it begins with it again
+    tried = [t for t in done if t.params == now and t.state == optuna.trial.TrialState.COMPLETE]
+    if not tried:
         study.enqueue_trial(now)
 
     def objective(trial: optuna.Trial) -> float:
@@ -168,7 +174,7 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
         for step, draw in enumerate(DRAWS):
             values.append(worth(algorithm, {**present, **chosen}, episodes, draw))
             trial.report(sum(values) / len(values), step)
-            if step + 1 < len(DRAWS) and trial.should_prune():
+            if step + 1 < len(DRAWS) and chosen != now and trial.should_prune():
                 break
         value = sum(values) / len(values)
         click.echo(f"trial {trial.number}: {value:.4f} after {len(values)} of {len(DRAWS)} draws {chosen}")
@@ -176,12 +182,14 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
             raise optuna.TrialPruned
         return value
 
-    study.optimize(objective, n_trials=max(0, trials - len(done)))
-    return (
-        {**present, **study.best_params},
-        study.best_value,
-        next(float(t.value or 0.0) for t in study.trials if t.params == now and t.value is not None),
-    )
+    study.optimize(objective, n_trials=max(0 if tried else 1, trials - len(done)))
+    completed = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    before = next(float(t.value or 0.0) for t in completed if t.params == now)
+    return {**present, **study.best_params}, study.best_value, before
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @click.command()
@@ -190,7 +198,10 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
 @click.option("--episodes", type=click.IntRange(1), default=400, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/tune"), show_default=True)
 def main(algo: str, trials: int, episodes: int, out: Path) -> None:
-    """Looks for better hyper-parameters and writes them to OUT/<algo>.yml; the zoo's are left as they are."""
+    """Looks for better hyper-parameters and writes them to OUT/<algo>.yml; the zoo's are left as they are.
+
+    Settings that are not better than the present ones on the draws that no trial had are told, but not written.
+    """
     best, value, before = tune(algo, trials, episodes, out / f"{algo}.journal")
     words = f"# The best of {trials} trials: {value:.3f} on draws {DRAWS}; the settings before: {before:.3f}.\n"
     present = read_hyperparameters(algo, "ChannelPrune-v0")
@@ -200,6 +211,9 @@ def main(algo: str, trials: int, episodes: int, out: Path) -> None:
         wins = sum(one > other for one, other in zip(*worths, strict=True))
         words += f"# On draws {HELD_OUT}, which no trial had: {means[0]:.3f}; the settings before: {means[1]:.3f}"
         words += f" (better on {wins} of {len(HELD_OUT)}).\n"
+        if means[0] <= means[1]:
+            words += f"# Not better there, so these are the present ones; the best trial's: {json.dumps(best)}\n"
+            best = present
     text = words + yaml.safe_dump({"default": best}, sort_keys=False)
     write_atomically(out / f"{algo}.yml", lambda p: p.write_text(text))
     click.echo(f"{text}written to {out / f'{algo}.yml'}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _measure(files: list[bytes], rounds: int, repetitions: int, seed: int) -> ND
     return np.array([np.median(t) for t in times]) / 1000
 
 
-def summary(rows: list[Mapping[str, Any]]) -> dict[str, float]:
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """States the errors of predicted latencies and the largest difference of accuracies."""
     predicted, measured = (np.array([row[key] for row in rows]) for key in ("predicted_ms", "measured_ms"))
     relative = np.abs(predicted / measured - 1)
@@ -116,7 +116,7 @@ def summary(rows: list[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def table(rows: list[Mapping[str, Any]], task: str, device: str) -> str:
+def table(rows: Sequence[Mapping[str, Any]], task: str, device: str) -> str:
     """Writes the Markdown table."""
     stated = summary(rows)
     lines = [

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from agents.demo import markdown, speed_note
+from agents.search import METHODS
 from benchmarks.search.report import aggregate_table
 from benchmarks.search.statistics import LEAST_GAP
 from compress_gym.cards import read_card, read_json, write_atomically
@@ -42,6 +43,7 @@ MEASURED = _marked("measured table", "end of measured table")
 # These markers name the suite's report, so that a page can show another one.
 SEARCH = _marked(r"search table: (\S+\.json)", "end of search table")
 SPEED = _marked("speed: benchmarks/results/speed/environments.json", "end of speed")
+SEARCHES_OF = _marked(r"results of searches: (\S+\.json)", "end of results of searches")
 RESULT = _marked(r"result of (\S+): (\S+\.json)", "end of result")
 
 
@@ -164,12 +166,27 @@ def method_section(method: str, path: str) -> str:
     return "\n".join(lines)
 
 
+def searches_section(path: str) -> str:
+    """Returns what the zoo's page shows of all searches; arguments as of `method_section`."""
+    facts = read_json(ROOT / path)
+    rows = [row for row in facts["rows"] if row["method"] in METHODS]
+    lines = [
+        f"<!-- results of searches: {path} -->",
+        *aggregate_table(rows),
+        "",
+        f"Made by `{facts['provenance']['command']}`.",
+        "<!-- end of results of searches -->",
+    ]
+    return "\n".join(lines)
+
+
 def with_sections(text: str) -> str:
     """Returns a document's text with those sections renewed whose markers it has."""
     text = DEMO.sub(lambda found: demo_section(), text)
     text = SPEED.sub(lambda found: speed_section(), text)
     text = MEASURED.sub(lambda found: measured_section(), text)
     text = SEARCH.sub(lambda found: search_section(found[1]), text)
+    text = SEARCHES_OF.sub(lambda found: searches_section(found[1]), text)
     return RESULT.sub(lambda found: method_section(found[1], found[2]), text)
 
 

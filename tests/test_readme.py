@@ -37,11 +37,13 @@ def test_a_figure_that_differs_from_the_results_is_found(tmp_path):
     runs = [record(method, seed, {1: 0.31, 50: 0.5}) for method in suite.methods for seed in range(2)]
     write_report("tiny", suite, runs, tmp_path, "python -m benchmarks.search --suite tiny")
     marker = f"<!-- search table: {tmp_path / 'tiny.json'} -->"
+    of_all = f"<!-- results of searches: {tmp_path / 'tiny.json'} -->\n<!-- end of results of searches -->"
     of_one = f"<!-- result of random: {tmp_path / 'tiny.json'} -->"
     text = f"{README}\n{marker}\nto be renewed\n<!-- end of search table -->\n{of_one}\n<!-- end of result -->\n"
+    text += f"{of_all}\n"
     text = with_sections(text)
     assert "Made by `python -m benchmarks.search --suite tiny`." in text
-    assert text.count("| random | 0.37 [0.37, 0.37] |") == 2 and "to be renewed" not in text
+    assert text.count("| random | 0.37 [0.37, 0.37] |") == 3 and "to be renewed" not in text
     assert with_sections(text) == text
     changed = text.replace("| random | 0.37", "| random | 0.47")
     assert with_sections(changed) == text != changed

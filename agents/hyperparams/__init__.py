@@ -60,12 +60,14 @@ def override(settings: dict[str, Any], changes: tuple[str, ...]) -> dict[str, An
             if not SCHEDULES[name](changed[name]):
                 raise ValueError(f"hyper-parameter {change!r}: {LEGAL_SCHEDULES}")
             continue
-        expected = (int, float) if isinstance(settings[name], float) else (type(settings[name]),)
+        expected: tuple[type, ...] = (int, float) if isinstance(settings[name], float) else (type(settings[name]),)
+        if name == "ent_coef" and str in expected:  # `auto` or a number
+            expected = (int, float, str)
         if not isinstance(changed[name], expected):
             raise ValueError(
                 f"hyper-parameter {change!r}: expected {expected[-1].__name__}, got {type(changed[name]).__name__}"
             )
-        if isinstance(settings[name], int) and changed[name] <= 0:
+        if (isinstance(settings[name], int) or name.endswith("learning_rate")) and changed[name] <= 0:
             raise ValueError(f"hyper-parameter {change!r} must be above 0")
     return changed
 

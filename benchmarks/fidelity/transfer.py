@@ -47,7 +47,7 @@ def transfer_curve(task: Task, measured: MeasuredStrategies, baseline: float, se
                 )
                 taus[name].append(errors(surrogate(measured.strategies[unseen]), accuracy[unseen])["kendall_tau"])
         curve.append({"rows": rows, **{name: round(float(np.mean(found)), 4) for name, found in taus.items()}})
-    needed = rows_for([p["rows"] for p in curve], [p["from_nothing"] for p in curve])
+    needed = rows_for([int(p["rows"]) for p in curve], [p["from_nothing"] for p in curve])
     for point in curve:
         point["rows_from_nothing"] = needed(point["from_pruning"])
     return {"pruning_surrogate": fitted_to, "fits": FITS, "curve": curve}

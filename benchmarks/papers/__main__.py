@@ -191,7 +191,9 @@ def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> 
     return folder
 
 
-def _write(name: str, plan: haq.Plan | galen.Plan | apq.Plan, found: dict[str, Any], text: str, drawn: Any) -> None:
+def _write(
+    name: str, plan: haq.Plan | galen.Plan | apq.Plan, found: dict[str, Any], text: str, drawn: tuple[Any, str, str]
+) -> None:
     """Writes facts, table and picture."""
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     facts = {"plan": asdict(plan), **found, **provenance(command, ["torch", "numpy", "stable_baselines3"])}

@@ -64,6 +64,7 @@ def confirm(job: Job, runs: Path, repeated: Sequence[int]) -> None:
     path = runs / job.name / "job.json"
     mark = read_json(path)
     made_with = {"version": mark["version"], "repeated_seeds": list(repeated)}
+    made_with = mark.get("made_with", made_with)  # the version that made it, not one that confirmed it
     text = json.dumps({**mark, "version": job.version, "made_with": made_with}, indent=1) + "\n"
     write_atomically(path, lambda p: p.write_text(text))
 
@@ -90,7 +91,12 @@ def _main(jobs: Sequence[Job], runs: Path, seeds: int, workers: int) -> int:
     outcomes = run_local(list(again), runs / REPEATED, workers)
     for outcome in track(outcomes, "repeating", total=len(again), console=console, disable=not again):
         job = outcome.job
-        words = outcome.failure if outcome.made is None else difference(outcome.made, runs / job.name)
+        if outcome.made is None:
+            words = outcome.failure
+        elif finished_version(outcome.made) != job.version:
+            words = "the code or data that it depends on changed while it was repeated"
+        else:
+            words = difference(outcome.made, runs / job.name)
         if words:
             different.add((job.problem.name, job.method))
             console.print(f"{job.name} differs: {words}", markup=False, highlight=False)

@@ -16,6 +16,7 @@ from agents.tune import SPACES
 from benchmarks.search.jobs import Job, is_finished, jobs_of
 from benchmarks.search.suites import LEARNERS, SUITES, BenchmarkProblem
 from compress_gym.commands import run_command
+from compress_gym.errors import unknown_name
 from leaderboard.__main__ import SUBMISSIONS
 from leaderboard.schema import Submission
 from leaderboard.submit import submission_of, write_submission
@@ -29,6 +30,8 @@ LINKS = {
     **dict.fromkeys(("tpe", "gaussian-process"), "https://github.com/optuna/optuna"),
     "cma-es": "https://github.com/CyberAgentAILab/cmaes",
 }
+# What `agents.tune` has looked for better settings of.
+TUNED = ("ddpg", "td3", "ppo")
 # The seed has no influence on these.
 DETERMINISTIC = ("uniform", "shallow-heavy", "deep-heavy", "netadapt", "integer-program")
 
@@ -70,7 +73,7 @@ def entries(jobs: Sequence[Job], runs: Path, tracks: Mapping[str, Track]) -> Ite
             modified_source=False,
             deterministic=method in DETERMINISTIC,
             trained_on=(),
-            ranges_tried={name: where.words for name, where in SPACES.get(method, {}).items()},
+            ranges_tried={name: where.words for name, where in SPACES[method].items()} if method in TUNED else {},
         )
 
 
@@ -80,12 +83,14 @@ def entries(jobs: Sequence[Job], runs: Path, tracks: Mapping[str, Track]) -> Ite
 @click.option("--submissions", type=click.Path(path_type=Path), default=SUBMISSIONS, help="[leaderboard/submissions]")
 def main(runs: Path, methods: tuple[str, ...], submissions: Path) -> None:
     """Writes entries of the standard suite's runs, and says which of them are new or changed."""
+    for method in methods:
+        if method not in SUITES["standard"].methods:
+            raise unknown_name("method", method, SUITES["standard"].methods)
     jobs = [job for job in jobs_of(SUITES["standard"]) if not methods or job.method in methods]
     for entry in progress_over(entries(jobs, runs, load_tracks()), "entries"):
         path = submissions / entry.track / f"{entry.name}.json"
         before = path.read_bytes() if path.exists() else None
-        path.unlink(missing_ok=True)
-        write_submission(entry, submissions)
+        write_submission(entry, submissions, replace=True)
         if path.read_bytes() != before:
             click.echo(
                 f"{path} is {'new' if before is None else 'changed'}; verify it: leaderboard verify --live --record"

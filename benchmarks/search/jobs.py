@@ -71,7 +71,8 @@ def is_finished(job: Job, root: Path) -> bool:
 def finished_version(folder: Path) -> str | None:
     """Returns the version of a finished run, `None` where there is none or its mark cannot be read."""
     try:
-        return str(read_json(folder / "job.json").get("version"))
+        version = read_json(folder / "job.json").get("version")
+        return version if isinstance(version, str) else None
     except AssetError:
         return None
 

@@ -17,6 +17,7 @@ COLUMNS = (
     "method",
     "seed",
     "version",
+    "made_with",
     "allowance",
     "evaluations",
     "processor_seconds",
@@ -35,6 +36,8 @@ class Record:
         method: Name of the learner or search.
         seed: Its seed.
         version: Of everything that it depends on, see `benchmarks.search.versions`.
+        made_with: The version that made it, where `benchmarks.search.confirm` found that another gives the same; else
+            "".
         allowance: Evaluations that it might make.
         evaluations: Evaluations that it made; fewer where the method ended by itself.
         processor_seconds: Its processor time.
@@ -47,6 +50,7 @@ class Record:
     method: str
     seed: int
     version: str
+    made_with: str
     allowance: int
     evaluations: int
     processor_seconds: float
@@ -88,6 +92,7 @@ def read_run(folder: Path) -> Record:
             mark["method"],
             mark["seed"],
             mark["version"],
+            mark.get("made_with", {}).get("version", ""),
             mark["allowance"],
             mark["evaluations"],
             mark["processor_seconds"],
@@ -140,6 +145,7 @@ def _record(path: Path, line: int, row: dict[str, str]) -> Record:
             row["method"],
             int(row["seed"]),
             row["version"],
+            row["made_with"],
             int(row["allowance"]),
             int(row["evaluations"]),
             float(row["processor_seconds"]),

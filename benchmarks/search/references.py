@@ -49,12 +49,14 @@ class Reference:
         best: Accuracy of the best strategy known.
         kind: `true optimum` or `best live-scored`.
         signal: Where the problem's accuracies come from, and their stated error.
+        live: What that strategy scored live, where the problem's accuracy is predicted.
     """
 
     uniform: float
     best: float
     kind: str
     signal: str = "measured"
+    live: float | None = None
 
     @property
     def normalises(self) -> bool:
@@ -79,7 +81,8 @@ def reference(problem: BenchmarkProblem) -> Reference:
             "make it with: python -m benchmarks.search.references --runs RUNS"
         )
     best = built.decisions.encode(frozen["strategy"])
-    return Reference(uniform, float(built.accuracy(best)[0]), "best live-scored", _signal(problem))
+    predicted = float(built.accuracy(best)[0])
+    return Reference(uniform, predicted, "best live-scored", _signal(problem), frozen["live_accuracy"])
 
 
 def _made_for(problem: BenchmarkProblem) -> dict[str, object]:

@@ -33,13 +33,17 @@ from compress_gym.problem import Problem
 ROOT = Path(__file__).parents[2]
 PROBLEM_SOURCES = (
     "compress_gym/problem.py",
+    "compress_gym/decisions.py",
     "compress_gym/budgets.py",
     "compress_gym/rewards.py",
     "compress_gym/costs/increments.py",
     "compress_gym/costs/kernels.py",
+    "compress_gym/costs/terms.py",
     "compress_gym/accuracy/measured.py",
     "compress_gym/accuracy/surrogate.py",
+    "agents/search/__init__.py",
     "agents/search/method.py",
+    "benchmarks/search/jobs.py",
 )
 ENVIRONMENT_SOURCES = (
     "compress_gym/accuracy/batched.py",

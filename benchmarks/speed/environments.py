@@ -59,7 +59,9 @@ class Case:
 
     def stepper(self) -> Callable[[int], float]:
         """Builds the environment and returns a function from a number of steps to the seconds each took."""
-        settings = {"task": self.task, "accuracy": self.accuracy, "reward": "accuracy"} if self.task else {}
+        settings: dict[str, Any] = {}
+        if self.task:
+            settings = {"task": self.task, "accuracy": self.accuracy, "reward": "accuracy"}
         if self.kind == "vector":
             if self.task:
                 settings |= {"num_threads": self.threads, "copy": self.copies}

@@ -31,7 +31,8 @@ column is the share of its time that the environment does not take. One thread e
 def compare_learners(repetitions: int = REPETITIONS) -> list[dict[str, Any]]:
     """Times rollouts and updates of PPO on both kinds of environment, in turns, and of DDPG on one environment."""
     scalar: VecEnv = DummyVecEnv([lambda: gym.make(ID, reward="accuracy")] * SCALAR_ENVS)
-    native = CompressionVecEnv(gym.make_vec(ID, NATIVE_ENVS, reward="accuracy", autoreset_mode="SameStep"))
+    envs: Any = gym.make_vec(ID, NATIVE_ENVS, reward="accuracy", autoreset_mode="SameStep")
+    native = CompressionVecEnv(envs)
     models = [_ppo(envs) for envs in (scalar, native)]
     for model in models:
         model.learn(model.n_steps * model.n_envs)
@@ -69,7 +70,7 @@ def _rate(model: PPO) -> float:
 
 def _off_policy() -> dict[str, Any]:
     """Trains DDPG as the zoo does and takes the time that the environment took off."""
-    env = _Timed(gym.make(ID, reward="accuracy"))
+    env: Any = _Timed(gym.make(ID, reward="accuracy"))
     settings = {**read_hyperparameters("ddpg", "ChannelPrune-v0"), "warmup_episodes": 2}
     model = build("ddpg", env, settings, seed=0)
     steps = OFF_POLICY_EPISODES * len(env.unwrapped.problem.steps)

@@ -23,6 +23,7 @@ from agents.search.__main__ import main as search_command
 from agents.search.__main__ import run_search
 from agents.train import main as train_command
 from agents.train import run_training
+from benchmarks.search.suites import CHECKPOINTS
 from compress_gym.envs.channel_prune import ChannelPruneEnv
 from tests.helpers import run_here
 
@@ -215,6 +216,27 @@ def test_schedules_can_be_chosen(change):
 def test_schedules_that_are_none_are_refused(change):
     with pytest.raises(ValueError, match=re.escape(change) + ".*train_freq is a number of steps, or"):
         override(read_hyperparameters("ddpg", "ChannelPrune-v0"), (change,))
+
+
+def test_rates_are_above_0_and_the_entropy_weight_may_be_a_number():
+    with pytest.raises(ValueError, match="actor_learning_rate=-1' must be above 0"):
+        override(read_hyperparameters("ddpg", "ChannelPrune-v0"), ("actor_learning_rate=-1",))
+    assert override(read_hyperparameters("sac", "ChannelPrune-v0"), ("ent_coef=0.1",))["ent_coef"] == 0.1
+
+
+def test_what_is_said_of_settings_is_so():
+    """Reports say that the executed action alone differs, and that off-policy learners begin with random search."""
+    ddpg, executed = (read_hyperparameters(name, "ChannelPrune-v0") for name in ("ddpg", "ddpg-executed"))
+    assert {**executed, "replay_action": "raw"} == ddpg and executed["replay_action"] == "executed"
+    for name in ("ddpg", "ddpg-executed", "ddpg-amc", "td3", "sac"):
+        assert read_hyperparameters(name, "ChannelPrune-v0")["warmup_episodes"] == CHECKPOINTS[0]
+
+
+def test_settings_of_one_environment_replace_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.hyperparams.FOLDER", tmp_path)
+    (tmp_path / "mine.yml").write_text("default: {gamma: 1.0, tau: 0.01}\nJointPQ-v0: {tau: 0.02}\n")
+    assert read_hyperparameters("mine", "ChannelPrune-v0") == {"gamma": 1.0, "tau": 0.01}
+    assert read_hyperparameters("mine", "JointPQ-v0") == {"gamma": 1.0, "tau": 0.02}
 
 
 def test_updates_after_each_episode():

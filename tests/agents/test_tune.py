@@ -59,6 +59,34 @@ def test_the_command_writes_settings_that_the_zoo_reads(tmp_path, monkeypatch, c
     assert "the settings before: 0.000 (better on 5 of 5)" in text
 
 
+def test_settings_that_are_better_by_chance_are_not_proposed(tmp_path, monkeypatch, capsys):
+    def worth(algorithm, settings, episodes, draw):
+        return float((settings["n_epochs"] == 5) == (draw in DRAWS))
+
+    monkeypatch.setattr("agents.tune.worth", worth)
+    arguments = ["--algo", "ppo", "--trials", "9", "--episodes", "2", "--out", tmp_path]
+    assert run_here(tune_command, arguments, monkeypatch, capsys)[0] == 0
+    text = (tmp_path / "ppo.yml").read_text()
+    assert "Not better there" in text
+    assert yaml.safe_load(text)["default"] == read_hyperparameters("ppo", "ChannelPrune-v0")
+
+
+def test_a_study_begun_again_proposes_something_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("agents.tune.worth", lambda algorithm, settings, *_: settings["learning_rate"])
+    for trials in (2, 3, 4):
+        tune("ppo", trials, 2, tmp_path / "ppo.journal")
+    told = [line.split("draws ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("trial")]
+    assert len(told) == 4 and len(set(told)) == 4
+
+
+def test_the_present_settings_are_tried_though_no_trials_are_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.tune.worth", lambda algorithm, settings, *_: settings["learning_rate"])
+    tune("ppo", 1, 2, tmp_path / "ppo.journal")
+    changed = {**read_hyperparameters("ppo", "ChannelPrune-v0"), "learning_rate": 0.0005}
+    monkeypatch.setattr("agents.tune.read_hyperparameters", lambda *_: changed)
+    assert tune("ppo", 1, 2, tmp_path / "ppo.journal")[2] == 0.0005
+
+
 def test_unknown_algorithms_are_told(tmp_path, monkeypatch, capsys):
     code, _, errors = run_here(tune_command, ["--algo", "sca", "--out", tmp_path], monkeypatch, capsys)
     assert code == 2 and "Did you mean 'sac'" in errors

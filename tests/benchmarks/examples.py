@@ -9,6 +9,7 @@ from benchmarks.search.suites import DIGITS, EVALUATIONS
 def record(method, seed, improved, allowance=EVALUATIONS, problem=DIGITS.name, **changes):
     fields = {
         "version": "v",
+        "made_with": "",
         "evaluations": allowance,
         "processor_seconds": 1.5,
         "final_policy": None,

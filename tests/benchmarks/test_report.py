@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from benchmarks.search.__main__ import RESULTS
 from benchmarks.search.learning import learned, random_bests
+from benchmarks.search.records import read_records
 from benchmarks.search.references import Reference, best_found, freeze, reference
 from benchmarks.search.report import answers, write_report
 from benchmarks.search.scores import Results
 from benchmarks.search.statistics import difference_interval, paired_difference_interval
-from benchmarks.search.suites import DIGITS, PROBLEMS, BenchmarkProblem, Suite
+from benchmarks.search.suites import DIGITS, PROBLEMS, SUITES, BenchmarkProblem, Suite
 from benchmarks.search.versions import build as build_problem
 from tests.benchmarks.examples import record
 
@@ -99,6 +102,16 @@ def test_a_report_of_a_tiny_suite(tmp_path):
     assert (tmp_path / "tiny-table.csv").read_text().count("\n") == 4
     again = write_report("tiny", suite, runs, tmp_path, "")
     assert again == text
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_the_stored_report_is_that_of_the_stored_runs(name, tmp_path):
+    shutil.copy(RESULTS / f"{name}.json", tmp_path)
+    records = read_records(RESULTS / f"{name}.csv")
+    text = write_report(name, SUITES[name], records, tmp_path, "")
+    assert text == (RESULTS / f"{name}.md").read_text()
+    for ending in (".json", "-table.csv"):
+        assert (tmp_path / f"{name}{ending}").read_text() == (RESULTS / f"{name}{ending}").read_text()
 
 
 def test_references_are_chosen_among_what_runs_found_within_the_budget(tmp_path):

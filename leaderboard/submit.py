@@ -68,14 +68,19 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
         raise ValueError("; ".join(complaints(error))) from error
 
 
-def write_submission(submission: Submission, folder: Path) -> Path:
-    """Writes a submission to `folder/<track>/<name>.json`.
+def write_submission(submission: Submission, folder: Path, replace: bool = False) -> Path:
+    """Writes a submission to `folder/<track>/<name>.json`, whole or not at all.
+
+    Args:
+        submission: What is written.
+        folder: Of all submissions.
+        replace: Whether one of that name is overwritten; it stays as it is until the new one is whole.
 
     Raises:
         ValueError: There is one of that name already.
     """
     path = folder / submission.track / f"{submission.name}.json"
-    if path.exists():
+    if path.exists() and not replace:
         raise ValueError(f"{path} exists already; remove it or choose another --name")
     text = json.dumps(submission.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))

@@ -14,9 +14,12 @@ from leaderboard.__main__ import cli
 from leaderboard.live import StoredScores
 from leaderboard.records import counts, read_record, write_record
 from leaderboard.replay import replay
+from leaderboard.schema import Submission
+from leaderboard.submit import write_submission
 from leaderboard.tracks import load_tracks
 from leaderboard.verdicts import Verdict
 from tests.helpers import run_here
+from tests.leaderboard.examples import valid
 from tests.leaderboard.test_replay import TOML
 
 SETTINGS = {"task": "digits-cnn", "budget": 0.6, "budget_rule": "clip", "reward": "accuracy"}
@@ -55,6 +58,17 @@ def test_submit_then_verify_then_record(runs, arguments, tmp_path, monkeypatch, 
     assert record is not None and counts(record, replayed)
     path.write_text(path.read_text().replace("Jürgen", "Jurgen"))
     assert read_record(tmp_path / "verified", replay(path, tracks)) is None
+
+
+def test_a_submission_is_replaced_where_that_is_asked_for(tmp_path):
+    submission = Submission.model_validate_json(json.dumps(valid()))
+    path = write_submission(submission, tmp_path)
+    other = submission.model_copy(update={"method": "another"})
+    with pytest.raises(ValueError, match="exists already"):
+        write_submission(other, tmp_path)
+    assert json.loads(path.read_text())["method"] == "Random search"
+    assert write_submission(other, tmp_path, replace=True) == path
+    assert json.loads(path.read_text())["method"] == "another" and list(path.parent.iterdir()) == [path]
 
 
 def test_a_submissions_command_makes_its_first_run_again(arguments, tmp_path, monkeypatch, capsys):

@@ -9,12 +9,13 @@ it on draws that no trial had. Killed, the same command goes on.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,9 +184,22 @@ def tune(algorithm: str, trials: int, episodes: int, storage: Path) -> tuple[dic
         return value
 
     study.optimize(objective, n_trials=max(0 if tried else 1, trials - len(done)))
+    write_atomically(storage.with_suffix(".csv"), partial(write_trials, study))
     completed = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     before = next(float(t.value or 0.0) for t in completed if t.params == now)
     return {**present, **study.best_params}, study.best_value, before
+
+
+def write_trials(study: optuna.Study, path: Path) -> None:
+    """Writes what was tried as CSV: a trial's worth, on how many draws, and its settings."""
+    trials = [t for t in study.trials if t.state.is_finished() and t.intermediate_values]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", "worth", "draws", *trials[0].params])
+        for t in trials:
+            worth_of_trial = round(t.intermediate_values[max(t.intermediate_values)], 4)
+            settings = [round(v, 6) if isinstance(v, float) else v for v in t.params.values()]
+            writer.writerow([t.number, worth_of_trial, len(t.intermediate_values), *settings])
 
 
 def _digest(value: Any) -> str:

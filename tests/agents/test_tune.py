@@ -48,6 +48,8 @@ def test_a_study_goes_on_where_it_was(tmp_path):
     assert present == before and value >= present
     assert set(best) == set(read_hyperparameters("ppo", "ChannelPrune-v0"))
     assert tune("ppo", 2, 3, journal)[1:] == (value, present)  # nothing is left to do
+    first, *rows = (tmp_path / "ppo.csv").read_text().splitlines()
+    assert first.startswith("trial,worth,draws,learning_rate") and len(rows) == 2
 
 
 def test_the_command_writes_settings_that_the_zoo_reads(tmp_path, monkeypatch, capsys):

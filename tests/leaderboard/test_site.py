@@ -12,13 +12,15 @@ import pytest
 from compress_gym.cards import sha256
 from leaderboard.__main__ import RECORDS, SUBMISSIONS, cli
 from leaderboard.live import conditions
+from leaderboard.records import counts, read_record
+from leaderboard.replay import replay
 from leaderboard.site import build_site
 from leaderboard.tracks import load_tracks
 from tests.helpers import run_here
-from tests.leaderboard.examples import CLASS, SURROGATE, changed, nasty_cases, valid, written
+from tests.leaderboard.examples import CLASS, LATER, SURROGATE, changed, nasty_cases, valid, written
 from tests.leaderboard.test_replay import TOML
 
-TRACKS = {"class": CLASS, "surrogate": SURROGATE}
+TRACKS = {"class": CLASS, "surrogate": SURROGATE, "later": LATER}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -56,7 +58,7 @@ class Page(HTMLParser):
             self.tables[self._table][-1][-1] += data
 
 
-def recorded(folder, path, values, test):
+def recorded(folder, path, values, test, track=CLASS):
     """Writes a record with the given test accuracies, one for each result."""
     record = {
         "submission_sha256": sha256(path),
@@ -68,7 +70,7 @@ def recorded(folder, path, values, test):
             {
                 "task": r["task"],
                 "seed": r["seed"],
-                "choices": CLASS.problem(r["task"]).decisions.encode(r["strategy"]).tolist(),
+                "choices": track.problem(r["task"]).decisions.encode(r["strategy"]).tolist(),
                 "validation_accuracy": r["validation_accuracy"],
                 "test_accuracy": accuracy,
             }
@@ -82,7 +84,7 @@ def recorded(folder, path, values, test):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two ranked entries, a third without live scores, one by surrogate, one of an earlier version, two refused."""
+    """Two ranked entries, a third without live scores, one by surrogate, two of an earlier version, two refused."""
     submissions, records = tmp_path / "submissions", tmp_path / "verified"
     for name, test in (("good", [0.7, 0.8]), ("better", [0.9, 0.8]), ("unscored", None)):
         values = changed(valid(name=name), "trained_on", to=["digits-cnn"] if name == "good" else [])
@@ -90,8 +92,9 @@ def folders(tmp_path):
         if test is not None:
             recorded(records, path, values, test)
     written(submissions / "surrogate", valid(SURROGATE), "mine")
-    old = changed(valid(name="old"), "env", to="compress_gym/ChannelPrune-v99")
-    recorded(records, written(submissions / "class", old, "old"), old, [0.3, 0.5])
+    old = changed(valid(name="old"), "track", to="later")
+    recorded(records, written(submissions / "later", old, "old"), old, [0.3, 0.5])
+    written(submissions / "later", changed(valid(name="claimed"), "track", to="later"), "claimed")
     written(submissions / "class", nasty_cases()["NaN"][0], "nasty")
     written(submissions / "surrogate", valid(name="stray"), "stray")
     return submissions, records
@@ -124,9 +127,11 @@ def test_what_is_refused_or_retired_is_told_but_not_ranked(folders, tmp_path):
     index, archive = files["index.html"].decode(), files["archive.html"].decode()
     assert "class/nasty.json</code>: malformed; holds NaN" in index
     assert "surrogate/stray.json</code>: malformed; lies in a folder of another name" in index
-    assert "old" not in {row[1] for row in Page(index).tables["table-class"]}
+    assert "later/claimed.json</code>: retired; made for compress_gym/ChannelPrune-v0" in index
+    assert "and was never verified" in index and "claimed" not in archive
+    assert "old" not in {row[1] for row in Page(index).tables["table-later"]}
     (row,) = Page(archive).tables["table 0"][1:]
-    assert row[:5] == ["class", "old", "compress_gym/ChannelPrune-v99", "40.00", "2026-01-02"]
+    assert row[:5] == ["later", "old", "compress_gym/ChannelPrune-v0", "40.00", "2026-01-02"]
 
 
 def test_a_record_counts_only_for_what_it_scored(folders, tmp_path):
@@ -135,6 +140,30 @@ def test_a_record_counts_only_for_what_it_scored(folders, tmp_path):
     path.write_text(path.read_text().replace("Random search", "Better search"))
     rows = Page(built(folders, tmp_path / "site")["index.html"].decode()).tables["table-class"][1:]
     assert [row[:2] for row in rows] == [["1", "good"], ["–", "better"], ["–", "unscored"]]
+
+
+def test_a_record_of_other_numbers_than_the_tables_counts_for_nothing(folders, tmp_path):
+    path = folders[1] / "class" / "better.json"
+    record = json.loads(path.read_text())
+    for result in record["results"]:
+        result |= {"validation_accuracy": 1.0, "test_accuracy": 1.0}
+    path.write_text(json.dumps(record))
+    rows = Page(built(folders, tmp_path / "site")["index.html"].decode()).tables["table-class"][1:]
+    assert [row[:2] for row in rows] == [["1", "good"], ["–", "better"], ["–", "unscored"]]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_record_of_other_numbers_than_the_stated_ones_counts_for_nothing(split, tmp_path):
+    values = changed(valid(SURROGATE), "origins", "cifar10-resnet20", "accuracy_source", to="live")
+    for result in values["results"]:
+        result["test_accuracy"] = 0.5
+    path = written(tmp_path / "submissions" / "surrogate", values)
+    recorded(tmp_path / "verified", path, values, [0.5, 0.5], SURROGATE)
+    replayed = replay(path, TRACKS)
+    record = read_record(tmp_path / "verified", replayed)
+    assert counts(record, replayed)
+    other = record.results[0].model_copy(update={f"{split}_accuracy": 0.4})
+    assert not counts(record.model_copy(update={"results": (other, *record.results[1:])}), replayed)
 
 
 def test_strangers_text_is_escaped_everywhere(tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leaderboard.replay import replay
+from leaderboard.site import build_site
 from leaderboard.verdicts import Verdict
 from tests.leaderboard.examples import TRACKS, changed, nasty_cases, valid, written
 
@@ -98,6 +99,22 @@ def test_mutated_bytes(folder, edits):
         at = position % len(data)
         data = data[:at] + inserted + data[at + removed :]
     check(folder / "class", data)
+
+
+@given(st.lists(st.lists(changes, min_size=1, max_size=2), min_size=8, max_size=8))
+@settings(max_examples=7, suppress_health_check=list(HealthCheck), deadline=None)
+def test_a_site_is_built_of_mutated_files(tmp_path_factory, mutated):
+    """Some 50 files: each has a page or is told to be refused."""
+    folder = tmp_path_factory.mktemp("site")
+    for n, mutations in enumerate(mutated):
+        submission = copy.deepcopy(valid(name=f"m{n}"))
+        for path, how, value in mutations:
+            submission = mutate(submission, path, how, value)
+        written(folder / "submissions" / "class", submission, f"m{n}")
+    build_site(folder / "submissions", folder / "verified", {"class": TRACKS["class"]}, folder / "out")
+    index = (folder / "out" / "index.html").read_text()
+    for n in range(len(mutated)):
+        assert (folder / "out" / "class" / f"m{n}.html").exists() is not (f"class/m{n}.json</code>: " in index)
 
 
 GOOD = {name: valid(track) for name, track in TRACKS.items()}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.progress import track as track_progress
 
 from compress_gym.cards import write_atomically
 from compress_gym.commands import run_command
@@ -22,7 +25,7 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 from leaderboard.records import write_record
-from leaderboard.replay import Replay, replay
+from leaderboard.replay import Replay, replay, seed_complaints
 from leaderboard.schema import SCHEMA, json_schema
 from leaderboard.tracks import FOLDER, TRACKS, load_tracks
 from leaderboard.verdicts import Verdict, worst
@@ -48,6 +51,7 @@ def cli() -> None:
 @click.option("--name", help="Of the file: a-z, 0-9 and dashes [default: the method].")
 @click.option("--track", help="Name of the track [default: the one that fits the runs].")
 @click.option("--author", "authors", multiple=True, required=True, help="May be given several times.")
+@click.option("--method-version", help="Of the method's code [default: that of compress_gym].")
 @click.option("--link", help="https address of the open source.")
 @click.option("--trained-on", multiple=True, help="A task that was seen beyond the counted evaluations.")
 @click.option("--tried", multiple=True, metavar="PARAMETER=RANGE", help="What was tried for a parameter.")
@@ -60,6 +64,7 @@ def submit(
     name: str | None,
     track: str | None,
     authors: tuple[str, ...],
+    method_version: str | None,
     link: str | None,
     trained_on: tuple[str, ...],
     tried: tuple[str, ...],
@@ -87,7 +92,10 @@ def submit(
         deterministic=deterministic,
         trained_on=trained_on,
         ranges_tried=dict(_pair(text) for text in tried),
+        **({} if method_version is None else {"version": method_version}),
     )
+    for complaint in itertools.chain(*seed_complaints(submission, tracks[submission.track])):
+        click.echo(f"warning: {complaint}; verifying will refuse the file", err=True)
     path = write_submission(submission, submissions)
     click.echo(f"written to {path}; check it with: python -m leaderboard verify {shlex.quote(str(path))}")
 
@@ -149,8 +157,8 @@ def build(submissions: Path, records: Path, out: Path, tracks_file: Path) -> Non
     """Writes the site: replays every submission, ranks what was verified live."""
     from leaderboard.site import build_site
 
-    with Console(stderr=True).status("replaying submissions"):
-        written = build_site(submissions, records, load_tracks(tracks_file), out, tracks_file)
+    watch = partial(track_progress, description="replaying submissions", console=Console(stderr=True))
+    written = build_site(submissions, records, load_tracks(tracks_file), out, tracks_file, watch)
     click.echo(f"{written} pages written; open {out / 'index.html'}")
 
 

@@ -48,6 +48,7 @@ def front_plot(
     x_label: str,
     y_label: str,
     title: str,
+    key: str,
 ) -> str:
     """Draws entries (each seed small, the mean large), the known front and the budget; zoomed to the entries.
 
@@ -58,6 +59,7 @@ def front_plot(
         x_label: What the cost is.
         y_label: What the accuracy is.
         title: Read out by a screen reader.
+        key: Tells the picture from others on the same page.
     """
     xs = np.concatenate([*(p.x for p in points), [budget]])
     known = front[1][(front[0] >= xs.min()) & (front[0] <= budget)]
@@ -71,7 +73,7 @@ def front_plot(
         return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
 
     svg = _svg(_WIDTH, _HEIGHT, title)
-    clip = XML.SubElement(XML.SubElement(svg, "clipPath", id="inside"), "rect", x=str(_LEFT), y=str(_TOP))
+    clip = XML.SubElement(XML.SubElement(svg, "clipPath", id=f"inside-{key}"), "rect", x=str(_LEFT), y=str(_TOP))
     clip.attrib |= {"width": str(_WIDTH - _LEFT - _RIGHT), "height": str(_HEIGHT - _TOP - _BOTTOM)}
     for tick in _ticks(low_x, high_x):
         x, _ = at(tick, low_y)
@@ -87,7 +89,7 @@ def front_plot(
     _line(svg, "budget", at(budget, low_y), at(budget, high_y))
     steps = _steps(front)
     if steps:
-        line = XML.SubElement(svg, "polyline", {"class": "front", "clip-path": "url(#inside)"})
+        line = XML.SubElement(svg, "polyline", {"class": "front", "clip-path": f"url(#inside-{key})"})
         line.attrib["points"] = " ".join(f"{a},{b}" for a, b in (at(x, y) for x, y in steps))
     for point in points:
         for x, y in zip(point.x.tolist(), point.y.tolist(), strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from compress_gym.cards import write_atomically
 from compress_gym.processor import processor_name
 from leaderboard.fields import Fraction, Name, Text, complaints
 from leaderboard.live import conditions
-from leaderboard.replay import Replay, Replayed
+from leaderboard.replay import Replay, Replayed, live_differences
 from leaderboard.schema import Refused, Strict, parse_json, read_bytes
 from leaderboard.verdicts import Verdict
 
@@ -95,11 +96,23 @@ def read_record(records: Path, replayed: Replay) -> Record | None:
 
 
 def counts(record: Record, replayed: Replay) -> bool:
-    """Says whether a record still counts: same weights and recovery, and a score for every strategy."""
-    if replayed.track is None or record.conditions != {task: conditions(task) for task in replayed.track.tasks}:
+    """Says whether a record still counts.
+
+    It does with the same weights and recovery, a score for every strategy, and scores that are those of the track's
+    table and those that the submission states, where it has such.
+    """
+    if replayed.track is None or replayed.submission is None:
+        return False
+    if record.conditions != {task: conditions(task) for task in replayed.track.tasks}:
         return False
     scored = [(r.task, r.seed, r.choices) for r in record.results]
-    return scored == [(r.stated.task, r.stated.seed, tuple(r.choices.tolist())) for r in replayed.results]
+    if scored != [(r.stated.task, r.stated.seed, tuple(r.choices.tolist())) for r in replayed.results]:
+        return False
+    live = [
+        replace(r, live=(s.validation_accuracy, s.test_accuracy))
+        for r, s in zip(replayed.results, record.results, strict=True)
+    ]
+    return not live_differences(replayed.submission, live, replayed.track)
 
 
 def _scored(r: Replayed) -> Scored:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,7 +58,7 @@ class Replay:
         verdict: The verdict.
         reasons: Why, a sentence each; all of harmless characters.
         submission: `None` where it is malformed beyond reading.
-        sha256: Of the file, as it was read.
+        data: The file, as it was read.
         track: Its track, if that exists.
         results: By task (in the track's order) and seed; empty for malformed and retired submissions.
     """
@@ -65,9 +67,14 @@ class Replay:
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     submission: Submission | None = None
-    sha256: str = ""
+    data: bytes = b""
     track: Track | None = None
     results: tuple[Replayed, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The checksum of the file, as it was read."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 class _Stop(Exception):
@@ -84,12 +91,12 @@ def replay(path: Path, tracks: Mapping[str, Track], live: LiveScores | None = No
     """Replays a stranger's file; whatever it holds, the answer is a verdict.
 
     Args:
-        path: The file.
+        path: The file, `<track>/<name>.json` in some folder: an entry can then be taken for no other one.
         tracks: Track name to track.
         live: Scores strategies live, on validation and test images; `None` leaves that out.
     """
     try:
-        submission, digest = read_submission(path)
+        submission, data = read_submission(path)
     except Refused as error:
         return Replay(path, Verdict.MALFORMED, (str(error),))
     track = tracks.get(submission.track)
@@ -97,6 +104,9 @@ def replay(path: Path, tracks: Mapping[str, Track], live: LiveScores | None = No
     try:
         if track is None:
             raise _Stop(Verdict.MALFORMED, [f"track {submission.track!r} is not known; known: {', '.join(tracks)}"])
+        if submission.track != path.absolute().parent.name:
+            reason = f"lies in a folder of another name than its track, {submission.track!r}"
+            raise _Stop(Verdict.MALFORMED, [reason])
         _check_versions(submission, track)
         _check_complete(submission, track)
         results = _replay_costs(submission, track)
@@ -104,20 +114,22 @@ def replay(path: Path, tracks: Mapping[str, Track], live: LiveScores | None = No
         _check_allowance(submission, track)
         _check_stated(submission, results, track)
         if live is None:
-            states_test = any(r.test_accuracy is not None for r in submission.results)
-            reasons = ("states test accuracies, which are checked with --live alone",) if states_test else ()
-            return Replay(path, _without_live(track), reasons, submission, digest, track, results)
+            return Replay(path, _without_live(track), _unchecked(submission, track), submission, data, track, results)
         results = _scored(results, track, live)
-        _check_live(submission, results)
+        differences = live_differences(submission, results, track)
+        if differences:
+            raise _Stop(Verdict.DIFFERS, differences)
     except _Stop as stop:
-        return Replay(path, stop.verdict, stop.reasons, submission, digest, track, results)
-    return Replay(path, Verdict.LIVE, (), submission, digest, track, results)
+        return Replay(path, stop.verdict, stop.reasons, submission, data, track, results)
+    return Replay(path, Verdict.LIVE, (), submission, data, track, results)
 
 
 def _check_versions(submission: Submission, track: Track) -> None:
     """What was found under another version of environment, task or device is not mixed in."""
     if submission.env.rpartition("-v")[0] != track.env_name:
         raise _Stop(Verdict.MALFORMED, [f"env is {submission.env!r}, the track's is {track.env!r}"])
+    if _version(submission.env) > _version(track.env):
+        raise _Stop(Verdict.MALFORMED, [f"env is {submission.env!r}, which is later than the track's {track.env!r}"])
     if submission.env != track.env:
         raise _Stop(Verdict.RETIRED, [f"made for {submission.env}; the track is {track.env} now"])
     foreign = sorted(set(submission.origins) - set(track.tasks))
@@ -131,7 +143,9 @@ def _check_versions(submission: Submission, track: Track) -> None:
         stated, now = submission.origins[task], track.problem(task).origin
         if stated.device != now["device"]:
             wrong.append(f"{task}: device is {stated.device!r}, the track's is {now['device']!r}")
-        if stated.task_version != now["task_version"]:
+        if stated.task_version > now["task_version"]:
+            wrong.append(f"{task}: task_version is {stated.task_version}, which is later than {now['task_version']}")
+        elif stated.task_version != now["task_version"]:
             retired.append(f"{task}: made for version {stated.task_version}, which is {now['task_version']} now")
         elif stated.device == now["device"] and stated.device_hash != now["device_hash"]:
             retired.append(f"{task}: made with another table of device {stated.device!r}")
@@ -141,19 +155,28 @@ def _check_versions(submission: Submission, track: Track) -> None:
         raise _Stop(Verdict.RETIRED, retired)
 
 
+def _version(env: str) -> int:
+    return int(env.rpartition("-v")[2])
+
+
 def _check_complete(submission: Submission, track: Track) -> None:
     """All tasks and seeds, each once, or none."""
+    wrong, missing = seed_complaints(submission, track)
+    if wrong:
+        raise _Stop(Verdict.MALFORMED, wrong)
+    if missing:
+        raise _Stop(Verdict.INCOMPLETE, missing)
+
+
+def seed_complaints(submission: Submission, track: Track) -> tuple[list[str], list[str]]:
+    """Returns which tasks and seeds are foreign to the track or doubled, and which are missing, a sentence each."""
     given = Counter((result.task, result.seed) for result in submission.results)
     wanted = [(task, seed) for task in track.tasks for seed in range(track.seeds)]
     foreign = sorted(set(given) - set(wanted))
     doubled = sorted(pair for pair, times in given.items() if times > 1)
-    if foreign or doubled:
-        reasons = [f"task {task!r} seed {seed} is not part of the track" for task, seed in foreign]
-        reasons += [f"task {task!r} seed {seed} is given twice" for task, seed in doubled]
-        raise _Stop(Verdict.MALFORMED, reasons)
-    missing = [pair for pair in wanted if pair not in given]
-    if missing:
-        raise _Stop(Verdict.INCOMPLETE, [f"task {task!r} seed {seed} is missing" for task, seed in missing])
+    wrong = [f"task {task!r} seed {seed} is not part of the track" for task, seed in foreign]
+    wrong += [f"task {task!r} seed {seed} is given twice" for task, seed in doubled]
+    return wrong, [f"task {task!r} seed {seed} is missing" for task, seed in wanted if (task, seed) not in given]
 
 
 def _replay_costs(submission: Submission, track: Track) -> tuple[Replayed, ...]:
@@ -216,9 +239,15 @@ def _check_stated(submission: Submission, results: Sequence[Replayed], track: Tr
         if stated not in (source, "live"):
             reasons.append(f"{task}: accuracy_source is {stated!r}; the task has {source!r}")
     for r in results:
-        if submission.origins[r.stated.task].accuracy_source == "live" or r.validation is None:
+        if r.validation is None:
             continue
-        if abs(r.stated.validation_accuracy - r.validation) > EXACT:
+        stated_live = submission.origins[r.stated.task].accuracy_source == "live"
+        if stated_live and track.problem(r.stated.task).accuracy_model.source == "measured":
+            # The table was scored live, too, perhaps on another machine.
+            differs = _apart(r.stated.validation_accuracy, r.validation)
+        else:
+            differs = not stated_live and abs(r.stated.validation_accuracy - r.validation) > EXACT
+        if differs:
             reasons.append(_accuracy_differs(r, "validation", r.stated.validation_accuracy, r.validation))
             reasons += _changed_assets(submission, track, r.stated.task)
     if submission.deterministic:
@@ -242,24 +271,52 @@ def _scored(results: Sequence[Replayed], track: Track, live: LiveScores) -> tupl
         own = [r for r in results if r.stated.task == task]
         accuracies = live(track, task, np.array([r.choices for r in own]))
         for r, (validation, test) in zip(own, accuracies.tolist(), strict=True):
-            scored.append(Replayed(r.stated, r.choices, r.cost, r.cost_ratio, r.validation, (validation, test)))
+            scored.append(replace(r, live=(validation, test)))
     return tuple(scored)
 
 
-def _check_live(submission: Submission, results: Sequence[Replayed]) -> None:
+def _unchecked(submission: Submission, track: Track) -> tuple[str, ...]:
+    """Names the stated numbers that nothing but scoring live can check."""
+    reasons = []
+    if any(r.test_accuracy is not None for r in submission.results):
+        reasons.append("states test accuracies, which are checked with --live alone")
+    for task in track.tasks:
+        source = track.problem(task).accuracy_model.source
+        if submission.origins[task].accuracy_source == "live" and source != "measured":
+            reasons.append(f"{task}: live validation accuracies are checked with --live alone")
+    return tuple(reasons)
+
+
+def live_differences(submission: Submission, results: Sequence[Replayed], track: Track) -> list[str]:
+    """Compares live scores with what is stated: test accuracies, and validation accuracies from live or from a table.
+
+    Args:
+        submission: What is stated.
+        results: Its strategies, scored live.
+        track: Its track.
+
+    Returns:
+        A sentence for each number that is another one.
+    """
     reasons = []
     for r in results:
         assert r.live is not None
         stated = {"test": r.stated.test_accuracy}
-        if submission.origins[r.stated.task].accuracy_source == "live":
+        # A surrogate's prediction is no score, and may well be another number.
+        measured = track.problem(r.stated.task).accuracy_model.source == "measured"
+        if measured or submission.origins[r.stated.task].accuracy_source == "live":
             stated["validation"] = r.stated.validation_accuracy
         for split, found in zip(("validation", "test"), r.live, strict=True):
             said = stated.get(split)
-            # Rounded, since 0.7015 - 0.7005 is a little more than 0.001.
-            if said is not None and round(abs(said - found), 9) >= LIVE_TOLERANCE:
+            if said is not None and _apart(said, found):
                 reasons.append(_accuracy_differs(r, split, said, found))
-    if reasons:
-        raise _Stop(Verdict.DIFFERS, reasons)
+    return reasons
+
+
+def _apart(stated: float, found: float) -> bool:
+    """Says whether two live scores differ by more than machines do."""
+    # Rounded, since 0.7015 - 0.7005 is a little more than 0.001.
+    return round(abs(stated - found), 9) >= LIVE_TOLERANCE
 
 
 def _accuracy_differs(r: Replayed, split: str, stated: float, found: float) -> str:

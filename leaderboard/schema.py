@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import stat
@@ -11,7 +10,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from leaderboard.fields import Command, Fraction, Hash, Key, Link, Name, Seconds, Text, Title, complaints, shown
+from leaderboard.fields import (
+    Command,
+    Fraction,
+    Hash,
+    Integer,
+    Key,
+    Link,
+    Name,
+    Number,
+    Person,
+    Seconds,
+    Title,
+    complaints,
+    shown,
+)
 
 FOLDER = Path(__file__).parent
 SCHEMA = FOLDER / "submission.schema.json"
@@ -19,6 +32,8 @@ SCHEMA = FOLDER / "submission.schema.json"
 LARGEST_FILE = 1_000_000
 DEEPEST_NESTING = 12
 LONGEST_NUMBER = 40
+# As many keys as a strategy may have; an object of tens of thousands would take seconds to complain about.
+LARGEST_OBJECT = 512
 
 
 class Strict(BaseModel):
@@ -46,11 +61,15 @@ class Result(Strict):
     seed: Annotated[int, Field(ge=0, le=1000)]
     strategy: Annotated[
         dict[Key, Annotated[int, Field(ge=-(10**9), le=10**9)]],
-        Field(min_length=1, max_length=512, description="Decision name to value, every decision once."),
+        Field(min_length=1, max_length=LARGEST_OBJECT, description="Decision name to value, every decision once."),
     ]
     evaluations: Annotated[int, Field(ge=1, le=10**9, description="Scored episodes or asked strategies, doubles too.")]
-    wall_seconds: Annotated[Seconds, Field(description="The whole run.")]
-    training_seconds: Annotated[Seconds, Field(description="Of these or before, those in which a policy was trained.")]
+    wall_seconds: Annotated[
+        Seconds, Field(description="The run whose evaluations are counted, training within it included.")
+    ]
+    training_seconds: Annotated[
+        Seconds, Field(description="Those in which a policy was trained, within the run or before it.")
+    ]
     cost: Annotated[float, Field(ge=0, le=1e18, description="The bounded cost, in its unit.")]
     validation_accuracy: Fraction
     test_accuracy: Fraction | None = None
@@ -63,7 +82,7 @@ class Submission(Strict):
     track: Name
     name: Annotated[Name, Field(description="The file's name without `.json`.")]
     method: Title
-    authors: Annotated[tuple[Text, ...], Field(min_length=1, max_length=20)]
+    authors: Annotated[tuple[Person, ...], Field(min_length=1, max_length=20)]
     version: Annotated[Title, Field(description="Of the method's code.")]
     link: Annotated[Link | None, Field(description="Where the source is open.")]
     modified_source: Annotated[bool, Field(description="Whether compress_gym itself was changed.")]
@@ -71,7 +90,7 @@ class Submission(Strict):
     trained_on: Annotated[
         tuple[Name, ...], Field(max_length=100, description="Tasks seen beyond the counted evaluations.")
     ]
-    parameters: Annotated[dict[Key, Title | int | float | bool | None], Field(max_length=100)]
+    parameters: Annotated[dict[Key, Title | Integer | Number | bool | None], Field(max_length=100)]
     ranges_tried: Annotated[dict[Key, Title], Field(max_length=100, description="What was tried for parameters.")]
     command: Annotated[Command | None, Field(description="What makes the strategies of seed 0 again.")] = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}/[A-Za-z0-9]{1,40}-v[0-9]{1,4}$")]
@@ -83,11 +102,11 @@ class Refused(ValueError):
     """The file is no submission; the message says why, in harmless characters."""
 
 
-def read_submission(path: Path) -> tuple[Submission, str]:
+def read_submission(path: Path) -> tuple[Submission, bytes]:
     """Reads a stranger's file. Nothing in it is executed, and nothing of it is trusted.
 
     Returns:
-        The submission, and the SHA-256 of the bytes that were read.
+        The submission, and the bytes that were read.
 
     Raises:
         Refused: It is no regular file of at most 1 MB, no JSON (numbers finite, keys unique, nesting shallow), does not
@@ -97,7 +116,7 @@ def read_submission(path: Path) -> tuple[Submission, str]:
     submission = parse_submission(data)
     if submission.name != path.stem:
         raise Refused(f"name: {submission.name!r} is not the name of the file, {shown(path.stem)}")
-    return submission, hashlib.sha256(data).hexdigest()
+    return submission, data
 
 
 def read_bytes(path: Path) -> bytes:
@@ -166,6 +185,8 @@ def _check_nesting(text: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > LARGEST_OBJECT:
+        raise Refused(f"has an object of {len(pairs):,} keys; {LARGEST_OBJECT} are enough")
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:

@@ -8,8 +8,8 @@ import hashlib
 import io
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,21 @@ from leaderboard.tracks import FOLDER, TRACKS, Track
 TEMPLATES = FOLDER / "templates"
 # Lists the files of a site; no track can be called like it.
 MANIFEST = ".leaderboard.json"
+# Of the CSV files, also of those without an entry.
+COLUMNS = (
+    *("rank", "name", "method", "test_accuracy", "test_low", "test_high", "validation_accuracy", "validation_source"),
+    *("regret_points", "cost_ratio", "evaluations", "training_seconds", "evaluation_run_seconds", "deterministic"),
+    *("trained_on_track", "verdict"),
+)
 
 
 def build_site(
-    submissions: Path, records: Path, tracks: Mapping[str, Track], out: Path, tracks_file: Path = TRACKS
+    submissions: Path,
+    records: Path,
+    tracks: Mapping[str, Track],
+    out: Path,
+    tracks_file: Path = TRACKS,
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> int:
     """Writes the site.
 
@@ -46,6 +57,7 @@ def build_site(
         tracks: Track name to track.
         out: Where the site goes; a site that is there already is renewed.
         tracks_file: Where the tracks were read from, for the commands that replay entries.
+        watch: Hands on the submissions one by one, and shows how far it is.
 
     Returns:
         How many pages it has.
@@ -53,24 +65,26 @@ def build_site(
     Raises:
         ValueError: `out` holds files that are no site of this command.
     """
-    standings = read_standings(submissions, records, tracks)
-    files = {
+    standings = read_standings(submissions, records, tracks, watch)
+    files: dict[str, str | bytes] = {
         "index.html": _index(standings, tracks),
         "archive.html": _render("archive.html", "", retired=[_retired(r, record) for r, record in standings.retired]),
         "submission.schema.json": json_schema(),
     }
     for name, entries in standings.tracks.items():
-        files[f"{name}.csv"] = _csv([_row(e) for e in entries])
+        files[f"{name}.csv"] = _csv(COLUMNS, [_row(e) for e in entries])
         files[f"{name}.json"] = json.dumps([_details(e) for e in entries], indent=1) + "\n"
         for entry in entries:
             command = replay_command(entry.replay.path, tracks_file)
             files[f"{name}/{entry.submission.name}.html"] = _entry_page(entry, command)
-            files[f"{name}/{entry.submission.name}.json"] = entry.replay.path.read_text(encoding="utf-8")
+            files[f"{name}/{entry.submission.name}.json"] = entry.replay.data
+    for replayed, _ in standings.retired:
+        files[_archived(replayed)] = replayed.data
     _write(files, out)
     return sum(path.endswith(".html") for path in files)
 
 
-def _write(files: Mapping[str, str], out: Path) -> None:
+def _write(files: Mapping[str, str | bytes], out: Path) -> None:
     manifest = out / MANIFEST
     if not manifest.exists() and out.exists() and any(out.iterdir()):
         raise ValueError(f"--out {out} holds files that are no leaderboard; choose another folder or empty it")
@@ -81,11 +95,17 @@ def _write(files: Mapping[str, str], out: Path) -> None:
             path.unlink(missing_ok=True)
     # The list first: a build that was killed is then known as one.
     for name, text in {MANIFEST: json.dumps(sorted(files), indent=1) + "\n", **files}.items():
-        write_atomically(out / name, partial(_write_text, text))
+        write_atomically(out / name, partial(_write_one, text))
 
 
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+def _write_one(content: str | bytes, path: Path) -> None:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def _archived(replayed: Replay) -> str:
+    """Returns where the strategies of a retired entry are kept."""
+    assert replayed.submission is not None
+    return f"archive/{replayed.submission.track}/{replayed.submission.name}.json"
 
 
 def _index(standings: Standings, tracks: Mapping[str, Track]) -> str:
@@ -125,7 +145,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "cost_ratio": round(float(entry.cost_ratio.mean()), 6),
         "evaluations": entry.evaluations,
         "training_seconds": round(entry.training_seconds, 3),
-        "evaluation_seconds": round(entry.evaluation_seconds, 3),
+        "evaluation_run_seconds": round(entry.evaluation_seconds, 3),
         "deterministic": entry.submission.deterministic,
         "trained_on_track": entry.trained_here,
         "verdict": entry.verdict.value,
@@ -151,7 +171,7 @@ def _details(entry: Entry) -> dict[str, Any]:
 
 
 def replay_command(submission: Path, tracks_file: Path) -> str:
-    """Returns the command that replays a submission, for somebody in the folder that the site was built from."""
+    """Returns the command that replays a submission, for somebody in the repository or the folder of submissions."""
     words = ["python", "-m", "leaderboard", "verify", "--live", _below(submission)]
     if tracks_file != TRACKS:
         words += ["--tracks", _below(tracks_file)]
@@ -159,10 +179,10 @@ def replay_command(submission: Path, tracks_file: Path) -> str:
 
 
 def _below(path: Path) -> str:
-    """Returns a path relative to the working folder where it lies below it, else its last two parts."""
-    absolute = path.absolute()
-    below = absolute.is_relative_to(Path.cwd())
-    return (absolute.relative_to(Path.cwd()) if below else Path(*absolute.parts[-2:])).as_posix()
+    """Returns a path relative to the repository where it lies below it, else its last two parts."""
+    absolute, root = path.absolute(), FOLDER.parent
+    below = absolute.is_relative_to(root)
+    return (absolute.relative_to(root) if below else Path(*absolute.parts[-2:])).as_posix()
 
 
 def _entry_page(entry: Entry, replay_command: str) -> str:
@@ -212,13 +232,14 @@ def _entry_page(entry: Entry, replay_command: str) -> str:
         submission=submission,
         track=track,
         row=_row(entry),
+        unit=_unit(track),
         tasks=tasks,
         replay_command=replay_command,
     )
 
 
-def _retired(replayed: Replay, record: Record | None) -> dict[str, Any]:
-    submission = replayed.submission
+def _retired(replayed: Replay, record: Record) -> dict[str, Any]:
+    submission, track = replayed.submission, replayed.track
     assert submission is not None
     return {
         "track": submission.track,
@@ -226,8 +247,10 @@ def _retired(replayed: Replay, record: Record | None) -> dict[str, Any]:
         "method": submission.method,
         "env": submission.env,
         "reasons": replayed.reasons,
-        "test_accuracy": _percent(np.array([r.test_accuracy for r in record.results])) if record else None,
-        "date": record.date if record else None,
+        "test_accuracy": _percent(np.array([r.test_accuracy for r in record.results])),
+        "date": record.date,
+        "metric": track.metric if track else "accuracy",
+        "file": _archived(replayed),
     }
 
 
@@ -252,8 +275,9 @@ def _front(track: Track, task: str, entries: Sequence[Entry]) -> dict[str, Any]:
         front(ratio, accuracy) if len(ratio) else (ratio, accuracy),
         track.budget,
         f"{track.cost} as a fraction of the uncompressed network's",
-        f"validation {track.metric}, %",
+        f"validation {_unit(track)}",
         title,
+        f"{track.name}-{task}",
     )
     return {"svg": Markup(svg), "known": known, "task": task}
 
@@ -291,16 +315,20 @@ def _sample(track: Track, task: str) -> tuple[NDArray[np.int64], NDArray[np.floa
     return measured.strategies, measured.accuracy
 
 
+def _unit(track: Track) -> str:
+    """Returns what heads a column of accuracies: BLEU is a number up to 100, but no share of anything."""
+    return track.metric if track.metric == "BLEU" else f"{track.metric}, %"
+
+
 def _percent(value: Any) -> float | None:
     return None if value is None else round(100 * float(np.mean(value)), 4)
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -309,8 +337,9 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
-def _render(template: str, root: str, **values: Any) -> str:
-    environment = Environment(
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -318,14 +347,21 @@ def _render(template: str, root: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _render(template: str, root: str, **values: Any) -> str:
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "table.js"))
-    return environment.get_template(template).render(
-        root=root,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        **values,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            root=root,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            **values,
+        )
     )
 
 

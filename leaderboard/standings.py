@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -101,8 +101,8 @@ class Entry:
 
     @property
     def evaluation_seconds(self) -> float:
-        """Mean over tasks and seeds of what was no training (declared)."""
-        return float(np.mean([max(r.wall_seconds - r.training_seconds, 0.0) for r in self.submission.results]))
+        """Mean over tasks and seeds of the run that the evaluations are of, training within it included (declared)."""
+        return float(np.mean([r.wall_seconds for r in self.submission.results]))
 
     def _matrix(self, values: Sequence[float]) -> NDArray[np.float64]:
         return np.array(values, dtype=np.float64).reshape(len(self.track.tasks), self.track.seeds).T
@@ -114,33 +114,40 @@ class Standings:
 
     Attributes:
         tracks: Track name to its listed entries, the ranked ones first.
-        retired: Of earlier versions, with their records.
+        retired: Of earlier versions, with the records that say that they were verified at their time.
         refused: What is not listed, and why.
     """
 
     tracks: dict[str, tuple[Entry, ...]]
-    retired: tuple[tuple[Replay, Record | None], ...]
+    retired: tuple[tuple[Replay, Record], ...]
     refused: tuple[Replay, ...]
 
 
-def read_standings(submissions: Path, records: Path, tracks: Mapping[str, Track]) -> Standings:
+def read_standings(
+    submissions: Path,
+    records: Path,
+    tracks: Mapping[str, Track],
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> Standings:
     """Replays `submissions/<track>/<name>.json` and ranks what is listed.
 
     Args:
         submissions: The folder.
         records: Folder of the records of live verification.
         tracks: Track name to track.
+        watch: Hands on the files one by one, and shows how far it is.
     """
     listed: dict[str, list[tuple[Replay, Record | None]]] = {name: [] for name in tracks}
-    retired: list[tuple[Replay, Record | None]] = []
+    retired: list[tuple[Replay, Record]] = []
     refused: list[Replay] = []
-    for path in sorted(submissions.glob("*/*.json")):
+    for path in watch(sorted(submissions.glob("*/*.json"))):
         replayed = replay(path, tracks)
-        if replayed.submission is not None and replayed.submission.track != path.parent.name:
-            reason = f"lies in a folder of another name than its track, {replayed.submission.track!r}"
-            replayed = Replay(path, Verdict.MALFORMED, (reason,))
-        if replayed.verdict is Verdict.RETIRED:
-            retired.append((replayed, read_record(records, replayed)))
+        record = read_record(records, replayed) if replayed.verdict is Verdict.RETIRED else None
+        if record is not None:
+            retired.append((replayed, record))
+        elif replayed.verdict is Verdict.RETIRED:
+            # Its own version cannot be replayed any more, and nobody has done so before.
+            refused.append(replace(replayed, reasons=(*replayed.reasons, "and was never verified")))
         elif replayed.verdict.listed and replayed.track is not None:
             record = read_record(records, replayed)
             listed[replayed.track.name].append((replayed, record if record and counts(record, replayed) else None))

@@ -32,7 +32,8 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
         runs: Finished run folders (`agents/runs.py`).
         tracks: Track name to track; the one whose settings are those of the runs is taken.
         name: Of the submission.
-        **about: `authors`, `link`, `modified_source`, `deterministic`, `trained_on`, `ranges_tried`.
+        **about: `version` (of the method; else compress_gym's), `authors`, `link`, `modified_source`, `deterministic`,
+            `trained_on`, `ranges_tried`.
 
     Raises:
         ValueError: The runs differ in method or settings, are not finished, or fit no track or several.

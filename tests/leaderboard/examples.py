@@ -25,6 +25,8 @@ CLASS = Track(
 SURROGATE = CLASS.model_copy(update={"name": "surrogate", "tasks": ("cifar10-resnet20",), "device": "epyc-ort-fp32"})
 BOTH = CLASS.model_copy(update={"name": "both", "tasks": ("digits-cnn", "cifar10-resnet20"), "device": "auto"})
 HELD_OUT = CLASS.model_copy(update={"name": "held-out", "zero_shot": True})
+# Of an environment that is to come: what is made for the present one is then an earlier version.
+LATER = CLASS.model_copy(update={"name": "later", "env": "compress_gym/ChannelPrune-v1"})
 TRACKS = {track.name: track for track in (CLASS, SURROGATE, BOTH, HELD_OUT)}
 
 
@@ -107,6 +109,13 @@ def nasty_cases() -> dict[str, tuple[bytes, str]]:
         "plain http link": (but("link", to="http://example.org"), "link"),
         "link with a user": (but("link", to="https://example.org@evil.example/"), "link"),
         "link that breaks out": (but("link", to='https://e.org/"onclick="x" y='), "link"),
+        "link with a backslash": (but("link", to="https://example.org\\.evil.com/"), "link"),
+        "link to a dot": (but("link", to="https://."), "link"),
+        "link to a tag": (but("link", to="https://a<script>"), "link"),
+        "link to one word": (but("link", to="https://localhost/"), "link"),
+        "link to an address": (but("link", to="https://127.0.0.1/"), "link"),
+        "link to an impossible port": (but("link", to="https://example.org:999999/"), "link"),
+        "link to no port": (but("link", to="https://example.org:0/"), "link"),
         "damaged link": (but("link", to="https://[::1"), "link"),
         "name that leaves the folder": (but("name", to="../../index"), "name"),
         "track that leaves the folder": (but("track", to="../class"), "track"),
@@ -120,6 +129,15 @@ def nasty_cases() -> dict[str, tuple[bytes, str]]:
         "method with a look-alike": (but("method", to="Random se\u0430rch"), "method"),
         "text that runs backwards": (but("authors", 0, to="\u202eevil"), "does not print"),
         "invisible character": (but("authors", 0, to="a\u200bb"), "does not print"),
+        **{
+            f"invisible U+{ord(unseen):04X}": (but("authors", 0, to=f"a{unseen}b"), "does not print")
+            for unseen in "\u3164\u115f\u1160\u2800\u034f\ufe0f\u180b"
+        },
+        "marks that pile up": (but("authors", 0, to="x\u0323\u0336\u0336"), "combining marks"),
+        "wide letters": (but("authors", 0, to="\uff21nna"), "stand for others"),
+        "a ligature": (but("authors", 0, to="\ufb01sh"), "stand for others"),
+        "Latin with Cyrillic": (but("authors", 0, to="P\u0430ul"), "Latin and Cyrillic"),
+        "Latin with Greek": (but("authors", 0, to="Paul J\u03bfnes"), "Latin and Greek"),
         "escape sequence of a terminal": (but("authors", 0, to="\x1b[31mred"), "does not print"),
         "not normalised": (but("authors", 0, to="A\u030angstro\u0308m"), "normal form"),
         "half a character": (text.replace("1.0", "\\ud800").encode(), "JSON"),
@@ -128,6 +146,14 @@ def nasty_cases() -> dict[str, tuple[bytes, str]]:
         "a value that does not exist": (but("results", 0, "strategy", first, to=5), "is not one of"),
         "a truth as a value": (but("results", 0, "strategy", first, to=True), "strategy"),
         "a list as a value": (but("results", 0, "strategy", first, to=[8]), "strategy"),
+        "a huge parameter": (but("parameters", "rate", to=10**19), "parameters"),
+        "a huge fraction as parameter": (but("parameters", "rate", to=-1.5e18), "parameters"),
+        "85,000 keys": (
+            json.dumps({f"k{n}": 0 for n in range(85_000)}, separators=(",", ":")).encode(),
+            "an object of 85,000 keys",
+        ),
+        "a later environment": (but("env", to="compress_gym/ChannelPrune-v99"), "later"),
+        "a later task": (but("origins", "digits-cnn", "task_version", to=1000), "later"),
         "a huge value": (but("results", 0, "strategy", first, to=10**18), "strategy"),
         "an endless integer": (text.replace(": 50,", f": {'9' * 5000},", 1).encode(), "characters"),
         "an overflowing float": (text.replace(": 2.5,", ": 1e999,", 1).encode(), "too large"),

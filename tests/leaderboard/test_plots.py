@@ -22,7 +22,7 @@ def parsed(svg: str) -> XML.Element:
 def test_any_entries_and_any_front_are_drawn_within_the_picture(entries, known, budget):
     points = [Point(str(n + 1), f"n{n}", "x.html", np.array([x]), np.array([y])) for n, (x, y) in enumerate(entries)]
     front = (np.array([x for x, _ in known]), np.array([y for _, y in known]))
-    svg = parsed(front_plot(points, front, budget, "cost", "accuracy", "title"))
+    svg = parsed(front_plot(points, front, budget, "cost", "accuracy", "title", "key"))
     _, _, width, height = map(float, svg.attrib["viewBox"].split())
     circles = svg.findall(".//circle")
     assert len(circles) == 2 * len(points)
@@ -34,7 +34,7 @@ def test_any_entries_and_any_front_are_drawn_within_the_picture(entries, known, 
 
 def test_text_is_escaped_and_a_title_is_read_out():
     point = Point("1", "<script>", "javascript-is-no-name.html", np.array([0.4]), np.array([0.5]))
-    text = front_plot([point], NOTHING, 0.5, "<cost>", "accuracy", 'a "title"')
+    text = front_plot([point], NOTHING, 0.5, "<cost>", "accuracy", 'a "title"', "key")
     assert "<script>" not in text and "<cost>" not in text
     assert parsed(text).attrib["aria-label"] == 'a "title"'
 

@@ -17,7 +17,8 @@ from leaderboard.schema import SCHEMA, json_schema
 from leaderboard.tracks import TRACKS as SHIPPED
 from leaderboard.tracks import load_tracks
 from leaderboard.verdicts import Verdict, worst
-from tests.leaderboard.examples import BOTH, CLASS, HELD_OUT, SURROGATE, TRACKS, changed, valid, written
+from tests.helpers import run_here
+from tests.leaderboard.examples import BOTH, CLASS, HELD_OUT, LATER, SURROGATE, TRACKS, changed, valid, written
 
 ROOT = Path(__file__).parents[2]
 TOML = """
@@ -97,7 +98,27 @@ EXAMPLES = {
         Verdict.DIFFERS,
     ),
     "not deterministic": (changed(GOOD, "deterministic", to=True), None, Verdict.DIFFERS),
-    "earlier environment": (changed(GOOD, "env", to="compress_gym/ChannelPrune-v99"), None, Verdict.RETIRED),
+    "said to be live, but not what the table says": (
+        changed(
+            changed(GOOD, "origins", "digits-cnn", "accuracy_source", to="live"),
+            *("results", 0, "validation_accuracy"),
+            to=1.0,
+        ),
+        None,
+        Verdict.DIFFERS,
+    ),
+    "said to be live, and what the table says": (
+        changed(GOOD, "origins", "digits-cnn", "accuracy_source", to="live"),
+        None,
+        Verdict.BY_TABLE,
+    ),
+    "said to be live on a surrogate's task": (
+        changed(valid(SURROGATE), "origins", "cifar10-resnet20", "accuracy_source", to="live"),
+        None,
+        Verdict.COSTS_ONLY,
+    ),
+    "a table that live scores do not confirm": (GOOD, live_of(GOOD, offset=-0.001), Verdict.DIFFERS),
+    "earlier environment": (changed(GOOD, "track", to="later"), None, Verdict.RETIRED),
     "earlier task": (changed(GOOD, "origins", "digits-cnn", "task_version", to=0), None, Verdict.RETIRED),
     "another table of the device": (
         changed(GOOD, "origins", "digits-cnn", "device_hash", to="0" * 16),
@@ -110,9 +131,22 @@ EXAMPLES = {
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_verdict(example, tmp_path):
     submission, live, verdict = EXAMPLES[example]
-    replayed = replay(written(tmp_path, submission), TRACKS, live)
+    replayed = replay(written(tmp_path / submission["track"], submission), {**TRACKS, "later": LATER}, live)
     assert replayed.verdict is verdict, replayed.reasons
-    assert bool(replayed.reasons) is not verdict.listed
+    assert replayed.reasons or verdict.listed
+    # What is listed has a reason where a stated number was not compared with anything.
+    unchecked = "checked with --live alone" in " ".join(replayed.reasons)
+    assert unchecked is (example == "said to be live on a surrogate's task")
+
+
+@pytest.mark.parametrize("command", ["verify", "verify --live --record"])
+def test_an_entry_in_another_tracks_folder_overwrites_no_record(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "tracks.toml").write_text(TOML)
+    path = written(tmp_path / "elsewhere", GOOD)
+    places = ["--tracks", tmp_path / "tracks.toml", "--records", tmp_path / "verified", "--work", tmp_path / "work"]
+    code, out, _ = run_here(cli, [*command.split(), path, *places], monkeypatch, capsys)
+    assert code == Verdict.MALFORMED.exit_code and "lies in a folder of another name" in out
+    assert not (tmp_path / "verified").exists()
 
 
 def test_the_page_for_submitters_tells_every_code():
@@ -133,7 +167,7 @@ def test_every_verdict_has_an_example_and_a_code_of_its_own():
 def test_the_command_exits_with_the_verdicts_code(example, tmp_path, capsys):
     submission, _, verdict = EXAMPLES[example]
     (tmp_path / "tracks.toml").write_text(TOML)
-    path = written(tmp_path, submission)
+    path = written(tmp_path / "class", submission)
     code = cli.main(["verify", str(path), "--tracks", str(tmp_path / "tracks.toml")], standalone_mode=False)
     assert code == verdict.exit_code
     assert capsys.readouterr().out.startswith(f"{path}: {verdict.value}\n")
@@ -141,7 +175,10 @@ def test_the_command_exits_with_the_verdicts_code(example, tmp_path, capsys):
 
 def test_of_several_files_the_worst_counts(tmp_path):
     (tmp_path / "tracks.toml").write_text(TOML)
-    files = [written(tmp_path / str(n), value) for n, value in enumerate([GOOD, changed(GOOD, "results", to=[]), GOOD])]
+    files = [
+        written(tmp_path / str(n) / "class", value)
+        for n, value in enumerate([GOOD, changed(GOOD, "results", to=[]), GOOD])
+    ]
     command = [sys.executable, "-m", "leaderboard", "verify", "--json", "--tracks", tmp_path / "tracks.toml", *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     told = [row["verdict"] for row in json.loads(done.stdout)]
@@ -159,9 +196,9 @@ def test_a_missing_extra_is_told(package):
 
 def test_changed_assets_are_named_where_accuracies_differ(tmp_path):
     submission = changed(GOOD, "origins", "digits-cnn", "asset_hash", to="0" * 16)
-    assert replay(written(tmp_path, submission), TRACKS).verdict is Verdict.BY_TABLE
+    assert replay(written(tmp_path / "class", submission), TRACKS).verdict is Verdict.BY_TABLE
     submission["results"][0]["validation_accuracy"] += 0.01
-    assert "its assets have changed" in " ".join(replay(written(tmp_path, submission), TRACKS).reasons)
+    assert "its assets have changed" in " ".join(replay(written(tmp_path / "class", submission), TRACKS).reasons)
 
 
 def test_the_published_schema_is_the_generated_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,13 +13,16 @@ import pytest
 from compress_gym.cards import sha256
 from leaderboard.__main__ import RECORDS, SUBMISSIONS, cli
 from leaderboard.live import conditions
-from leaderboard.site import build_site
+from leaderboard.records import counts, read_record
+from leaderboard.replay import replay
+from leaderboard.site import COLUMNS, build_site, replay_command
+from leaderboard.tracks import TRACKS as SHIPPED
 from leaderboard.tracks import load_tracks
 from tests.helpers import run_here
-from tests.leaderboard.examples import CLASS, SURROGATE, changed, nasty_cases, valid, written
+from tests.leaderboard.examples import CLASS, LATER, SURROGATE, changed, nasty_cases, valid, written
 from tests.leaderboard.test_replay import TOML
 
-TRACKS = {"class": CLASS, "surrogate": SURROGATE}
+TRACKS = {"class": CLASS, "surrogate": SURROGATE, "later": LATER}
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -56,7 +60,7 @@ class Page(HTMLParser):
             self.tables[self._table][-1][-1] += data
 
 
-def recorded(folder, path, values, test):
+def recorded(folder, path, values, test, track=CLASS):
     """Writes a record with the given test accuracies, one for each result."""
     record = {
         "submission_sha256": sha256(path),
@@ -68,7 +72,7 @@ def recorded(folder, path, values, test):
             {
                 "task": r["task"],
                 "seed": r["seed"],
-                "choices": CLASS.problem(r["task"]).decisions.encode(r["strategy"]).tolist(),
+                "choices": track.problem(r["task"]).decisions.encode(r["strategy"]).tolist(),
                 "validation_accuracy": r["validation_accuracy"],
                 "test_accuracy": accuracy,
             }
@@ -82,7 +86,7 @@ def recorded(folder, path, values, test):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two ranked entries, a third without live scores, one by surrogate, one of an earlier version, two refused."""
+    """Two ranked entries, a third without live scores, one by surrogate, two of an earlier version, two refused."""
     submissions, records = tmp_path / "submissions", tmp_path / "verified"
     for name, test in (("good", [0.7, 0.8]), ("better", [0.9, 0.8]), ("unscored", None)):
         values = changed(valid(name=name), "trained_on", to=["digits-cnn"] if name == "good" else [])
@@ -90,8 +94,9 @@ def folders(tmp_path):
         if test is not None:
             recorded(records, path, values, test)
     written(submissions / "surrogate", valid(SURROGATE), "mine")
-    old = changed(valid(name="old"), "env", to="compress_gym/ChannelPrune-v99")
-    recorded(records, written(submissions / "class", old, "old"), old, [0.3, 0.5])
+    old = changed(valid(name="old"), "track", to="later")
+    recorded(records, written(submissions / "later", old, "old"), old, [0.3, 0.5])
+    written(submissions / "later", changed(valid(name="claimed"), "track", to="later"), "claimed")
     written(submissions / "class", nasty_cases()["NaN"][0], "nasty")
     written(submissions / "surrogate", valid(name="stray"), "stray")
     return submissions, records
@@ -124,9 +129,44 @@ def test_what_is_refused_or_retired_is_told_but_not_ranked(folders, tmp_path):
     index, archive = files["index.html"].decode(), files["archive.html"].decode()
     assert "class/nasty.json</code>: malformed; holds NaN" in index
     assert "surrogate/stray.json</code>: malformed; lies in a folder of another name" in index
-    assert "old" not in {row[1] for row in Page(index).tables["table-class"]}
+    assert "later/claimed.json</code>: retired; made for compress_gym/ChannelPrune-v0" in index
+    assert "and was never verified" in index and "claimed" not in archive
+    assert "old" not in {cell for row in Page(index).tables["table-later"] for cell in row}
     (row,) = Page(archive).tables["table 0"][1:]
-    assert row[:5] == ["class", "old", "compress_gym/ChannelPrune-v99", "40.00", "2026-01-02"]
+    assert row[:5] == ["later", "old", "compress_gym/ChannelPrune-v0", "40.00 %", "2026-01-02"]
+    assert "archive/later/old.json" in Page(archive).links
+    assert files["archive/later/old.json"] == (folders[0] / "later" / "old.json").read_bytes()
+
+
+def test_downloads_are_the_bytes_that_were_replayed(tmp_path):
+    data = json.dumps(valid(), indent=3).replace("\n", "\r\n").encode()
+    written(tmp_path / "submissions" / "class", data)
+    files = built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")
+    assert files["class/mine.json"] == data
+
+
+def test_seconds_of_a_run_and_of_training_stand_apart(tmp_path):
+    """A learner trains while it is evaluated, or before that: neither makes the seconds of the run less."""
+    values = valid()
+    for result in values["results"]:
+        result |= {"wall_seconds": 2.5, "training_seconds": 4.0}
+    written(tmp_path / "submissions" / "class", values)
+    files = built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")
+    heads, row = Page(files["index.html"].decode()).tables["table-class"]
+    told = dict(zip(heads, row, strict=True))
+    assert (told["training s†"], told["evaluation run s†"]) == ("4.0", "2.5")
+
+
+def test_no_page_has_an_id_twice(folders, tmp_path):
+    for name, data in built(folders, tmp_path / "site").items():
+        ids = re.findall(r'\bid="([^"]*)"', data.decode()) if name.endswith(".html") else []
+        assert len(ids) == len(set(ids)), name
+
+
+def test_the_command_does_not_depend_on_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = SUBMISSIONS / "enumerated-digits" / "uniform.json"
+    assert replay_command(path, SHIPPED).endswith(" leaderboard/submissions/enumerated-digits/uniform.json")
 
 
 def test_a_record_counts_only_for_what_it_scored(folders, tmp_path):
@@ -135,6 +175,30 @@ def test_a_record_counts_only_for_what_it_scored(folders, tmp_path):
     path.write_text(path.read_text().replace("Random search", "Better search"))
     rows = Page(built(folders, tmp_path / "site")["index.html"].decode()).tables["table-class"][1:]
     assert [row[:2] for row in rows] == [["1", "good"], ["–", "better"], ["–", "unscored"]]
+
+
+def test_a_record_of_other_numbers_than_the_tables_counts_for_nothing(folders, tmp_path):
+    path = folders[1] / "class" / "better.json"
+    record = json.loads(path.read_text())
+    for result in record["results"]:
+        result |= {"validation_accuracy": 1.0, "test_accuracy": 1.0}
+    path.write_text(json.dumps(record))
+    rows = Page(built(folders, tmp_path / "site")["index.html"].decode()).tables["table-class"][1:]
+    assert [row[:2] for row in rows] == [["1", "good"], ["–", "better"], ["–", "unscored"]]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_record_of_other_numbers_than_the_stated_ones_counts_for_nothing(split, tmp_path):
+    values = changed(valid(SURROGATE), "origins", "cifar10-resnet20", "accuracy_source", to="live")
+    for result in values["results"]:
+        result["test_accuracy"] = 0.5
+    path = written(tmp_path / "submissions" / "surrogate", values)
+    recorded(tmp_path / "verified", path, values, [0.5, 0.5], SURROGATE)
+    replayed = replay(path, TRACKS)
+    record = read_record(tmp_path / "verified", replayed)
+    assert counts(record, replayed)
+    other = record.results[0].model_copy(update={f"{split}_accuracy": 0.4})
+    assert not counts(record.model_copy(update={"results": (other, *record.results[1:])}), replayed)
 
 
 def test_strangers_text_is_escaped_everywhere(tmp_path):
@@ -185,7 +249,8 @@ def test_a_site_is_renewed_and_nothing_else_is_touched(folders, tmp_path):
 def test_an_empty_folder_is_a_page_of_empty_tables(tmp_path):
     (tmp_path / "submissions").mkdir()
     page = Page(built((tmp_path / "submissions", tmp_path / "verified"), tmp_path / "site")["index.html"].decode())
-    assert len(page.tables["table-class"]) == 1
+    assert [row for row in page.tables["table-class"] if row[0] != "rank"] == [["No entries yet"]]
+    assert (tmp_path / "site" / "class.csv").read_text() == ",".join(COLUMNS) + "\n"
 
 
 def test_the_shipped_page_equals_a_recomputation_from_the_files(tmp_path):
@@ -195,10 +260,10 @@ def test_the_shipped_page_equals_a_recomputation_from_the_files(tmp_path):
     page = Page(files["index.html"].decode())
     for name, track in tracks.items():
         rows = {row["name"]: row for row in csv.DictReader(files[f"{name}.csv"].decode().splitlines())}
-        assert [row[1] for row in page.tables[f"table-{name}"][1:]] == list(rows)
+        assert [row[1] for row in page.tables[f"table-{name}"][1:] if len(row) > 1] == list(rows)
         assert set(rows) == {path.stem for path in (SUBMISSIONS / name).glob("*.json")}
         means = {}
-        for cells in page.tables[f"table-{name}"][1:]:
+        for cells in page.tables[f"table-{name}"][1:] if rows else []:
             submission = json.loads((SUBMISSIONS / name / f"{cells[1]}.json").read_text())
             record = RECORDS / name / f"{cells[1]}.json"
             problem = track.problem(track.tasks[0])
@@ -217,7 +282,7 @@ def test_the_shipped_page_equals_a_recomputation_from_the_files(tmp_path):
             assert cells[4] == f"{round(100 * validation, 4):.2f}"
             low, high = float(rows[cells[1]]["test_low"]), float(rows[cells[1]]["test_high"])
             assert low - 1e-3 <= 100 * means[cells[1]] <= high + 1e-3
-        for cells in page.tables[f"table-{name}"][1:]:
+        for cells in page.tables[f"table-{name}"][1:] if rows else []:
             if cells[1] in means:
                 assert int(cells[0]) == 1 + sum(other > means[cells[1]] for other in means.values())
 

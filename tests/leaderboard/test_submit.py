@@ -71,6 +71,13 @@ def test_a_submission_is_replaced_where_that_is_asked_for(tmp_path):
     assert json.loads(path.read_text())["method"] == "another" and list(path.parent.iterdir()) == [path]
 
 
+def test_missing_and_doubled_seeds_are_warned_of_at_once(runs, arguments, tmp_path, monkeypatch, capsys):
+    chosen = [runs[0], runs[0], "--method-version", "my code 2"]
+    code, _, err = run_here(cli, ["submit", *chosen, "--name", "mine", *arguments], monkeypatch, capsys)
+    assert code == 0 and "seed 0 is given twice" in err and "seed 1 is missing" in err
+    assert json.loads((tmp_path / "submissions" / "class" / "mine.json").read_text())["version"] == "my code 2"
+
+
 def test_a_submissions_command_makes_its_first_run_again(arguments, tmp_path, monkeypatch, capsys):
     settings = {"task": "digits-cnn", "cost": "macs", "budget": 0.6, "budget_rule": "repair", "reward": "accuracy"}
     toml = tmp_path / "tracks.toml"

@@ -39,6 +39,8 @@ def replay(folder: Path, changes: Mapping[str, Any] | None = None, out: Path | N
     config = read_config(folder)
     if config["kind"] != "learner":
         raise ValueError(f"{folder} holds a run of {config['method']!r}, which is a search and has no policy")
+    if not isinstance(config.get("hyperparameters"), dict):
+        raise ValueError(f"{folder / 'config.yml'}: lacks hyperparameters; the agent cannot be built again")
     trained_on = _environment(folder, config)
     _, info = trained_on.reset()
     for key, words in (

@@ -233,8 +233,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path}: is no mapping of keys to values; the file is damaged")
     needed = {"method": str, "kind": str, "env": str, "environment": dict, "origin": dict}
-    if config.get("kind") == "learner":
-        needed["hyperparameters"] = dict
     wrong = [key for key, kind in needed.items() if not isinstance(config.get(key), kind)]
     if wrong:
         raise ValueError(f"{path}: lacks {', '.join(wrong)}; the file is damaged or from another version")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,7 @@ def run_training(
     env = make(env_id, **settings)
     config = run_config("learner", algorithm, env_id, settings, env, seed, episodes)
     config["hyperparameters"] = hyperparameters
-    with warnings.catch_warnings():  # a last, shorter minibatch of PPO's is meant
-        warnings.filterwarnings("ignore", message=".*truncated mini-batch.*")
-        model = build(algorithm, env, hyperparameters, seed, logs=folder / "tensorboard")
+    model = build(algorithm, env, hyperparameters, seed, logs=folder / "tensorboard")
     with Run(folder, config) as run:
         try:
             train(model, run, episodes)

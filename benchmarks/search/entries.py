@@ -6,6 +6,7 @@ there already is written anew; where that changes it, it is to be verified again
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -92,9 +93,8 @@ def main(runs: Path, methods: tuple[str, ...], submissions: Path) -> None:
         before = path.read_bytes() if path.exists() else None
         write_submission(entry, submissions, replace=True)
         if path.read_bytes() != before:
-            click.echo(
-                f"{path} is {'new' if before is None else 'changed'}; verify it: leaderboard verify --live --record"
-            )
+            word = "new" if before is None else "changed"
+            click.echo(f"{word}; verify it: python -m leaderboard verify --live --record {shlex.quote(str(path))}")
 
 
 if __name__ == "__main__":

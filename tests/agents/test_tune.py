@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import csv
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -10,6 +14,9 @@ from agents.tune import DRAWS, HELD_OUT, SPACES, ends, tune
 from agents.tune import main as tune_command
 from benchmarks.search.suites import SUITES
 from tests.helpers import run_here
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "tune"
 
 
 def test_no_benchmark_reports_what_is_tuned_on():
@@ -35,6 +42,27 @@ def test_present_settings_lie_in_the_space(algorithm):
     present = read_hyperparameters(algorithm, "ChannelPrune-v0")
     for name, where in SPACES[algorithm].items():
         assert present[name] in where.values if where.values else where.low <= present[name] <= where.high
+
+
+def test_the_zoos_page_says_what_the_trials_say():
+    page = " ".join((ROOT / "agents" / "README.md").read_text().split())
+    worths = {path.stem: trials_of(path) for path in sorted((RESULTS).glob("*.csv"))}
+    ppo, ddpg, td3 = (worths[name] for name in ("ppo", "ddpg", "td3"))
+    assert f"`ppo`, {len(ppo)} trials: {max(ppo):.2f} where the settings before had {ppo[0]:.2f}" in page
+    found = re.search(
+        r"no trial had: ([\d.]+); the settings before: ([\d.]+) .*on (\d) of", (RESULTS / "ppo.yml").read_text()
+    )
+    told, before, wins = float(found[1]), float(found[2]), found[3]
+    assert f"on the other draws {told:.2f} against {before:.2f}, better on {wins} of 5" in page
+    assert f"`ddpg`, {len(ddpg)} trials, and `td3`, {len(td3)}: none was better" in page
+    assert max(ddpg) == ddpg[0] and max(td3) == td3[0]  # the first trial has the present settings
+    others = [sorted(trials)[-2] for trials in (ddpg, td3)]
+    assert f"({ddpg[0]:.2f} and {td3[0]:.2f}; next {others[0]:.2f} and {others[1]:.2f})" in page
+
+
+def trials_of(path):
+    with path.open(newline="") as file:
+        return [float(row["worth"]) for row in csv.DictReader(file)]
 
 
 def test_settings_are_compared_on_draws_that_no_trial_had():

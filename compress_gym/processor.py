@@ -29,6 +29,28 @@ def bf16_supported() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def checked_device(name: str) -> str:
+    """Returns the name of a device on which torch can compute.
+
+    Raises:
+        ValueError: It is not `cpu` or `cuda`, or torch finds no CUDA device.
+    """
+    import torch
+
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r} must be 'cpu' or 'cuda'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch finds no CUDA device; use 'cpu'")
+    return name
+
+
+def torch_device_name(name: str) -> str:
+    """Returns the model name of the processor, or of the first CUDA device."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if name == "cuda" else processor_name()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Runs torch on one thread: sums keep their order, so scores repeat exactly."""

@@ -170,6 +170,7 @@ class Task:
         bf16: bool = False,
         threads: int | None = 1,
         decisions: DecisionSpace | None = None,
+        training_device: str = "cpu",
     ) -> LiveAccuracy:
         """Builds the live evaluator (needs the extra `live` and the data set).
 
@@ -181,6 +182,7 @@ class Task:
             bf16: Run in bfloat16.
             threads: Threads that share the images; `None`: as many as torch uses.
             decisions: What strategies decide; default: channels.
+            training_device: Where `finetune-N` computes, `cpu` or `cuda`.
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
@@ -217,6 +219,7 @@ class Task:
             finetune=FINETUNE[self.dataset],
             bf16=bf16,
             threads=torch.get_num_threads() if threads is None else threads,
+            training_device=training_device,
         )
 
     def measured(self, env: str = "ChannelPrune") -> MeasuredAccuracy:

@@ -19,7 +19,7 @@ from compress_gym.compression.training import Recipe, train_module
 from compress_gym.compression.weights import save_weights
 from compress_gym.data import Split, load_dataset
 from compress_gym.networks.trace import trace
-from compress_gym.processor import bf16_supported
+from compress_gym.processor import bf16_supported, checked_device, torch_device_name
 from compress_gym.tasks import TASKS, get_task
 
 # Two fifths of the epochs on 24 pixels, a fifth on 28: 0.78 of the computing for 40 epochs on 32.
@@ -48,7 +48,13 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
 
 
 def train_cycles(
-    module: nn.Module, data: Split, cycles: tuple[Recipe, ...], seed: int, bf16: bool, checkpoint: Path | None
+    module: nn.Module,
+    data: Split,
+    cycles: tuple[Recipe, ...],
+    seed: int,
+    bf16: bool,
+    checkpoint: Path | None,
+    device: str = "cpu",
 ) -> bool:
     """Trains a module in place, cycle after cycle; the n-th has seed `seed + n`.
 
@@ -60,6 +66,7 @@ def train_cycles(
         bf16: Whether to compute in bfloat16.
         checkpoint: Each cycle has a file of this name with its number before the ending; a killed training goes on
             from the latest.
+        device: Where to compute, `cpu` or `cuda`.
 
     Returns:
         Whether it went on from a checkpoint.
@@ -69,9 +76,8 @@ def train_cycles(
     for number, recipe in enumerate(cycles):
         if begun and number < begun[-1]:
             continue  # a later cycle has begun from what this one left
-        train_module(
-            module, data, recipe, seed + number, bf16, files[number], progress=f"cycle {number + 1} of {len(cycles)}"
-        )
+        title = f"cycle {number + 1} of {len(cycles)}"
+        train_module(module, data, recipe, seed + number, bf16, files[number], progress=title, device=device)
     return bool(begun)
 
 
@@ -89,7 +95,8 @@ def accuracy(module: nn.Module, data: Split) -> float:
 @click.argument("task", type=click.Choice(sorted(TASKS)))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets].")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where the processor has it]")
+@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
+@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
 @click.option("--epochs", type=click.IntRange(1), help="Train one cycle of so many epochs instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
 @click.option(
@@ -102,6 +109,7 @@ def main(
     out: Path | None,
     seed: int,
     bf16: bool | None,
+    cuda: bool,
     epochs: int | None,
     threads: int | None,
     checkpoint: Path | None,
@@ -110,7 +118,8 @@ def main(
     chosen, cycles = get_task(task), RECIPES[task]
     if epochs:
         cycles = (replace(cycles[-1], epochs=epochs),)
-    bf16 = bf16_supported() if bf16 is None else bf16
+    device = checked_device("cuda" if cuda else "cpu")
+    bf16 = (cuda or bf16_supported()) if bf16 is None else bf16
     if threads:
         torch.set_num_threads(threads)
     data = load_dataset(chosen.dataset)
@@ -118,7 +127,7 @@ def main(
     module = chosen.untrained_module()
     network = trace(module, data.train.pixels.shape[1:], task)
     started = time.perf_counter()
-    resumed = train_cycles(module, data.train, cycles, seed, bf16, checkpoint)
+    resumed = train_cycles(module, data.train, cycles, seed, bf16, checkpoint, device)
     seconds = time.perf_counter() - started
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if chosen.half_weights:
@@ -145,6 +154,7 @@ def main(
         "test_accuracy": accuracy(module, data.test),
         "selection": "none: last epoch, one seed; test images chose nothing",
         "recipe": {"cycles": [asdict(recipe) for recipe in cycles], "seed": seed, "bf16": bf16},
+        "trained_on": torch_device_name(device),
         "seconds": "went on from a checkpoint" if resumed else round(seconds, 1),
         **provenance(" ".join(["python -m compress_gym.train", *sys.argv[1:]]), ["torch", "numpy"]),
     }

@@ -15,6 +15,7 @@ from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import Plan, measure
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.processor import checked_device, torch_device_name
 from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "finetuned"
@@ -25,10 +26,12 @@ RESULTS = Path(__file__).parents[1] / "results" / "finetuned"
 @click.option("--strategies", type=click.IntRange(10), default=60, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
+@click.option("--cuda", is_flag=True, help="Fine-tune on the first CUDA device; everything else stays.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished pieces [default: TASK-finetuned].")
-def main(name: str, strategies: int, epochs: int, workers: int, work: Path | None) -> None:
+def main(name: str, strategies: int, epochs: int, workers: int, cuda: bool, work: Path | None) -> None:
     """Fine-tunes random strategies of TASK at half the MACs and compares. Killed, it goes on where it was."""
-    task, plan = get_task(name), Plan(strategies, epochs)
+    device = checked_device("cuda" if cuda else "cpu")
+    task, plan = get_task(name), Plan(strategies, epochs, device=device)
     correct = measure(task, plan, work or Path(f"{name}-finetuned"), workers)
     images = len(task.dataset_splits().validation.labels)
     facts = {
@@ -37,6 +40,7 @@ def main(name: str, strategies: int, epochs: int, workers: int, work: Path | Non
         "validation_images": images,
         "correlations": correlations(correct, images, plan.conditions),
         "correct": correct.tolist(),
+        "fine_tuned_on": torch_device_name(device),
         **provenance(shlex.join(["python", "-m", "benchmarks.finetuned", *sys.argv[1:]]), ["torch", "numpy"]),
     }
     write_atomically(RESULTS / f"{name}.json", lambda p: p.write_text(json.dumps(facts) + "\n"))

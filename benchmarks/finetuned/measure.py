@@ -34,12 +34,14 @@ class Plan:
         epochs: Epochs of fine-tuning.
         budget: The fraction of the MACs that they have, to within a twentieth.
         seed: Of the strategies.
+        device: Where they are fine-tuned, `cpu` or `cuda`.
     """
 
     strategies: int = 60
     epochs: int = 2
     budget: float = 0.5
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ def _start_worker(task: Task, plan: Plan) -> None:
 
     torch.set_num_threads(1)
     images = len(task.dataset_splits().validation.labels)
-    _evaluators.extend(task.live(recovery=name, images=images) for name in plan.conditions)
+    _evaluators.extend(task.live(recovery=name, images=images, training_device=plan.device) for name in plan.conditions)
 
 
 def _measure_one(piece: tuple[int, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:

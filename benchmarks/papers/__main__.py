@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shlex
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.resume import claim
+from compress_gym.processor import checked_device
+from compress_gym.resume import claim, end_with_parent
 from compress_gym.tasks import get_task
+from compress_gym.translation.train import RECIPE
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 
@@ -60,36 +66,76 @@ def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, w
 @click.option("--device", default="auto", show_default=True, help="A name, or the path of a latency table.")
 @click.option("--evaluations", type=click.IntRange(1), default=hat.EVALUATIONS, show_default=True)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True)
+@click.option("--updates", type=click.IntRange(1), help="Train for so many updates, not for a time.")
+@click.option("--tokens", type=click.IntRange(64), default=RECIPE.tokens, show_default=True, help="Of a batch.")
+@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
 @click.option(
     "--winners", type=click.IntRange(0), default=1, show_default=True, help="Searched ones to train a budget."
 )
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trainings at once.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-hat"), show_default=True)
-def hat_command(task: str, device: str, evaluations: int, minutes: float, winners: int, work: Path) -> None:
-    """HAT's comparison at 1/2, 1/2.7 and 1/3 of the latency. Killed, it goes on with the row it was at.
+def hat_command(
+    task: str,
+    device: str,
+    evaluations: int,
+    minutes: float,
+    updates: int | None,
+    tokens: int,
+    cuda: bool,
+    winners: int,
+    workers: int,
+    work: Path,
+) -> None:
+    """HAT's comparison at 1/2, 1/2.7 and 1/3 of the latency. Killed, it goes on with what is not finished.
 
     The hand-made transformers and the --winners (by predicted accuracy) of each budget are trained from scratch too.
     """
-    rows = []
+    where = checked_device("cuda" if cuda else "cpu")
+    scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, where)
+    found: dict[hat.Setting, dict[str, Any]] = {}
+    trained: set[hat.Setting] = set()
     for budget in hat.BUDGETS:
         methods = (*hat.HAND_MADE, *hat.SEARCHES, *hat.LEARNERS)
         settings = [hat.Setting(task, device, method, budget, evaluations) for method in methods]
-        folders = {s: work / task / f"{budget:.3f}" / s.method for s in settings}
-        found = {s: hat.find(s, folders[s]) for s in settings}
+        for s in settings:
+            found[s] = hat.find(s, _hat_folder(work, s))
+            click.echo(f"{budget:.3f} {s.method}: {json.dumps(found[s])}")
         searched = [s for s in settings if s.method not in hat.HAND_MADE]
         best = sorted(searched, key=lambda s: -found[s]["predicted_accuracy"])[:winners]
-        for s in settings:
-            row = {"method": s.method, "budget": budget, **found[s]}
-            if "error" not in row:
-                wanted = s in best or s.method in hat.HAND_MADE
-                row |= hat.score(s, found[s], folders[s], minutes if wanted else None)
-            rows.append(row)
-            click.echo(json.dumps(row))
+        trained |= {s for s in settings if s in best or s.method in hat.HAND_MADE}
+    # The long ones first.
+    rest = {s: scratch if s in trained else None for s in sorted(found, key=lambda s: s not in trained)}
+    jobs = [(s, found[s], _hat_folder(work, s), how) for s, how in rest.items() if "error" not in found[s]]
+    scored = {}
+    for setting, scores in _scored(jobs, workers):
+        scored[setting] = scores
+        click.echo(f"{setting.budget:.3f} {setting.method}: {json.dumps(scores)}")
+    rows = [{"method": s.method, "budget": s.budget, **found[s], **scored.get(s, {})} for s in found]
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3", "sacrebleu"])}
     text = hat.table(rows, task)
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"hat-{task}{ending}", partial(Path.write_text, data=content))
     click.echo(text)
+
+
+def _scored(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[hat.Setting, dict[str, Any]]]:
+    """Scores rows of HAT's table, in this process where one worker is enough."""
+    if workers == 1:
+        yield from ((job[0], hat.score(*job)) for job in jobs)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
+        running = {pool.submit(hat.score, *job): job[0] for job in jobs}
+        yield from ((running[done], done.result()) for done in as_completed(running))
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
+
+
+def _hat_folder(work: Path, setting: hat.Setting) -> Path:
+    return work / setting.task / f"{setting.budget:.3f}" / setting.method
 
 
 @main.command("hat-latency")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agents.hyperparams import read_hyperparameters
@@ -20,6 +21,7 @@ from compress_gym.envs.transformer_nas import TransformerNASEnv
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import DEPTH, Architecture
 from compress_gym.problem import Problem
+from compress_gym.processor import torch_device_name
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, translate
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
@@ -127,16 +129,44 @@ def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
     return found
 
 
-def score(setting: Setting, found: dict[str, Any], folder: Path, minutes: float | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scratch:
+    """How transformers are trained from scratch: one recipe for all of a table.
+
+    Attributes:
+        minutes: For so long, with a learning rate that is not lowered at the end, since how many updates fit into the
+            time is not known before; `None`: for `updates`, with the whole recipe.
+        updates: For so many updates.
+        tokens: Most tokens of a batch, padding included.
+        device: Where, `cpu` or `cuda`.
+    """
+
+    minutes: float | None = None
+    updates: int | None = None
+    tokens: int = RECIPE.tokens
+    device: str = "cpu"
+
+    def train(self, module: Transformer, pairs: TokenPairs, seed: int) -> int:
+        """Trains a module in place and returns the number of updates."""
+        module.to(self.device)
+        if self.updates is not None:
+            recipe = replace(RECIPE, updates=self.updates, tokens=self.tokens)
+            return train_supertransformer(module, None, pairs, recipe, seed, bf16=self.device == "cuda")
+        assert self.minutes is not None
+        recipe = replace(RECIPE, descent=0.0, tokens=self.tokens)
+        return train_supertransformer(module, None, pairs, recipe, seed, until=self.minutes * 60)
+
+
+def score(setting: Setting, found: dict[str, Any], folder: Path, scratch: Scratch | None) -> dict[str, Any]:
     """Translates the test sentences with inherited weights and, if so wished, after training from scratch.
 
-    Finished scores are read. The same recipe, for the same time, trains every transformer.
+    Finished scores are read.
 
     Args:
         setting: The row.
         found: What `find` returned.
         folder: The row's folder.
-        minutes: How long to train; `None` does not.
+        scratch: How to train; `None` does not.
     """
     path, task = folder / "scores.json", get_translation_task(setting.task)
     scores = read_json(path) if path.exists() else {}
@@ -145,13 +175,13 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, minutes: float 
         scores["inherited_validation_bleu"] = _bleu(task, task.supertransformer(), "validation", architecture)
         scores["inherited_test_bleu"] = _bleu(task, task.supertransformer(), "test", architecture)
         scores["parameters"] = sum(p.numel() for p in Transformer(architecture).parameters())
-    if minutes is not None and scores.get("minutes") != minutes:
+    if scratch is not None and scores.get("scratch") != asdict(scratch):
+        torch.manual_seed(setting.seed)
         module = Transformer(architecture, RECIPE.dropout)
         pairs = TokenPairs.encode(task.corpus().train, task.vocabulary())
-        # The learning rate is not lowered at the end: how many updates fit into the time is not known before.
-        recipe = replace(RECIPE, descent=0.0)
-        scores["updates"] = train_supertransformer(module, None, pairs, recipe, setting.seed, until=minutes * 60)
-        scores |= {"minutes": minutes, "scratch_test_bleu": _bleu(task, module, "test", architecture)}
+        scores["updates"] = scratch.train(module, pairs, setting.seed)
+        scores |= {"scratch": asdict(scratch), "trained_on": torch_device_name(scratch.device)}
+        scores["scratch_test_bleu"] = _bleu(task, module.to("cpu"), "test", architecture)
     write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
     return scores
 
@@ -162,7 +192,7 @@ def table(rows: list[dict[str, Any]], task: str) -> str:
         f"## {task}: transformers at a share of the largest one's latency",
         "",
         "BLEU on validation sentences (predicted, and of inherited weights) and on test sentences, which chose nothing",
-        "(of inherited weights, and after training from scratch, all with one recipe and for one time).",
+        f"(of inherited weights, and after training from scratch{_how(rows)}).",
         f"{CLAIM} (its abstract).",
         "",
         "| budget | method | latency | parameters | predicted | validation | test | scratch | evaluations | seconds |",
@@ -180,6 +210,16 @@ def table(rows: list[dict[str, Any]], task: str) -> str:
             f"| {row['seconds']:.0f} |"
         )
     return "\n".join([*lines, ""])
+
+
+def _how(rows: list[dict[str, Any]]) -> str:
+    """Says how the transformers of a table were trained from scratch."""
+    trained = next((row for row in rows if "scratch" in row), None)
+    if trained is None:
+        return ""
+    scratch = trained["scratch"]
+    length = f"{scratch['minutes']:g} minutes" if scratch["updates"] is None else f"{scratch['updates']:,} updates"
+    return f": {length} of {scratch['tokens']:,} tokens each with one recipe, on {trained['trained_on']}"
 
 
 def _learn(setting: Setting, env: TransformerNASEnv, folder: Path) -> Any:

@@ -27,7 +27,7 @@ from compress_gym.compression.training import FINETUNE, Recipe, train_module
 from compress_gym.data import Split
 from compress_gym.decisions import BIT_KINDS, DecisionSpace, layer_bits, weighted_layers
 from compress_gym.networks import Network
-from compress_gym.processor import bf16_supported, one_thread
+from compress_gym.processor import bf16_supported, checked_device, one_thread
 
 # Small enough for a processor's cache: larger batches lose to memory traffic.
 _BATCH = 125
@@ -63,6 +63,7 @@ class LiveAccuracy:
         finetune: Recipe = FINETUNE["cifar10"],
         bf16: bool = False,
         threads: int = 1,
+        training_device: str = "cpu",
     ) -> None:
         """Prepares the evaluator.
 
@@ -78,11 +79,12 @@ class LiveAccuracy:
             finetune: Recipe of `finetune-N`; its epochs are replaced by N.
             bf16: Run in bfloat16. Faster where the processor has it, a little less exact.
             threads: Threads that share the scored images; each batch is computed by one, so scores do not change.
+            training_device: Where `finetune-N` computes, `cpu` or `cuda`; everything else runs on the processor.
 
         Raises:
             KeyError: Unknown recovery.
-            ValueError: The recovery does not fit the network or the decisions, images are missing, or the processor has
-                no bfloat16.
+            ValueError: The recovery does not fit the network or the decisions, images are missing, the processor has
+                no bfloat16, or the training device is not there or cannot train quantised networks.
         """
         self._steps = parse_recovery(recovery)
         self._decides_bits = any(d.kind in BIT_KINDS for d in decisions.decisions)
@@ -98,6 +100,9 @@ class LiveAccuracy:
             raise ValueError(f"recovery={recovery!r} needs training images; give training=")
         if bf16 and not bf16_supported():
             raise ValueError("bf16=True, but this processor does not multiply bfloat16; use bf16=False")
+        if training_device != "cpu" and self._decides_bits:
+            raise ValueError(f"training_device={training_device!r}: quantised networks are trained on the processor")
+        self._training_device = checked_device(training_device)
         self.recovery, self.bf16, self._threads = recovery, bf16, threads
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -230,7 +235,7 @@ class LiveAccuracy:
     def _train(self, small: nn.Module) -> None:
         assert self._training is not None
         recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
-        train_module(small, self._training, recipe, seed=0, bf16=self.bf16)
+        train_module(small, self._training, recipe, seed=0, bf16=self.bf16, device=self._training_device)
 
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""

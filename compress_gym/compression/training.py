@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compress_gym.cards import write_atomically
+from compress_gym.compression.cuda import Losses, RecordedGradients
 from compress_gym.data import Split
 from compress_gym.errors import AssetError
 
@@ -69,6 +71,7 @@ def train_module(
     bf16: bool = False,
     checkpoint: Path | None = None,
     progress: str | None = None,
+    device: str = "cpu",
 ) -> None:
     """Trains a module in place; the last epoch's weights are the result (nothing is selected).
 
@@ -80,9 +83,10 @@ def train_module(
         bf16: Whether to compute in bfloat16 (autocast).
         checkpoint: Written after each epoch and continued from if it exists, so that a killed training resumes.
         progress: Description of the progress bar; `None` shows none.
+        device: Where to compute, `cpu` or `cuda`; the module is left on the processor.
     """
     torch.manual_seed(seed)
-    module.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     updates = len(data.labels) // recipe.batch_size
     optimizer = torch.optim.SGD(
         module.parameters(), lr=recipe.peak_lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
@@ -97,6 +101,8 @@ def train_module(
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for _ in range(done * updates):
             schedule.step()
+    losses = partial(_loss, module, bf16)
+    find_gradients = RecordedGradients(module, losses) if device == "cuda" else partial(_gradients, module, losses)
     epochs = range(recipe.epochs)
     for epoch in track(epochs, description=progress) if progress else epochs:
         if epoch == done and state is not None:
@@ -106,16 +112,22 @@ def train_module(
         if epoch < done:
             continue
         for number, chosen in enumerate(order.split(recipe.batch_size)):
-            images, labels = prepare(number), torch.from_numpy(data.labels[chosen.numpy()])
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = nn.functional.cross_entropy(module(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
+            find_gradients(prepare(number), torch.from_numpy(data.labels[chosen.numpy()]))
             optimizer.step()
             schedule.step()
         if checkpoint:
             _save(checkpoint, module, optimizer, {**run, "epochs_done": epoch + 1})
-    module.eval()
+    module.to("cpu").eval()
+
+
+def _loss(module: nn.Module, bf16: bool, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        return nn.functional.cross_entropy(module(images), labels)
+
+
+def _gradients(module: nn.Module, losses: Losses, images: torch.Tensor, labels: torch.Tensor) -> None:
+    module.zero_grad()
+    losses(images, labels).backward()
 
 
 # An augmentation returns, for an epoch and its order of images, a function from batch number to images.
@@ -231,5 +243,5 @@ def _resume(
     module.load_state_dict({name[7:]: t for name, t in tensors.items() if name.startswith("module.")})
     for number, parameter in enumerate(module.parameters()):
         buffer = tensors[f"momentum.{number}"]
-        optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=torch.preserve_format)
+        optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device, memory_format=torch.preserve_format)
     return done, tensors.get("generator")

@@ -37,6 +37,7 @@ from compress_gym.devices.operations import (
 from compress_gym.devices.runtime import sample_us
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
+from compress_gym.processor import torch_device_name
 from compress_gym.resume import claim, load_arrays, save_array
 from compress_gym.tasks import Task
 
@@ -190,6 +191,7 @@ def measured_card(
             "fitted_on": f"{plan.fit_networks} whole networks of all sizes, the uncompressed and the smallest",
         },
         "stated_error": error,
+        **({"accelerator": torch_device_name("cuda")} if plan.cuda else {}),
         **made,
     }
 

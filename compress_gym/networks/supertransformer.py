@@ -263,8 +263,8 @@ class Transformer(nn.Module):
             raise ValueError(f"length={length} must be 1 to {MAX_LENGTH}")
         a = self._checked(architecture)
         states = self.encode(source, a)
-        token = torch.full((len(source), 1), BEGIN)
-        ended = torch.zeros(len(source), 1, dtype=torch.bool)
+        token = torch.full((len(source), 1), BEGIN, device=source.device)
+        ended = torch.zeros(len(source), 1, dtype=torch.bool, device=source.device)
         written = []
         for step in range(length):
             token = self.logits(self._decode(token, states, step, a)).argmax(-1)
@@ -298,17 +298,20 @@ class Transformer(nn.Module):
 
 
 def cut_out(module: Transformer, architecture: Architecture) -> Transformer:
-    """Copies a SubTransformer's weights into a transformer of its own, in evaluation mode.
+    """Copies a SubTransformer's weights into a transformer of its own, in evaluation mode, on the same device.
 
     Raises:
         ValueError: The architecture does not fit into the module's.
     """
     if not architecture.fits_into(module.architecture):
         raise ValueError(f"architecture={architecture} does not fit into {module.architecture}")
-    own = Transformer(architecture)
+    with torch.device("meta"):  # nothing is drawn that is replaced
+        own = Transformer(architecture)
     whole = module.state_dict()
     blocks = {
-        name: whole[name][tuple(slice(size) for size in tensor.shape)] for name, tensor in own.state_dict().items()
+        name: whole[name][tuple(slice(size) for size in tensor.shape)].clone(memory_format=torch.contiguous_format)
+        for name, tensor in own.state_dict().items()
     }
-    own.load_state_dict(blocks)
+    own.load_state_dict(blocks, assign=True)
+    own.positions = module.positions[:, : own.positions.shape[1]].clone(memory_format=torch.contiguous_format)
     return own.eval()

@@ -57,6 +57,10 @@ class Batch:
     entering: Tensor
     leaving: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """Returns the same batch on a device."""
+        return Batch(self.rows, *(tensor.to(device) for tensor in (self.source, self.entering, self.leaving)))
+
     @property
     def tokens(self) -> int:
         """Number of target tokens, padding not counted."""

@@ -26,6 +26,7 @@ from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.cards import provenance, sha256, write_card
 from compress_gym.commands import run_command
 from compress_gym.costs.transformer import transformer_cost_terms
+from compress_gym.processor import checked_device, torch_device_name
 from compress_gym.resume import claim, end_with_parent, load_arrays, save_array
 from compress_gym.translation.live import LiveTranslation
 from compress_gym.translation.scores import ScoredTransformers
@@ -47,6 +48,7 @@ def score(
     identity: dict[str, Any],
     workers: int = 1,
     until: float = math.inf,
+    device: str = "cpu",
 ) -> ScoredTransformers:
     """Scores strategies in shards on disk; killed, it goes on with the shards that are missing.
 
@@ -61,6 +63,7 @@ def score(
         identity: What the scores depend on: others are never mixed in.
         workers: Processes, one thread each.
         until: Begin no shard after so many seconds; what is scored by then is returned.
+        device: Where to compute, `cpu` or `cuda`.
     """
     wanted = np.zeros(len(rows), dtype=np.bool_)
     wanted[np.unique(np.linspace(0, len(rows) - 1, translated).round().astype(int))] = True
@@ -73,7 +76,7 @@ def score(
     started = time.monotonic()
     missing = {path: shard for path, shard in zip(paths, shards, strict=True) if not path.exists() and until > 0}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (task,)) as pool, Progress() as progress:
+    with ProcessPoolExecutor(workers, context, _begin, (task, device)) as pool, Progress() as progress:
         bar = progress.add_task(f"scoring, {wanted.sum()} of them by translating", total=len(rows))
         progress.advance(bar, len(rows) - sum(len(rows[shard]) for shard in missing.values()))
         running = {pool.submit(_score_shard, rows[shard], wanted[shard]): path for path, shard in missing.items()}
@@ -92,12 +95,12 @@ def score(
     return ScoredTransformers(np.concatenate([rows[shard] for _, shard in scored]), losses, scores)
 
 
-def _begin(task: TranslationTask) -> None:
+def _begin(task: TranslationTask, device: str) -> None:
     """Prepares a worker, which ends with its parent."""
     global _live
     end_with_parent()
     torch.set_num_threads(1)
-    _live = task.live()
+    _live = task.live(device=device)
 
 
 def _score_shard(rows: NDArray[np.int64], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -173,15 +176,21 @@ def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[s
     type=click.FloatRange(0),
     help="Begin nothing after so many and fit what is there; the same command goes on.",
 )
-def main(task: str, count: int, translated: int, seed: int, workers: int, minutes: float | None) -> None:
+@click.option("--cuda", is_flag=True, help="Score on the first CUDA device.")
+def main(task: str, count: int, translated: int, seed: int, workers: int, minutes: float | None, cuda: bool) -> None:
     """Scores SubTransformers of TASK on validation sentences and fits surrogates. Killed, it goes on where it was."""
-    chosen = get_translation_task(task)
+    chosen, device = get_translation_task(task), checked_device("cuda" if cuda else "cpu")
     live, folder = chosen.live(), chosen.folder
     command = shlex.join(["python", "-m", "compress_gym.translation.collect", *sys.argv[1:]])
     rows = broad_sample(live.decisions, transformer_cost_terms(chosen.space, live.decisions), "macs", count, seed)
     identity, until = _identity(chosen, live), math.inf if minutes is None else minutes * 60
-    scored = score(chosen, rows, min(translated, count), folder / "shards", {**identity, "seed": seed}, workers, until)
-    made = {**identity, **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"])}
+    claimed = {**identity, "seed": seed, **({"scored_on": torch_device_name(device)} if cuda else {})}
+    scored = score(chosen, rows, min(translated, count), folder / "shards", claimed, workers, until, device)
+    made = {
+        **identity,
+        "scored_on": torch_device_name(device),
+        **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"]),
+    }
     scored.save(folder / "strategies.npz", live.decisions)
     done = len(scored.strategies)
     what = f"live scores of {done:,} SubTransformers of task {task}, {int(scored.translated.sum()):,} of them BLEU"

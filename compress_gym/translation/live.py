@@ -11,6 +11,7 @@ from compress_gym.data.multi30k import SentencePairs
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import Architecture, TransformerSpace
+from compress_gym.processor import checked_device
 from compress_gym.transformer_problem import transformer_decisions
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
@@ -20,7 +21,12 @@ class LiveTranslation:
     """Scores strategies by translating validation sentences now; `accuracy` is BLEU / 100."""
 
     def __init__(
-        self, module: Transformer, vocabulary: Vocabulary, space: TransformerSpace, pairs: SentencePairs
+        self,
+        module: Transformer,
+        vocabulary: Vocabulary,
+        space: TransformerSpace,
+        pairs: SentencePairs,
+        device: str = "cpu",
     ) -> None:
         """Prepares the sentences.
 
@@ -29,9 +35,11 @@ class LiveTranslation:
             vocabulary: Its vocabulary.
             space: Its SubTransformers.
             pairs: Sentences that are scored.
+            device: Where to compute, `cpu` or `cuda`, in float32 on both.
 
         Raises:
-            ValueError: The vocabulary or the space is not the module's, or a sentence is empty or too long.
+            ValueError: The vocabulary or the space is not the module's, a sentence is empty or too long, or the device
+                is not there.
         """
         if len(vocabulary) != module.architecture.vocabulary:
             raise ValueError(
@@ -39,9 +47,10 @@ class LiveTranslation:
             )
         if not space.largest.fits_into(module.architecture):
             raise ValueError(f"space={space} holds architectures that do not fit into {module.architecture}")
-        self.module, self.vocabulary, self.space, self.pairs = module, vocabulary, space, pairs
+        self.module, self.vocabulary = module.to(checked_device(device)), vocabulary
+        self.space, self.pairs = space, pairs
         self.decisions = transformer_decisions(space)
-        self._batches = scoring_batches(TokenPairs.encode(pairs, vocabulary))
+        self._batches = scoring_batches(TokenPairs.encode(pairs, vocabulary), device)
         self._last_loss: tuple[Architecture, float] | None = None
 
     @property

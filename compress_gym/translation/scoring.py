@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -14,9 +15,13 @@ from compress_gym.networks.transformer import Architecture
 from compress_gym.translation.batches import Batch, TokenPairs, batch_of, batches_by_length, check_lengths, padded
 from compress_gym.translation.training import batch_loss
 
-# Tokens of a batch whose loss is computed, padding included, and sentences of one that is translated.
-_LOSS_TOKENS = 512
-_TRANSLATED = 128
+if TYPE_CHECKING:
+    from sacrebleu.metrics import BLEU
+
+# Tokens of a batch whose loss is computed, padding included, and sentences of one that is translated: small enough for
+# a processor's cache, large enough to occupy a GPU.
+_LOSS_TOKENS = {"cpu": 512, "cuda": 16_384}
+_TRANSLATED = {"cpu": 128, "cuda": 1024}
 # A translation has at most half as many tokens again as its source, and so many more.
 _EXTRA = 12
 
@@ -33,9 +38,9 @@ class Bleu(NamedTuple):
     signature: str
 
 
-def scoring_batches(pairs: TokenPairs) -> list[Batch]:
-    """Pads sentence pairs for `validation_loss`."""
-    return [batch_of(pairs, rows) for rows in batches_by_length(pairs, _LOSS_TOKENS)]
+def scoring_batches(pairs: TokenPairs, device: str = "cpu") -> list[Batch]:
+    """Pads sentence pairs for `validation_loss` of a module on a device, `cpu` or `cuda`."""
+    return [batch_of(pairs, rows).to(device) for rows in batches_by_length(pairs, _LOSS_TOKENS[device])]
 
 
 @torch.no_grad()
@@ -61,10 +66,11 @@ def translate(
     rows = vocabulary.encode(sentences)
     check_lengths(rows, "source")
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
-    translations = [""] * len(rows)
-    for start in range(0, len(order), _TRANSLATED):
-        chosen = order[start : start + _TRANSLATED]
-        source = padded([rows[n] for n in chosen])
+    translations, device = [""] * len(rows), module.positions.device
+    together = _TRANSLATED[device.type]
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        source = padded([rows[n] for n in chosen]).to(device)
         length = min(source.shape[1] * 3 // 2 + _EXTRA, len(module.positions))
         written = module.greedy(source, length, architecture).tolist()
         decoded = vocabulary.decode([[token for token in row if token != PAD] for row in written])
@@ -75,10 +81,16 @@ def translate(
 
 def bleu(translations: Sequence[str], references: Sequence[str]) -> Bleu:
     """Computes the BLEU of cased, detokenised translations with sacrebleu's defaults (13a)."""
+    metric = _metric(tuple(references))
+    score = metric.corpus_score(list(translations), None).score
+    return Bleu(float(score), str(metric.get_signature()))
+
+
+@lru_cache(maxsize=4)
+def _metric(references: tuple[str, ...]) -> BLEU:
+    """Splits references into words once."""
     try:
         from sacrebleu.metrics import BLEU
     except ImportError as error:
         raise missing_extra("sacrebleu", "translation", "the BLEU of translations") from error
-    metric = BLEU()
-    score = metric.corpus_score(list(translations), [list(references)]).score
-    return Bleu(float(score), str(metric.get_signature()))
+    return BLEU(references=[list(references)])

@@ -101,21 +101,23 @@ class TranslationTask:
         load_weights(module, self.folder / "weights.safetensors")
         return module.eval()
 
-    def live(self, split: str = "validation") -> LiveTranslation:
+    def live(self, split: str = "validation", device: str = "cpu") -> LiveTranslation:
         """Builds the live evaluator: inherited weights, sentences of a split.
 
         Args:
             split: `validation`, or `test` for reporting alone.
+            device: Where to compute, `cpu` or `cuda`.
 
         Raises:
             KeyError: Another split.
+            ValueError: Another device, or none there.
         """
         if split not in ("validation", "test"):
             raise unknown_name("split", split, ("validation", "test"))
         corpus, module, vocabulary = self.corpus(), self.supertransformer(), self.vocabulary()
         from compress_gym.translation.live import LiveTranslation
 
-        return LiveTranslation(module, vocabulary, self.space, getattr(corpus, split))
+        return LiveTranslation(module, vocabulary, self.space, getattr(corpus, split), device)
 
     def strategies(self) -> ScoredTransformers:
         """Reads the SubTransformers that were scored live.

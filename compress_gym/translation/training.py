@@ -102,7 +102,7 @@ def train_supertransformer(
     which was killed goes on exactly where it was.
 
     Args:
-        module: What is trained, left in evaluation mode.
+        module: What is trained where it lies, on the processor or a CUDA device; left in evaluation mode.
         space: Its SubTransformers; `None` trains the module's own architecture alone.
         pairs: Training sentences.
         recipe: The recipe.
@@ -119,6 +119,7 @@ def train_supertransformer(
         AssetError: The checkpoint is damaged, or another training's.
     """
     module.train()
+    device = module.positions.device
     optimizer = _optimizer(module, recipe)
     average = deepcopy(module).eval().requires_grad_(False)
     run = {"seed": seed, "space": (space or module.architecture).to_json(), "sentences": len(pairs.source)}
@@ -133,9 +134,9 @@ def train_supertransformer(
             batches = batches_by_length(pairs, recipe.tokens, np.random.default_rng([seed, 0, epoch]))
         rng = np.random.default_rng([seed, 1, update])
         torch.manual_seed(int(rng.integers(2**31)))
-        batch = batch_of(pairs, batches[update - first])
+        batch = batch_of(pairs, batches[update - first]).to(device)
         architecture = recipe.architecture(space, rng) if space else module.architecture
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = batch_loss(module, batch, architecture, recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
@@ -198,6 +199,6 @@ def _resume(
         part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     for name, parameter in module.named_parameters():
         optimizer.state[parameter] = {
-            key: tensors[f"{key}.{name}"].clone() for key in ("exp_avg", "exp_avg_sq", "step")
+            key: tensors[f"{key}.{name}"].to(parameter.device, copy=True) for key in ("exp_avg", "exp_avg_sq", "step")
         }
     return done

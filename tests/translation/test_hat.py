@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks.papers import __main__ as command
 from benchmarks.papers import hat
-from benchmarks.papers.hat import Setting, find, narrower, score, shallower, table
+from benchmarks.papers.hat import Scratch, Setting, find, narrower, score, shallower, table
 from compress_gym.envs.transformer_nas import transformer_nas_problem
 from tests.translation.test_collect import Own
 
@@ -43,7 +43,7 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
     assert found["cost_ratio"] <= 0.8 and found["evaluations"] == (1 if method == "shallower" else 30)
     monkeypatch.setattr(hat, "search", None)
     assert find(setting, tmp_path, **SETTINGS) == found
-    scores = score(setting, found, tmp_path, minutes=0.001 if method == "shallower" else None)
+    scores = score(setting, found, tmp_path, Scratch(minutes=0.001) if method == "shallower" else None)
     assert ("scratch_test_bleu" in scores) == (method == "shallower")
     assert score(setting, found, tmp_path, None) == scores
     text = table(
@@ -52,18 +52,22 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
     assert f"| 0.800 | {method} |" in text and "| 0.500 | x | no |" in text
 
 
-def test_the_command_writes_the_table(task, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("length", "told"), [(["--minutes", "0.001"], "0.001 minutes of"), (["--updates", "2"], "2 updates of")]
+)
+def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told):
     monkeypatch.setattr(hat, "LEARNERS", ())
     monkeypatch.setattr(hat, "BUDGETS", (0.8,))
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setattr(
         hat, "find", lambda setting, folder: find(Setting("tiny", None, *[setting.method, 0.8, 20]), folder, **SETTINGS)
     )
-    arguments = ["hat", "--task", "tiny", "--minutes", "0.001", "--work", str(tmp_path / "work")]
+    arguments = ["hat", "--task", "tiny", *length, "--work", str(tmp_path / "work")]
     result = CliRunner().invoke(command.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     facts = json.loads((tmp_path / "hat-tiny.json").read_text())
     assert [row["method"] for row in facts["rows"]] == ["shallower", "narrower", "random", "hat-evolution"]
     trained = [row["method"] for row in facts["rows"] if "scratch_test_bleu" in row]
     assert trained[0] == "shallower" and len(trained) == 3
-    assert (tmp_path / "hat-tiny.md").read_text() in result.output
+    text = (tmp_path / "hat-tiny.md").read_text()
+    assert text in result.output and told in text

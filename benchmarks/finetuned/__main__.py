@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from benchmarks.finetuned.correlation import correlations
-from benchmarks.finetuned.measure import Plan, measure
+from benchmarks.finetuned.measure import PARTS, Plan, measure
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.processor import checked_device, torch_device_name
+from compress_gym.processor import checked_device
 from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "finetuned"
@@ -28,19 +28,26 @@ RESULTS = Path(__file__).parents[1] / "results" / "finetuned"
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--cuda", is_flag=True, help="Fine-tune on the first CUDA device; everything else stays.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished pieces [default: TASK-finetuned].")
-def main(name: str, strategies: int, epochs: int, workers: int, cuda: bool, work: Path | None) -> None:
+@click.option("--only", type=click.Choice(PARTS), help="Measure one half; the other can come from another machine.")
+def main(
+    name: str, strategies: int, epochs: int, workers: int, cuda: bool, work: Path | None, only: str | None
+) -> None:
     """Fine-tunes random strategies of TASK at half the MACs and compares. Killed, it goes on where it was."""
     device = checked_device("cuda" if cuda else "cpu")
-    task, plan = get_task(name), Plan(strategies, epochs, device=device)
-    correct = measure(task, plan, work or Path(f"{name}-finetuned"), workers)
+    task, plan = get_task(name), Plan(strategies, epochs)
+    measured = measure(task, plan, work or Path(f"{name}-finetuned"), workers, device, only)
+    if measured is None:
+        click.echo("half of it is measured; the same command without --only measures the rest and writes the results")
+        return
     images = len(task.dataset_splits().validation.labels)
     facts = {
         "task": name,
         "plan": asdict(plan),
         "validation_images": images,
-        "correlations": correlations(correct, images, plan.conditions),
-        "correct": correct.tolist(),
-        "fine_tuned_on": torch_device_name(device),
+        "correlations": correlations(measured.correct, images, plan.conditions),
+        "correct": measured.correct.tolist(),
+        "scored_on": measured.scored_on,
+        "fine_tuned_on": measured.fine_tuned_on,
         **provenance(shlex.join(["python", "-m", "benchmarks.finetuned", *sys.argv[1:]]), ["torch", "numpy"]),
     }
     write_atomically(RESULTS / f"{name}.json", lambda p: p.write_text(json.dumps(facts) + "\n"))

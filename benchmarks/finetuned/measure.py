@@ -6,22 +6,25 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from compress_gym.accuracy.collect import CHEAP_RECOVERIES
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.scoring import identity
 from compress_gym.cards import write_arrays
 from compress_gym.costs.build import network_cost_terms
-from compress_gym.processor import processor_name
+from compress_gym.processor import torch_device_name
 from compress_gym.resume import claim, end_with_parent
 from compress_gym.tasks import Task
 
 # A strategy counts as being at the budget within this fraction of it.
 TOLERANCE = 0.05
+# The cheap recoveries, and the fine-tuned network.
+PARTS = ("before", "after")
 _evaluators: list[LiveAccuracy] = []
 
 
@@ -34,19 +37,31 @@ class Plan:
         epochs: Epochs of fine-tuning.
         budget: The fraction of the MACs that they have, to within a twentieth.
         seed: Of the strategies.
-        device: Where they are fine-tuned, `cpu` or `cuda`.
     """
 
     strategies: int = 60
     epochs: int = 2
     budget: float = 0.5
     seed: int = 0
-    device: str = "cpu"
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of what is scored: the cheap recoveries, then the fine-tuned network."""
         return (*CHEAP_RECOVERIES, f"adaptive-bn+finetune-{self.epochs}")
+
+
+class Measured(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        correct: Correct images of even and of odd number, int64 `[strategies, conditions, 2]`.
+        scored_on: Processors that scored the networks before fine-tuning.
+        fine_tuned_on: Devices that fine-tuned them.
+    """
+
+    correct: NDArray[np.int64]
+    scored_on: tuple[str, ...]
+    fine_tuned_on: tuple[str, ...]
 
 
 def random_strategies(task: Task, plan: Plan) -> NDArray[np.int64]:
@@ -62,37 +77,60 @@ def random_strategies(task: Task, plan: Plan) -> NDArray[np.int64]:
     return kept[: plan.strategies]
 
 
-def measure(task: Task, plan: Plan, folder: Path, workers: int) -> NDArray[np.int64]:
-    """Scores every strategy under every condition; a finished strategy is on disk and not measured again.
+def measure(
+    task: Task, plan: Plan, folder: Path, workers: int, device: str = "cpu", only: str | None = None
+) -> Measured | None:
+    """Scores every strategy under every condition; what is on disk is not measured again.
+
+    Args:
+        task: The task.
+        plan: What is measured.
+        folder: Where each finished piece lies.
+        workers: Processes, one thread each.
+        device: Where networks are fine-tuned, `cpu` or `cuda`; everything else runs on the processor.
+        only: `before` or `after` fine-tuning; `None`: both. The two can be measured on different machines.
 
     Returns:
-        Correct images of even and of odd number, int64 `[strategies, conditions, 2]`.
+        What was measured; `None` while pieces are missing.
     """
     rows = random_strategies(task, plan)
     claim(folder, {**asdict(plan), **identity(task, task.live(images=None))})
-    missing = [n for n in range(len(rows)) if not _piece(folder, n).exists()]
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    parts = [part for part in PARTS if only in (None, part)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     context = multiprocessing.get_context("spawn")
-    with Progress("fine-tuning", *columns) as progress:
-        bar = progress.add_task("", total=len(rows), completed=len(rows) - len(missing))
-        with ProcessPoolExecutor(workers, context, _start_worker, (task, plan)) as pool:
-            for n, correct in pool.map(_measure_one, [(n, rows[n]) for n in missing]):
-                write_arrays(_piece(folder, n), correct=correct, hardware=np.array(processor_name()))
-                progress.advance(bar)
-    return np.stack([np.load(_piece(folder, n), allow_pickle=False)["correct"] for n in range(len(rows))])
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        for part in parts:
+            missing = [n for n in range(len(rows)) if not _piece(folder, n, part).exists()]
+            bar = progress.add_task(f"{part} fine-tuning", total=len(rows), completed=len(rows) - len(missing))
+            with ProcessPoolExecutor(workers, context, _start_worker, (task, plan, part, device)) as pool:
+                for n, correct in pool.map(_measure_one, [(n, rows[n]) for n in missing]):
+                    hardware = torch_device_name(device if part == "after" else "cpu")
+                    write_arrays(_piece(folder, n, part), correct=correct, hardware=np.array(hardware))
+                    progress.advance(bar)
+    if not all(_piece(folder, n, part).exists() for n in range(len(rows)) for part in PARTS):
+        return None
+    read = {part: [_read(_piece(folder, n, part)) for n in range(len(rows))] for part in PARTS}
+    counts = np.array([np.concatenate([read[part][n][0] for part in PARTS]) for n in range(len(rows))])
+    return Measured(counts, *(tuple(sorted({name for _, name in read[part]})) for part in PARTS))
 
 
-def _piece(folder: Path, number: int) -> Path:
-    return folder / f"{number:04d}.npz"
+def _piece(folder: Path, number: int, part: str) -> Path:
+    return folder / f"{number:04d}-{part}.npz"
 
 
-def _start_worker(task: Task, plan: Plan) -> None:
+def _read(path: Path) -> tuple[NDArray[np.int64], str]:
+    with np.load(path, allow_pickle=False) as file:
+        return file["correct"], str(file["hardware"])
+
+
+def _start_worker(task: Task, plan: Plan, part: str, device: str) -> None:
     end_with_parent()
     import torch
 
     torch.set_num_threads(1)
     images = len(task.dataset_splits().validation.labels)
-    _evaluators.extend(task.live(recovery=name, images=images, training_device=plan.device) for name in plan.conditions)
+    conditions = plan.conditions[-1:] if part == "after" else plan.conditions[:-1]
+    _evaluators.extend(task.live(recovery=name, images=images, training_device=device) for name in conditions)
 
 
 def _measure_one(piece: tuple[int, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:

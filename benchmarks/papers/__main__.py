@@ -88,12 +88,14 @@ def hat_command(
 ) -> None:
     """HAT's comparison at 1/2, 1/2.7 and 1/3 of the latency. Killed, it goes on with what is not finished.
 
-    The hand-made transformers and the --winners (by predicted accuracy) of each budget are trained from scratch too.
+    The largest transformer, the hand-made ones and the --winners (by predicted accuracy) of each budget are trained
+    from scratch too.
     """
     where = checked_device("cuda" if cuda else "cpu")
     scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, where)
-    found: dict[hat.Setting, dict[str, Any]] = {}
-    trained: set[hat.Setting] = set()
+    reference = hat.Setting(task, device, hat.LARGEST, 1.0, evaluations)
+    found = {reference: hat.find(reference, _hat_folder(work, reference))}
+    trained = {reference}
     for budget in hat.BUDGETS:
         methods = (*hat.HAND_MADE, *hat.SEARCHES, *hat.LEARNERS)
         settings = [hat.Setting(task, device, method, budget, evaluations) for method in methods]

@@ -33,6 +33,8 @@ EVALUATIONS = 3025
 # Shares of the largest transformer's latency; HAT claims 1 / 2.7 without loss (and 1 / 3 on the Raspberry Pi).
 BUDGETS = (1 / 2, 1 / 2.7, 1 / 3)
 HAND_MADE = ("shallower", "narrower")
+# What all are compared with.
+LARGEST = "largest"
 SEARCHES = ("random", "hat-evolution")
 LEARNERS = ("ddpg", "sac", "ppo")
 CLAIM = "HAT, WMT'14 En-De on a Raspberry Pi 4, beside a large transformer: 3 x faster, 3.7 x smaller, no loss of BLEU"
@@ -45,7 +47,7 @@ class Setting:
     Attributes:
         task: Name of the task.
         device: Name or path of the device.
-        method: A name of `HAND_MADE`, `SEARCHES` or `LEARNERS`.
+        method: `LARGEST`, or a name of `HAND_MADE`, `SEARCHES` or `LEARNERS`.
         budget: Share of the largest transformer's latency.
         evaluations: What a search may ask.
         seed: Of everything random.
@@ -83,6 +85,15 @@ def narrower(problem: Problem) -> NDArray[np.int64]:
     return _largest_that_fits(problem, rows, "narrower")
 
 
+def largest(problem: Problem) -> NDArray[np.int64]:
+    """Returns the whole SuperTransformer, `[T]`."""
+    row: NDArray[np.int64] = problem.decisions.sizes - 1
+    return row
+
+
+_CHOICES = {LARGEST: largest, "shallower": shallower, "narrower": narrower}
+
+
 def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
     """Chooses a transformer; a finished search is read from its folder.
 
@@ -100,9 +111,9 @@ def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
         return read_json(path)
     env = TransformerNASEnv(setting.task, device=setting.device, budget=setting.budget, reward="accuracy", **settings)
     started = time.perf_counter()
-    if setting.method in HAND_MADE:
+    if setting.method in _CHOICES:
         try:
-            rows = {"shallower": shallower, "narrower": narrower}[setting.method](env.problem)[None]
+            rows = _CHOICES[setting.method](env.problem)[None]
         except ValueError as error:
             return {"error": str(error)}
         evaluation = env.problem.evaluate(rows)

@@ -83,12 +83,14 @@ def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Modu
 @contextmanager
 def estimating(norms: Sequence[nn.BatchNorm1d | nn.BatchNorm2d]) -> Iterator[None]:
     """Lets batch norms forget their statistics and estimate new ones from the batches that pass meanwhile."""
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average: of all batches, equally
         norm.train()
     yield
-    for norm in norms:
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum  # a training that follows forgets early batches again
         norm.eval()
 
 

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order
 from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
+from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import Plan, random_strategies
 from compress_gym import Problem
 from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.processor import processor_name
 from compress_gym.tasks import TASKS, get_task
 
 
@@ -98,6 +102,20 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
     terms = network_cost_terms(task.network(), task.channel_decisions())
     macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
+
+
+def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    plan, found = ["digits-cnn", "--strategies", "10", "--epochs", "1"], {}
+    for name, calls in {"whole": [[]], "apart": [["--only", "after"], ["--only", "before"]]}.items():
+        for only in calls:
+            arguments = [*plan, *only, "--work", str(tmp_path / name), "--workers", "2"]
+            shown = CliRunner().invoke(command.main, arguments, catch_exceptions=False).output
+            assert ("half of it is measured" in shown) == (only == ["--only", "after"])
+        found[name] = json.loads((tmp_path / "results" / "digits-cnn.json").read_text())
+    assert found["whole"]["correct"] == found["apart"]["correct"]
+    assert np.array(found["whole"]["correct"]).shape == (10, 5, 2)
+    assert found["whole"]["fine_tuned_on"] == found["whole"]["scored_on"] == [processor_name()]
 
 
 def test_rows_that_a_curve_needs():

@@ -108,3 +108,10 @@ def test_adaptive_batch_norm_reaches_batch_norms_of_features():
 def test_adaptive_batch_norm_refuses_networks_without(act):
     with pytest.raises(ValueError, match="needs a network with batch norm"):
         act(nn.Sequential(nn.Conv2d(1, 1, 1)))
+
+
+def test_what_comes_after_an_estimate_forgets_early_batches_again():
+    """Fine-tuning would otherwise end with statistics of all its updates, most of them of other weights."""
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, momentum=0.3))
+    adaptive_batch_norm(module, torch.randn(8, 1, 2, 2))
+    assert module[1].momentum == 0.3

@@ -60,14 +60,17 @@ def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told)
     monkeypatch.setattr(hat, "BUDGETS", (0.8,))
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setattr(
-        hat, "find", lambda setting, folder: find(Setting("tiny", None, *[setting.method, 0.8, 20]), folder, **SETTINGS)
+        hat,
+        "find",
+        lambda setting, folder: find(Setting("tiny", None, setting.method, setting.budget, 20), folder, **SETTINGS),
     )
     arguments = ["hat", "--task", "tiny", *length, "--work", str(tmp_path / "work")]
     result = CliRunner().invoke(command.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     facts = json.loads((tmp_path / "hat-tiny.json").read_text())
-    assert [row["method"] for row in facts["rows"]] == ["shallower", "narrower", "random", "hat-evolution"]
+    assert [row["method"] for row in facts["rows"]] == ["largest", "shallower", "narrower", "random", "hat-evolution"]
+    assert facts["rows"][0]["cost_ratio"] == 1
     trained = [row["method"] for row in facts["rows"] if "scratch_test_bleu" in row]
-    assert trained[0] == "shallower" and len(trained) == 3
+    assert trained[:2] == ["largest", "shallower"] and len(trained) == 4
     text = (tmp_path / "hat-tiny.md").read_text()
     assert text in result.output and told in text

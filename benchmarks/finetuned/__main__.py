@@ -66,11 +66,11 @@ def _markdown(facts: dict[str, Any]) -> str:
         "ways round; 95 % interval by bootstrap over strategies). The last row is fine-tuned accuracy against itself: "
         "what the number of images allows.",
         "",
-        "| recovery | mean accuracy | Kendall tau | 95 % interval |",
-        "|---|---|---|---|",
+        "| recovery | mean accuracy | Kendall tau | 95 % interval | Pearson r |",
+        "|---|---|---|---|---|",
         *(
             f"| {r['recovery']} | {100 * r['mean_accuracy']:.1f} | {r['kendall_tau']:.2f} | "
-            f"{r['interval'][0]:.2f} to {r['interval'][1]:.2f} |"
+            f"{r['interval'][0]:.2f} to {r['interval'][1]:.2f} | {r['pearson']:.2f} |"
             for r in facts["correlations"]
         ),
         "",

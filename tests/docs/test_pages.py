@@ -96,14 +96,20 @@ def test_what_has_no_result_is_said_to_have_none(tmp_path):
         assert "**Not yet measured.**" in section(page, title)
     for name in ("finetuned", "fidelity"):
         (tmp_path / name).mkdir()
-    row = {"recovery": "adaptive-bn", "mean_accuracy": 0.5, "kendall_tau": 0.25, "interval": [0.125, 0.375]}
+    row = {
+        "recovery": "adaptive-bn",
+        "mean_accuracy": 0.5,
+        "kendall_tau": 0.25,
+        "interval": [0.125, 0.375],
+        "pearson": 0.5,
+    }
     facts = {"task": "some-task", "correlations": [row]}
     (tmp_path / "finetuned" / "some-task.json").write_text(json.dumps(facts))
     gap = {"strategies": 30, "signed_mean": 0.0025, "p90_absolute": 0.0125, "loss_from_trusting": 0.005}
     facts = {"searches": ["evolution"], "budgets": [0.4], "seeds": 5, "accuracy": gap}
     (tmp_path / "fidelity" / "translating.json").write_text(json.dumps(facts))
     page = fidelity.fidelity_page(tmp_path)
-    assert "| adaptive-bn | 50.0 % | 0.25 [0.12, 0.38] |" in section(page, "Before and after fine-tuning")
+    assert "| adaptive-bn | 50.0 % | 0.25 [0.12, 0.38] | 0.50 |" in section(page, "Before and after fine-tuning")
     row = "| translating | evolution at 0.4, 5 seeds | 30 | +0.25 | 1.25 | 0.50 |"
     assert row in section(page, "What searches make of the errors")
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.processor import checked_device
 from compress_gym.resume import claim, end_with_parent
 from compress_gym.tasks import get_task
+from compress_gym.translation.tasks import get_translation_task
 from compress_gym.translation.train import RECIPE
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
@@ -67,6 +68,8 @@ def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, w
 @click.option("--evaluations", type=click.IntRange(1), default=hat.EVALUATIONS, show_default=True)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True)
 @click.option("--updates", type=click.IntRange(1), help="Train for so many updates, not for a time.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each search.")
+@click.option("--learner-seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each learner.")
 @click.option("--tokens", type=click.IntRange(64), default=RECIPE.tokens, show_default=True, help="Of a batch.")
 @click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
 @click.option(
@@ -80,6 +83,8 @@ def hat_command(
     evaluations: int,
     minutes: float,
     updates: int | None,
+    seeds: int,
+    learner_seeds: int,
     tokens: int,
     cuda: bool,
     winners: int,
@@ -91,20 +96,29 @@ def hat_command(
     The largest transformer, the hand-made ones and the --winners (by predicted accuracy) of each budget are trained
     from scratch too.
     """
-    where = checked_device("cuda" if cuda else "cpu")
-    scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, where)
-    reference = hat.Setting(task, device, hat.LARGEST, 1.0, evaluations)
-    found = {reference: hat.find(reference, _hat_folder(work, reference))}
-    trained = {reference}
-    for budget in hat.BUDGETS:
-        methods = (*hat.HAND_MADE, *hat.SEARCHES, *hat.LEARNERS)
-        settings = [hat.Setting(task, device, method, budget, evaluations) for method in methods]
-        for s in settings:
-            found[s] = hat.find(s, _hat_folder(work, s))
-            click.echo(f"{budget:.3f} {s.method}: {json.dumps(found[s])}")
-        searched = [s for s in settings if s.method not in hat.HAND_MADE]
-        best = sorted(searched, key=lambda s: -found[s]["predicted_accuracy"])[:winners]
-        trained |= {s for s in settings if s in best or s.method in hat.HAND_MADE}
+    scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, "cuda" if cuda else "cpu")
+    folder = work / task
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(
+        folder,
+        {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()},
+    )
+    found, trained = dict[hat.Setting, dict[str, Any]](), set[hat.Setting]()
+    for budget, methods in ((1.0, (hat.LARGEST,)), *((b, hat.COMPARED) for b in hat.BUDGETS)):
+        best = {}
+        for method in methods:
+            numbers = range(seeds if method in hat.SEARCHES else learner_seeds if method in hat.LEARNERS else 1)
+            tried = [hat.Setting(task, device, method, budget, evaluations, seed) for seed in numbers]
+            own = {s: hat.find(s, _hat_folder(work, s)) for s in tried}
+            predicted = [of.get("predicted_accuracy", 0.0) for of in own.values()]
+            best[method] = tried[int(np.argmax(predicted))]
+            found[best[method]] = {**own[best[method]], "predicted_of_seeds": predicted}
+            click.echo(f"{budget:.3f} {method}: {json.dumps(found[best[method]])}")
+        searched = sorted(
+            (s for s in best.values() if s.method in (*hat.SEARCHES, *hat.LEARNERS)),
+            key=lambda s: -found[s]["predicted_accuracy"],
+        )
+        trained |= {*searched[:winners], *(s for s in best.values() if s.method in (hat.LARGEST, *hat.HAND_MADE))}
     # The long ones first.
     rest = {s: scratch if s in trained else None for s in sorted(found, key=lambda s: s not in trained)}
     jobs = [(s, found[s], _hat_folder(work, s), how) for s, how in rest.items() if "error" not in found[s]]
@@ -137,7 +151,7 @@ def _begin_worker() -> None:
 
 
 def _hat_folder(work: Path, setting: hat.Setting) -> Path:
-    return work / setting.task / f"{setting.budget:.3f}" / setting.method
+    return work / setting.task / f"{setting.budget:.3f}" / setting.method / f"seed-{setting.seed}"
 
 
 @main.command("hat-latency")

@@ -12,7 +12,15 @@ from benchmarks.papers.hat import Scratch, Setting, find, narrower, score, shall
 from compress_gym.envs.transformer_nas import transformer_nas_problem
 from tests.translation.test_collect import Own
 
-SETTINGS = {"cost": "macs", "accuracy": Own()}
+
+class WithLoss(Own):
+    """Has what HAT's reward needs."""
+
+    def valid_loss(self, strategies):
+        return 1 - self(strategies)
+
+
+SETTINGS = {"cost": "macs", "accuracy": WithLoss()}
 
 
 @pytest.fixture
@@ -45,9 +53,14 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
     assert find(setting, tmp_path, **SETTINGS) == found
     scores = score(setting, found, tmp_path, Scratch(minutes=0.001) if method == "shallower" else None)
     assert ("scratch_test_bleu" in scores) == (method == "shallower")
-    assert score(setting, found, tmp_path, None) == scores
+    inherited = {name: value for name, value in scores.items() if name not in hat._SCRATCH}
+    assert score(setting, found, tmp_path, None) == inherited
     text = table(
-        [{"method": method, "budget": 0.8, **found, **scores}, {"method": "x", "budget": 0.5, "error": "no"}], "tiny"
+        [
+            {"method": method, "budget": 0.8, "predicted_of_seeds": [0.5], **found, **scores},
+            {"method": "x", "budget": 0.5, "error": "no"},
+        ],
+        "tiny",
     )
     assert f"| 0.800 | {method} |" in text and "| 0.500 | x | no |" in text
 
@@ -56,20 +69,24 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
     ("length", "told"), [(["--minutes", "0.001"], "0.001 minutes of"), (["--updates", "2"], "2 updates of")]
 )
 def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told):
-    monkeypatch.setattr(hat, "LEARNERS", ())
+    monkeypatch.setattr(hat, "COMPARED", (*hat.HAND_MADE, *hat.SEARCHES))
     monkeypatch.setattr(hat, "BUDGETS", (0.8,))
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setattr(
         hat,
         "find",
-        lambda setting, folder: find(Setting("tiny", None, setting.method, setting.budget, 20), folder, **SETTINGS),
+        lambda setting, folder: find(
+            Setting("tiny", None, setting.method, setting.budget, 20, setting.seed), folder, **SETTINGS
+        ),
     )
     arguments = ["hat", "--task", "tiny", *length, "--work", str(tmp_path / "work")]
     result = CliRunner().invoke(command.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     facts = json.loads((tmp_path / "hat-tiny.json").read_text())
-    assert [row["method"] for row in facts["rows"]] == ["largest", "shallower", "narrower", "random", "hat-evolution"]
+    assert [row["method"] for row in facts["rows"]] == ["largest", *hat.HAND_MADE, *hat.SEARCHES]
     assert facts["rows"][0]["cost_ratio"] == 1
+    assert [len(row["predicted_of_seeds"]) for row in facts["rows"]] == [1, 1, 1, 3, 3, 3]
+    assert facts["rows"][3]["predicted_accuracy"] == max(facts["rows"][3]["predicted_of_seeds"])
     trained = [row["method"] for row in facts["rows"] if "scratch_test_bleu" in row]
     assert trained[:2] == ["largest", "shallower"] and len(trained) == 4
     text = (tmp_path / "hat-tiny.md").read_text()

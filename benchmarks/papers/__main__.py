@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shlex
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import torch
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.resume import claim, end_with_parent
+from compress_gym.resume import claim
 from compress_gym.tasks import get_task
 from compress_gym.translation.tasks import get_translation_task
 from compress_gym.translation.train import RECIPE
@@ -97,61 +92,17 @@ def hat_command(
     from scratch too.
     """
     scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, "cuda" if cuda else "cpu")
+    plan = hat.Plan(task, device, evaluations, seeds, learner_seeds, winners)
     folder = work / task
     folder.mkdir(parents=True, exist_ok=True)
-    claim(
-        folder,
-        {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()},
-    )
-    found, trained = dict[hat.Setting, dict[str, Any]](), set[hat.Setting]()
-    for budget, methods in ((1.0, (hat.LARGEST,)), *((b, hat.COMPARED) for b in hat.BUDGETS)):
-        best = {}
-        for method in methods:
-            numbers = range(seeds if method in hat.SEARCHES else learner_seeds if method in hat.LEARNERS else 1)
-            tried = [hat.Setting(task, device, method, budget, evaluations, seed) for seed in numbers]
-            own = {s: hat.find(s, _hat_folder(work, s)) for s in tried}
-            predicted = [of.get("predicted_accuracy", 0.0) for of in own.values()]
-            best[method] = tried[int(np.argmax(predicted))]
-            found[best[method]] = {**own[best[method]], "predicted_of_seeds": predicted}
-            click.echo(f"{budget:.3f} {method}: {json.dumps(found[best[method]])}")
-        searched = sorted(
-            (s for s in best.values() if s.method in (*hat.SEARCHES, *hat.LEARNERS)),
-            key=lambda s: -found[s]["predicted_accuracy"],
-        )
-        trained |= {*searched[:winners], *(s for s in best.values() if s.method in (hat.LARGEST, *hat.HAND_MADE))}
-    # The long ones first.
-    rest = {s: scratch if s in trained else None for s in sorted(found, key=lambda s: s not in trained)}
-    jobs = [(s, found[s], _hat_folder(work, s), how) for s, how in rest.items() if "error" not in found[s]]
-    scored = {}
-    for setting, scores in _scored(jobs, workers):
-        scored[setting] = scores
-        click.echo(f"{setting.budget:.3f} {setting.method}: {json.dumps(scores)}")
-    rows = [{"method": s.method, "budget": s.budget, **found[s], **scored.get(s, {})} for s in found]
+    claim(folder, {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()})
+    rows = hat.compare(plan, folder, scratch, workers)
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3", "sacrebleu"])}
     text = hat.table(rows, task)
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"hat-{task}{ending}", partial(Path.write_text, data=content))
     click.echo(text)
-
-
-def _scored(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[hat.Setting, dict[str, Any]]]:
-    """Scores rows of HAT's table, in this process where one worker is enough."""
-    if workers == 1:
-        yield from ((job[0], hat.score(*job)) for job in jobs)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        running = {pool.submit(hat.score, *job): job[0] for job in jobs}
-        yield from ((running[done], done.result()) for done in as_completed(running))
-
-
-def _begin_worker() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def _hat_folder(work: Path, setting: hat.Setting) -> Path:
-    return work / setting.task / f"{setting.budget:.3f}" / setting.method / f"seed-{setting.seed}"
 
 
 @main.command("hat-latency")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import multiprocessing
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import MofNCompleteColumn, Progress
 
 from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
@@ -22,6 +27,7 @@ from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import DEPTH, Architecture
 from compress_gym.problem import Problem
 from compress_gym.processor import checked_device, torch_device_name
+from compress_gym.resume import end_with_parent
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, translate
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
@@ -38,7 +44,9 @@ LARGEST = "largest"
 SEARCHES = ("random", "evolution", "hat-evolution")
 LEARNERS = ("ddpg", "sac", "ppo")
 COMPARED = (*HAND_MADE, *SEARCHES, *LEARNERS)
-# What training from scratch leaves in a row.
+# Of every training from scratch.
+_SEED = 0
+# What one leaves in a row.
 _SCRATCH = ("scratch", "scratch_test_bleu", "updates", "trained_on")
 CLAIM = "HAT, WMT'14 En-De on a Raspberry Pi 4, beside a large transformer: 3 x faster, 3.7 x smaller, no loss of BLEU"
 
@@ -140,7 +148,7 @@ def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
             "evaluations": len(scored),
         }
     found["seconds"] = round(time.perf_counter() - started, 1)
-    write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
+    _write(path, found)
     return found
 
 
@@ -161,46 +169,138 @@ class Scratch:
     tokens: int = RECIPE.tokens
     device: str = "cpu"
 
-    def train(self, module: Transformer, pairs: TokenPairs, seed: int) -> int:
-        """Trains a module in place and returns the number of updates."""
+    def train(self, module: Transformer, pairs: TokenPairs, checkpoint: Path) -> int:
+        """Trains a module in place and returns the number of updates; with `updates`, it goes on from a checkpoint."""
         module.to(checked_device(self.device))
         if self.updates is not None:
             recipe = replace(RECIPE, updates=self.updates, tokens=self.tokens)
-            return train_supertransformer(module, None, pairs, recipe, seed, bf16=self.device == "cuda")
+            return train_supertransformer(module, None, pairs, recipe, _SEED, checkpoint, bf16=self.device == "cuda")
         assert self.minutes is not None
         recipe = replace(RECIPE, descent=0.0, tokens=self.tokens)
-        return train_supertransformer(module, None, pairs, recipe, seed, until=self.minutes * 60)
+        return train_supertransformer(module, None, pairs, recipe, _SEED, until=self.minutes * 60)
 
 
-def score(setting: Setting, found: dict[str, Any], folder: Path, scratch: Scratch | None) -> dict[str, Any]:
-    """Translates the test sentences with inherited weights and, if so wished, after training from scratch.
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
 
-    Finished scores are read.
+    Attributes:
+        task: Name of the task.
+        device: Name or path of the device.
+        evaluations: What each search may ask.
+        seeds: Runs of each search.
+        learner_seeds: Runs of each learner.
+        winners: So many of what was searched are trained from scratch, of each budget the best by predicted accuracy.
+    """
+
+    task: str
+    device: str | None
+    evaluations: int = EVALUATIONS
+    seeds: int = 3
+    learner_seeds: int = 1
+    winners: int = 1
+
+
+def compare(plan: Plan, folder: Path, scratch: Scratch, workers: int) -> list[dict[str, Any]]:
+    """Searches, scores, and trains from scratch what the plan says; what is finished is read.
 
     Args:
-        setting: The row.
-        found: What `find` returned.
-        folder: The row's folder.
+        plan: What is compared.
+        folder: Holds searches and scores.
+        scratch: How the largest transformer, the hand-made ones and the winners are trained.
+        workers: Transformers that are scored and trained at once, a process each.
+
+    Returns:
+        The rows of the table.
+    """
+    rows, trained = [], set[str]()
+    for budget, methods in ((1.0, (LARGEST,)), *((budget, COMPARED) for budget in BUDGETS)):
+        own = [_best_of_seeds(plan, method, budget, folder) for method in methods]
+        searched = [row for row in own if row["method"] in (*SEARCHES, *LEARNERS)]
+        wanted = sorted(searched, key=lambda row: -row["predicted_accuracy"])[: plan.winners]
+        wanted += [row for row in own if row["method"] in (LARGEST, *HAND_MADE) and "error" not in row]
+        trained |= {_digest(row["strategy"]) for row in wanted}
+        rows += own
+    distinct = {_digest(row["strategy"]): row["strategy"] for row in rows if "error" not in row}
+    # The long ones first.
+    order = sorted(distinct, key=lambda digest: digest not in trained)
+    jobs = {
+        digest: (plan.task, distinct[digest], folder / "scored" / digest, scratch if digest in trained else None)
+        for digest in order
+    }
+    scored = {}
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
+        bar = progress.add_task("scoring and training", total=len(jobs))
+        for digest, scores in _scored(jobs, workers):
+            scored[digest] = scores
+            progress.advance(bar)
+    return [row if "error" in row else {**row, **scored[_digest(row["strategy"])]} for row in rows]
+
+
+def _best_of_seeds(plan: Plan, method: str, budget: float, folder: Path) -> dict[str, Any]:
+    """Returns the row of what a method finds at a budget: of its runs, the one that is predicted best."""
+    runs = plan.seeds if method in SEARCHES else plan.learner_seeds if method in LEARNERS else 1
+    found = []
+    for seed in range(runs):
+        setting = Setting(plan.task, plan.device, method, budget, plan.evaluations, seed)
+        found.append(find(setting, folder / f"{budget:.3f}" / method / f"seed-{seed}"))
+    predicted = [one.get("predicted_accuracy", 0.0) for one in found]
+    return {"method": method, "budget": budget, **found[int(np.argmax(predicted))], "predicted_of_seeds": predicted}
+
+
+def _digest(strategy: dict[str, int]) -> str:
+    return hashlib.sha256(json.dumps(strategy, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _scored(jobs: dict[str, tuple[Any, ...]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Scores transformers, in this process where one worker is enough."""
+    if workers == 1:
+        yield from ((digest, score(*job)) for digest, job in jobs.items())
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
+        running = {pool.submit(score, *job): digest for digest, job in jobs.items()}
+        yield from ((running[done], done.result()) for done in as_completed(running))
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
+
+
+def score(task_name: str, strategy: dict[str, int], folder: Path, scratch: Scratch | None) -> dict[str, Any]:
+    """Translates the sentences with inherited weights and, if so wished, after training from scratch.
+
+    Finished scores are read; a training that was killed goes on.
+
+    Args:
+        task_name: The task.
+        strategy: The transformer's genes.
+        folder: Where its scores lie.
         scratch: How to train; `None` does not.
     """
-    path, task = folder / "scores.json", get_translation_task(setting.task)
+    path, task = folder / "scores.json", get_translation_task(task_name)
     scores = read_json(path) if path.exists() else {}
     if scratch is None or scores.get("scratch") != asdict(scratch):  # of another recipe
         scores = {name: value for name, value in scores.items() if name not in _SCRATCH}
-    architecture = task.space.architecture(found["strategy"])
+    architecture = task.space.architecture(strategy)
     if "inherited_test_bleu" not in scores:
         scores["inherited_validation_bleu"] = _bleu(task, task.supertransformer(), "validation", architecture)
         scores["inherited_test_bleu"] = _bleu(task, task.supertransformer(), "test", architecture)
         scores["parameters"] = sum(p.numel() for p in Transformer(architecture).parameters())
+        _write(path, scores)
     if scratch is not None and "scratch" not in scores:
-        torch.manual_seed(setting.seed)
+        torch.manual_seed(_SEED)
         module = Transformer(architecture, RECIPE.dropout)
         pairs = TokenPairs.encode(task.corpus().train, task.vocabulary())
-        scores["updates"] = scratch.train(module, pairs, setting.seed)
+        scores["updates"] = scratch.train(module, pairs, folder / f"{_digest(asdict(scratch))}.safetensors")
         scores |= {"scratch": asdict(scratch), "trained_on": torch_device_name(scratch.device)}
         scores["scratch_test_bleu"] = _bleu(task, module.to("cpu"), "test", architecture)
-    write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
+        _write(path, scores)
     return scores
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    write_atomically(path, lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
 
 
 def table(rows: list[dict[str, Any]], task: str) -> str:

@@ -51,10 +51,10 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
     assert found["cost_ratio"] <= 0.8 and found["evaluations"] == (1 if method == "shallower" else 30)
     monkeypatch.setattr(hat, "search", None)
     assert find(setting, tmp_path, **SETTINGS) == found
-    scores = score(setting, found, tmp_path, Scratch(minutes=0.001) if method == "shallower" else None)
+    scores = score("tiny", found["strategy"], tmp_path, Scratch(minutes=0.001) if method == "shallower" else None)
     assert ("scratch_test_bleu" in scores) == (method == "shallower")
     inherited = {name: value for name, value in scores.items() if name not in hat._SCRATCH}
-    assert score(setting, found, tmp_path, None) == inherited
+    assert score("tiny", found["strategy"], tmp_path, None) == inherited
     text = table(
         [
             {"method": method, "budget": 0.8, "predicted_of_seeds": [0.5], **found, **scores},
@@ -88,6 +88,6 @@ def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told)
     assert [len(row["predicted_of_seeds"]) for row in facts["rows"]] == [1, 1, 1, 3, 3, 3]
     assert facts["rows"][3]["predicted_accuracy"] == max(facts["rows"][3]["predicted_of_seeds"])
     trained = [row["method"] for row in facts["rows"] if "scratch_test_bleu" in row]
-    assert trained[:2] == ["largest", "shallower"] and len(trained) == 4
+    assert trained[:2] == ["largest", "shallower"] and len(trained) >= 4
     text = (tmp_path / "hat-tiny.md").read_text()
     assert text in result.output and told in text

@@ -16,7 +16,7 @@ BEST = 0.2
 def front_order(
     predicted: NDArray[np.float64],
     live: NDArray[np.float64],
-    halves: NDArray[np.float64],
+    halves: NDArray[np.float64] | None,
     cost_ratio: NDArray[np.float64],
 ) -> list[dict[str, Any]]:
     """Compares predicted and live order among the best fifth of each tenth of the budget range.
@@ -31,7 +31,7 @@ def front_order(
     Args:
         predicted: Held-out predictions, float64 `[N]`.
         live: Labels, float64 `[N]`.
-        halves: Labels on each half of the images, float64 `[N, 2]`.
+        halves: Labels on each half of the images, float64 `[N, 2]`; `None`: they were not kept, no ceiling is known.
         cost_ratio: Cost of each strategy as a fraction of the uncompressed one, float64 `[N]`.
 
     Returns:
@@ -48,11 +48,14 @@ def front_order(
         part: dict[str, Any] = {"from": round(float(lower), 3), "to": round(float(upper), 3), "strategies": len(best)}
         if len(best) >= 10:
             tau = float(kendalltau(predicted[best], live[best]).statistic)
-            between = max(0.0, float(pearsonr(halves[best, 0], halves[best, 1]).statistic))
-            ceiling = 2 / pi * asin(sqrt(2 * between / (1 + between)))
             part |= {
                 "kendall_tau": round(tau, 3),
                 "tau_of_the_best_live": round(float(kendalltau(predicted[best_live], live[best_live]).statistic), 3),
+            }
+        if len(best) >= 10 and halves is not None:
+            between = max(0.0, float(pearsonr(halves[best, 0], halves[best, 1]).statistic))
+            ceiling = 2 / pi * asin(sqrt(2 * between / (1 + between)))
+            part |= {
                 "tau_of_halves": round(float(kendalltau(halves[best, 0], halves[best, 1]).statistic), 3),
                 "ceiling": round(ceiling, 3),
                 "share_of_ceiling": round(tau / ceiling, 3) if ceiling > 0 else None,

@@ -36,7 +36,7 @@ class RecordedGradients:
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """Replaces the gradients of the module's parameters; images and labels may lie on the processor."""
         if images.shape not in self._recordings:
-            self._recordings[images.shape] = self._record(images.to("cuda"), labels.to("cuda"))
+            self._recordings[images.shape] = self._record(images.to("cuda", copy=True), labels.to("cuda", copy=True))
         recording = self._recordings[images.shape]
         recording.images.copy_(images)
         recording.labels.copy_(labels)

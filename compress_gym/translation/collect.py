@@ -130,9 +130,7 @@ def fit(
     fitted = {}
     for name, (there, values, baseline) in targets.items():
         rows, values = scored.strategies[there], values[there]
-        order = np.random.default_rng(seed).permutation(len(rows))
-        held = order[: round(HELD_OUT * len(rows))]
-        kept = order[len(held) :]
+        held, kept = held_out(len(rows), seed)
         base = float(np.exp(-live.valid_loss(largest)[0])) if baseline is None else baseline
         ways: dict[str, Fit] = {
             "additive": partial(fit_additive, live.decisions, baseline=base, seed=seed),
@@ -145,6 +143,12 @@ def fit(
         error |= _errors(surrogate(rows[held]), values[held])
         fitted[name] = surrogate, error
     return fitted
+
+
+def held_out(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns which of so many scored transformers are held out, and which are fitted."""
+    order = np.random.default_rng(seed).permutation(count)
+    return order[: round(HELD_OUT * count)], order[round(HELD_OUT * count) :]
 
 
 def _cross_validated(

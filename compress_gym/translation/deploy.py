@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from compress_gym.cards import provenance, read_json, write_atomically, write_card
+from compress_gym.cards import provenance, read_card, read_json, write_atomically, write_card
 from compress_gym.commands import run_command
 from compress_gym.compression.weights import load_weights, save_weights
 from compress_gym.data.vocabulary import Vocabulary
@@ -46,12 +46,13 @@ class Translator:
         """
         return translate(self.module, self.vocabulary, sentences)
 
-    def save(self, folder: Path, what: str, command: str) -> None:
+    def save(self, folder: Path, what: str, terms: str, command: str) -> None:
         """Writes weights, architecture and vocabulary, with their cards.
 
         Args:
             folder: Where to; made if it is not there.
             what: What it is, for the card.
+            terms: What it may be used for, by the card of the weights that it was cut out of.
             command: The command that makes it again, for the card.
         """
         architecture = json.dumps(self.module.architecture.to_json(), indent=1) + "\n"
@@ -59,7 +60,7 @@ class Translator:
         save_weights(self.module, folder / "weights.safetensors")
         self.vocabulary.save(folder / "vocabulary.bpe")
         for name in ("weights.safetensors", "vocabulary.bpe"):
-            write_card(folder / name, {"what": what, **provenance(command, ["torch", "tokenizers"])})
+            write_card(folder / name, {"what": what, "terms": terms, **provenance(command, ["torch", "tokenizers"])})
 
     @classmethod
     def load(cls, folder: Path) -> Translator:
@@ -71,9 +72,10 @@ class Translator:
         path = folder / "architecture.json"
         try:
             architecture = Architecture.from_json(read_json(path))
-        except (KeyError, TypeError) as error:
+            module = Transformer(architecture)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise AssetError(f"{path}: not readable as an architecture ({error!r})") from error
-        module, vocabulary = Transformer(architecture), Vocabulary.load(folder / "vocabulary.bpe")
+        vocabulary = Vocabulary.load(folder / "vocabulary.bpe")
         load_weights(module, folder / "weights.safetensors")
         if len(vocabulary) != architecture.vocabulary:
             raise AssetError(
@@ -105,7 +107,8 @@ def cut(task: str, strategy: Path, folder: Path) -> None:
     found = read_json(strategy)
     translator = translator_of(get_translation_task(task), found.get("strategy", found))
     command = shlex.join(["python", "-m", "compress_gym.translation.deploy", *sys.argv[1:]])
-    translator.save(folder, f"SubTransformer of task {task}, weights inherited", command)
+    terms = read_card(get_translation_task(task).folder / "weights.safetensors").get("terms", "not stated")
+    translator.save(folder, f"SubTransformer of task {task}, weights inherited", terms, command)
     parameters = sum(p.numel() for p in translator.module.parameters())
     click.echo(f"{parameters:,} parameters, written to {folder}")
 
@@ -114,10 +117,11 @@ def cut(task: str, strategy: Path, folder: Path) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("sentences", nargs=-1)
 def translate_command(folder: Path, sentences: tuple[str, ...]) -> None:
-    """Translates SENTENCES (default: the lines of the standard input) with the transformer in FOLDER."""
-    lines = list(sentences) or [line for line in sys.stdin.read().splitlines() if line.strip()]
-    for sentence in Translator.load(folder)(lines):
-        click.echo(sentence)
+    """Translates SENTENCES (default: the lines of the standard input; empty ones stay) with the one in FOLDER."""
+    lines = list(sentences) or sys.stdin.read().splitlines()
+    translated = iter(Translator.load(folder)([line for line in lines if line.strip()]))
+    for line in lines:
+        click.echo(next(translated) if line.strip() else "")
 
 
 if __name__ == "__main__":

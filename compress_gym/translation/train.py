@@ -19,8 +19,8 @@ from compress_gym.data.multi30k import ParallelCorpus
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import Architecture, TransformerSpace
-from compress_gym.processor import bf16_supported
-from compress_gym.translation.batches import TokenPairs
+from compress_gym.processor import bf16_supported, checked_device, torch_device_name
+from compress_gym.translation.batches import Batch, TokenPairs
 from compress_gym.translation.scoring import bleu, scoring_batches, translate, validation_loss
 from compress_gym.translation.shards import copy_vocabulary, load_shards
 from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
@@ -48,7 +48,8 @@ _VALIDATE_UPDATES = 500
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
-@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where the processor has it]")
+@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
+@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
 def main(
     task: str,
     out: Path | None,
@@ -60,11 +61,13 @@ def main(
     seed: int,
     threads: int | None,
     bf16: bool | None,
+    cuda: bool,
 ) -> None:
     """Trains TASK's SuperTransformer and writes vocabulary, weights and card; validation losses are shown meanwhile."""
     chosen, recipe = get_translation_task(task), replace(RECIPE, updates=updates, peak_lr=lr)
     folder = out or chosen.folder
-    bf16 = bf16_supported() if bf16 is None else bf16
+    device = checked_device("cuda" if cuda else "cpu")
+    bf16 = (cuda or bf16_supported()) if bf16 is None else bf16
     if threads:
         torch.set_num_threads(threads)
     command = shlex.join(["python", "-m", "compress_gym.translation.train", *sys.argv[1:]])
@@ -77,7 +80,8 @@ def main(
     module = Transformer(space.largest, recipe.dropout)
     if warm_start:
         load_shards(module, warm_start)
-    log = _Log(space, TokenPairs.encode(corpus.validation, vocabulary), recipe, folder / "training.csv")
+    module.to(device)
+    log = _Log(scoring_batches(TokenPairs.encode(corpus.validation, vocabulary), device), space, recipe, folder)
     started = time.perf_counter()
     done = train_supertransformer(
         module,
@@ -91,7 +95,7 @@ def main(
         bf16,
     )
     seconds = time.perf_counter() - started
-    module.half().float()  # what is scored below is what is stored
+    module.to("cpu").half().float()  # what is scored below is what is stored
     weights = folder / "weights.safetensors"
     save_weights(module, weights, half=True)
     scores = {
@@ -115,6 +119,7 @@ def main(
             "seed": seed,
             "bf16": bf16,
         },
+        "trained_on": torch_device_name(device),
         "seconds_of_the_last_process": round(seconds, 1),
         **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"]),
     }
@@ -155,8 +160,8 @@ def _scores(
 class _Log:
     """Shows progress, and from time to time validation losses of the averaged weights; both go to a CSV file too."""
 
-    def __init__(self, space: TransformerSpace, pairs: TokenPairs, recipe: Recipe, path: Path) -> None:
-        self._space, self._batches, self._recipe, self._path = space, scoring_batches(pairs), recipe, path
+    def __init__(self, batches: list[Batch], space: TransformerSpace, recipe: Recipe, folder: Path) -> None:
+        self._batches, self._space, self._recipe, self._path = batches, space, recipe, folder / "training.csv"
         self._started, self._first = time.perf_counter(), 0
 
     def progress(self, update: int, loss: float, average: Transformer) -> None:

@@ -198,6 +198,8 @@ def _resume(
     for part, prefix in ((module, "module."), (average, "average.")):
         part.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     for name, parameter in module.named_parameters():
+        if f"step.{name}" not in tensors:  # no update has trained it yet
+            continue
         optimizer.state[parameter] = {
             key: tensors[f"{key}.{name}"].to(parameter.device, copy=True) for key in ("exp_avg", "exp_avg_sq", "step")
         }

@@ -86,7 +86,7 @@ def _surrogates(results: Path) -> str:
                 *_near_the_front(facts["front"]),
             )
         )
-    rows += _translations()
+    rows += _translations(results)
     heads = ("surrogate", "fitted to", "held-out error", "held-out tau", "tau near the front", "share of the ceiling")
     return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
 
@@ -95,17 +95,19 @@ def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
     """Returns the range of Kendall tau, and the median share of its ceiling; tenths with few strategies have none."""
     taus = [tenth["kendall_tau"] for tenth in tenths if tenth.get("kendall_tau") is not None]
     shares = [tenth["share_of_ceiling"] for tenth in tenths if tenth.get("share_of_ceiling") is not None]
-    return f"{min(taus):.2f} to {max(taus):.2f}", f"{median(shares):.2f}"
+    return f"{min(taus):.2f} to {max(taus):.2f}", f"{median(shares):.2f}" if shares else "not known"
 
 
-def _translations() -> Iterator[tuple[object, ...]]:
+def _translations(results: Path) -> Iterator[tuple[object, ...]]:
     """Yields what is stated of surrogates of BLEU, in points of BLEU."""
+    reports = _reports(results)
     for task in TRANSLATION_TASKS.values():
         path = task.folder / "surrogate.npz"
         if path.exists():
             error = read_card(path)["stated_error"]
             cells = (f"{100 * error['mean_absolute_error']:.2f}", f"{error['kendall_tau']:.2f}")
-            yield f"`{task.name}`", f"{error['fitted']:,}", *cells, *["not stated"] * 2
+            front = _near_the_front(reports[task.name]["front"]) if task.name in reports else ("not stated",) * 2
+            yield f"`{task.name}`", f"{error['fitted']:,}", *cells, *front
 
 
 def _exploitation(results: Path) -> str:

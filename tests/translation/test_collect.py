@@ -109,8 +109,10 @@ def fitted_task(task, live, scored):
         assert errors[error["kind"]] == min(errors.values())
         surrogate.save(task.folder / name)
         write_card(task.folder / name, {"stated_error": error, **command._identity(task, live)})
+    scored.save(task.folder / "strategies.npz", live.decisions)
+    write_card(task.folder / "strategies.npz", {"seed": 0, **command._identity(task, live)})
     yield task
-    for name in fitted:
+    for name in (*fitted, "strategies.npz"):
         (task.folder / name).unlink()
 
 
@@ -174,6 +176,19 @@ def test_what_searches_find_is_scored_live(fitted_task, live, tmp_path, monkeypa
     assert 1 <= facts["accuracy"]["strategies"] == facts["negated_loss"]["strategies"] <= 4
     assert facts["accuracy"]["best_live"] <= 1 and facts["negated_loss"]["best_live"] < 0
     assert facts["accuracy"]["loss_from_trusting"] >= 0
+    assert len(facts["front"]) == 10  # 8 are held out: too few for a tau
+
+
+def test_order_near_the_front_is_of_what_was_not_fitted(monkeypatch):
+    """The shipped surrogate, by the numbers on its card."""
+    task, seen = get_translation_task("multi30k-ende"), {}
+    monkeypatch.setattr(translation, "front_order", lambda predicted, live, *_: seen.update(p=predicted, live=live))
+    translation.near_the_front(task.name)
+    stated = command._errors(seen["p"], seen["live"])
+    card = json.loads((task.folder / "surrogate.json").read_text())["stated_error"]
+    assert (
+        stated == {name: pytest.approx(card[name], abs=2e-4) for name in stated} and len(seen["p"]) == card["held_out"]
+    )
 
 
 def test_surrogates_of_other_weights_are_refused(fitted_task, live):

@@ -31,9 +31,10 @@ def test_it_translates_as_inside_the_supertransformer(task, trained, cut):
     expected = translate(trained, task.vocabulary(), CORPUS.test.source, architecture)
     loaded = Translator.load(folder)
     assert loaded.module.architecture == architecture and loaded(CORPUS.test.source) == expected
-    for arguments, text in (([*CORPUS.test.source[:2]], ""), ([], "\n".join(CORPUS.test.source[:2]) + "\n\n")):
-        result = CliRunner().invoke(main, ["translate", str(folder), *arguments], input=text)
-        assert result.output.splitlines() == expected[:2]
+    result = CliRunner().invoke(main, ["translate", str(folder), *CORPUS.test.source[:2]])
+    assert result.output.splitlines() == expected[:2]
+    result = CliRunner().invoke(main, ["translate", str(folder)], input="\n\n".join(CORPUS.test.source[:2]))
+    assert result.output.splitlines() == [expected[0], "", expected[1]]
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "weights.safetensors", "vocabulary.bpe"])
@@ -44,6 +45,13 @@ def test_missing_and_damaged_files_are_told(cut, name):
         Translator.load(cut[1])
     path.unlink()
     with pytest.raises(AssetError, match=name.split(".")[0]):
+        Translator.load(cut[1])
+
+
+def test_impossible_sizes_are_told(cut):
+    path = cut[1] / "architecture.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "encoder_embed": -3}))
+    with pytest.raises(AssetError, match="not readable as an architecture"):
         Translator.load(cut[1])
 
 

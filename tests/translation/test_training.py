@@ -43,13 +43,14 @@ def test_a_cut_out_and_stored_transformer_translates_alike(trained, tmp_path):
     assert translate(own, VOCABULARY, sentences) == translate(trained, VOCABULARY, sentences, architecture)
 
 
-def test_a_killed_training_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("seed", [0, 3])  # of seed 0, the first update leaves the last layer untrained
+def test_a_killed_training_goes_on_where_it_was(tmp_path, seed):
     recipe = Recipe(updates=12, tokens=128, dropout=0.2, warmup=3)
     whole, parts, path = fresh(), fresh(), tmp_path / "checkpoint.safetensors"
-    assert train_supertransformer(whole, SPACE, TRAIN, recipe, seed=3) == 12
-    assert train_supertransformer(parts, SPACE, TRAIN, recipe, seed=3, checkpoint=path, until=0.0) == 1
+    assert train_supertransformer(whole, SPACE, TRAIN, recipe, seed) == 12
+    assert train_supertransformer(parts, SPACE, TRAIN, recipe, seed, checkpoint=path, until=0.0) == 1
     again = Transformer(SPACE.largest)  # other weights: all of them come from the checkpoint
-    assert train_supertransformer(again, SPACE, TRAIN, recipe, seed=3, checkpoint=path) == 12
+    assert train_supertransformer(again, SPACE, TRAIN, recipe, seed, checkpoint=path) == 12
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
 

@@ -3,11 +3,18 @@
 Random episodes trace a front of accuracy and latency; `LinearReward` turns the vector into one number again.
 """
 
+import sys
+
 import gymnasium as gym
 import numpy as np
-from mo_gymnasium.wrappers import LinearReward
 
 import compress_gym
+from compress_gym.errors import missing_extra
+
+try:
+    from mo_gymnasium.wrappers import LinearReward
+except ModuleNotFoundError as error:
+    sys.exit(str(missing_extra(str(error.name), "examples", "this example")))
 
 EPISODES = 200
 env = compress_gym.wrappers.MultiObjective(

@@ -1,8 +1,14 @@
 """A search by Optuna over a problem, without an environment: `python examples/optuna_search.py`."""
 
-import optuna
+import sys
 
 from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.errors import missing_extra
+
+try:
+    import optuna
+except ModuleNotFoundError as error:
+    sys.exit(str(missing_extra(str(error.name), "examples", "this example")))
 
 EVALUATIONS = 200
 problem = channel_prune_problem("digits-cnn", budget=0.5, reward="accuracy")

@@ -1,8 +1,16 @@
 """PPO of RLlib on the environment, in this process: `python examples/rllib_ppo.py`."""
 
+import sys
+
 import gymnasium as gym
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.tune.registry import register_env
+
+from compress_gym.errors import missing_extra
+
+try:
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.tune.registry import register_env
+except ModuleNotFoundError as error:
+    sys.exit(str(missing_extra(str(error.name), "rllib", "this example")))
 
 
 def make(config: dict) -> gym.Env:

@@ -1,9 +1,16 @@
 """The environment in TorchRL: `python examples/torchrl_env.py`."""
 
+import sys
+
 import torch
-from torchrl.envs import GymEnv, RewardSum, TransformedEnv, check_env_specs
 
 import compress_gym  # noqa: F401  (registers the ids)
+from compress_gym.errors import missing_extra
+
+try:
+    from torchrl.envs import GymEnv, RewardSum, TransformedEnv, check_env_specs
+except ModuleNotFoundError as error:
+    sys.exit(str(missing_extra(str(error.name), "examples", "this example")))
 
 torch.manual_seed(0)
 env = GymEnv("compress_gym/ChannelPrune-v0", task="digits-cnn", reward="accuracy")

@@ -121,6 +121,16 @@ class TransformerNASEnv(CompressionEnv):
     A model of one's own is a function of strategies `[N, T]` that returns accuracies `[N]`, with the attributes
     `source` and `baseline`; if it has a method `valid_loss`, the last info tells its result.
 
+    >>> import gymnasium as gym
+    >>> import compress_gym
+    >>> env = gym.make("compress_gym/TransformerNAS-v0", budget=0.5, reward="hat")
+    >>> observation, info = env.reset(seed=0)
+    >>> terminated = False
+    >>> while not terminated:
+    ...     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    >>> reward == -info["valid_loss"] and info["cost_ratio"] <= 0.5
+    True
+
     ## Version History
     * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,20 @@ def made(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, facts
 
 
+def every_command(contributing: Path = ROOT / "CONTRIBUTING.md") -> str:
+    """Returns the table of what is made by which command, as contributors read it.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    found = re.search(
+        r"^\| file \| command \|.*?(?=^\s*$|\Z)", contributing.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    if found is None:
+        raise ValueError(f"{contributing} has no table of files and commands")
+    return found[0].rstrip()
+
+
 def provenance_page() -> str:
     """Writes the page."""
     parts = [
@@ -36,6 +51,8 @@ def provenance_page() -> str:
         "Each shipped file has a card beside it, a JSON file with its checksum, the command that makes it again, the "
         "machine, the versions and its error. These are all of them, as the cards tell it. Trained agents "
         "lie in `agents/trained`, with their settings in a `config.yml` beside each.",
+        "## Every command",
+        every_command(),
     ]
     for title, folder in GROUPS.items():
         parts += [f"## {title}", table(("file", "command", "when", "where"), (_row(*card) for card in made(folder)))]

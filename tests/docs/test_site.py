@@ -98,10 +98,8 @@ def browser(tmp_path_factory):
 
 
 def test_the_console_is_empty_and_nothing_outside_is_asked_for(browser, site):
-    alike = [
-        site / "reference",
-        site / "results" / "leaderboard",
-    ]  # pages made alike; the leaderboard's have tests of their own
+    # Pages of the reference are made alike; the leaderboard's own pages have tests of their own.
+    alike = [site / "reference", site / "results" / "leaderboard"]
     pages = [p for p in site.rglob("*.html") if not any(folder in p.parents for folder in alike)]
     pages.append(site / "reference" / "problem.html")
     for path in (path for path in pages if path.name != "404.html"):

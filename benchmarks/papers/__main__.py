@@ -61,6 +61,7 @@ def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, w
 @click.option("--task", default="multi30k-ende", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="A name, or the path of a latency table.")
 @click.option("--evaluations", type=click.IntRange(1), default=hat.EVALUATIONS, show_default=True)
+@click.option("--scratch/--no-scratch", "from_scratch", default=True, help="Train from scratch, too.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True)
 @click.option("--updates", type=click.IntRange(1), help="Train for so many updates, not for a time.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each search.")
@@ -76,6 +77,7 @@ def hat_command(
     task: str,
     device: str,
     evaluations: int,
+    from_scratch: bool,
     minutes: float,
     updates: int | None,
     seeds: int,
@@ -91,12 +93,12 @@ def hat_command(
     The largest transformer, the hand-made ones and the --winners (by predicted accuracy) of each budget are trained
     from scratch too.
     """
-    scratch = hat.Scratch(minutes if updates is None else None, updates, tokens, "cuda" if cuda else "cpu")
+    how = hat.Scratch(minutes if updates is None else None, updates, tokens, "cuda" if cuda else "cpu")
     plan = hat.Plan(task, device, evaluations, seeds, learner_seeds, winners)
     folder = work / task
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()})
-    rows = hat.compare(plan, folder, scratch, workers)
+    rows = hat.compare(plan, folder, how if from_scratch else None, workers)
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3", "sacrebleu"])}
     text = hat.table(rows, task)

@@ -201,13 +201,13 @@ class Plan:
     winners: int = 1
 
 
-def compare(plan: Plan, folder: Path, scratch: Scratch, workers: int) -> list[dict[str, Any]]:
+def compare(plan: Plan, folder: Path, scratch: Scratch | None, workers: int) -> list[dict[str, Any]]:
     """Searches, scores, and trains from scratch what the plan says; what is finished is read.
 
     Args:
         plan: What is compared.
         folder: Holds searches and scores.
-        scratch: How the largest transformer, the hand-made ones and the winners are trained.
+        scratch: How the largest transformer, the hand-made ones and the winners are trained; `None`: they are not.
         workers: Transformers that are scored and trained at once, a process each.
 
     Returns:
@@ -345,7 +345,7 @@ def _how(rows: list[dict[str, Any]]) -> str:
     """Says how the transformers of a table were trained from scratch."""
     trained = next((row for row in rows if "scratch" in row), None)
     if trained is None:
-        return ""
+        return " was not measured"
     scratch = trained["scratch"]
     length = f"{scratch['minutes']:g} minutes" if scratch["updates"] is None else f"{scratch['updates']:,} updates"
     return f": {length} of {scratch['tokens']:,} tokens each with one recipe, on {trained['trained_on']}"

@@ -7,7 +7,7 @@ from functools import cache
 
 from rich.progress import track
 
-from docs.generator import cards, environments, fidelity, pictures, provenance, reference, reports, standings
+from docs.generator import cards, environments, fidelity, folders, pictures, provenance, reference, reports, standings
 
 SPEED_WORDS = (
     "How many steps a second an agent can be fed with. Measured alone on the machine that each table names; compare "
@@ -32,6 +32,7 @@ ONE_PAGE: dict[str, Callable[[], str | bytes]] = {
 }
 MANY_PAGES: tuple[Callable[[], dict[str, str | bytes]], ...] = (
     environments.environment_pages,
+    folders.folder_pages,
     reports.stored_reports,
     standings.leaderboard_pages,
     reference.reference_pages,

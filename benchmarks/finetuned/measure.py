@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,19 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.workers import results_of
 from compress_gym.accuracy.collect import CHEAP_RECOVERIES
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.scoring import identity
 from compress_gym.cards import write_arrays
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.processor import torch_device_name
-from compress_gym.resume import claim, end_with_parent
+from compress_gym.resume import claim
 from compress_gym.tasks import Task
 
 # A strategy counts as being at the budget within this fraction of it.
 TOLERANCE = 0.05
 # The cheap recoveries, and the fine-tuned network.
 PARTS = ("before", "after")
+# A process's own.
 _evaluators: list[LiveAccuracy] = []
 
 
@@ -97,16 +97,15 @@ def measure(
     claim(folder, {**asdict(plan), **identity(task, task.live(images=None))})
     parts = [part for part in PARTS if only in (None, part)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    context = multiprocessing.get_context("spawn")
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
         for part in parts:
             missing = [n for n in range(len(rows)) if not _piece(folder, n, part).exists()]
             bar = progress.add_task(f"{part} fine-tuning", total=len(rows), completed=len(rows) - len(missing))
-            with ProcessPoolExecutor(workers, context, _start_worker, (task, plan, part, device)) as pool:
-                for n, correct in pool.map(_measure_one, [(n, rows[n]) for n in missing]):
-                    hardware = torch_device_name(device if part == "after" else "cpu")
-                    write_arrays(_piece(folder, n, part), correct=correct, hardware=np.array(hardware))
-                    progress.advance(bar)
+            jobs = [(rows[n],) for n in missing]
+            for job, correct in results_of(_count, jobs, workers, _prepare, (task, plan, part, device)):
+                hardware = torch_device_name(device if part == "after" else "cpu")
+                write_arrays(_piece(folder, missing[job], part), correct=correct, hardware=np.array(hardware))
+                progress.advance(bar)
     if not all(_piece(folder, n, part).exists() for n in range(len(rows)) for part in PARTS):
         return None
     read = {part: [_read(_piece(folder, n, part)) for n in range(len(rows))] for part in PARTS}
@@ -123,16 +122,12 @@ def _read(path: Path) -> tuple[NDArray[np.int64], str]:
         return file["correct"], str(file["hardware"])
 
 
-def _start_worker(task: Task, plan: Plan, part: str, device: str) -> None:
-    end_with_parent()
-    import torch
-
-    torch.set_num_threads(1)
+def _prepare(task: Task, plan: Plan, part: str, device: str) -> None:
     images = len(task.dataset_splits().validation.labels)
     conditions = plan.conditions[-1:] if part == "after" else plan.conditions[:-1]
-    _evaluators.extend(task.live(recovery=name, images=images, training_device=device) for name in conditions)
+    _evaluators[:] = [task.live(recovery=name, images=images, training_device=device) for name in conditions]
 
 
-def _measure_one(piece: tuple[int, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
-    hits = np.concatenate([evaluator.hits(piece[1]) for evaluator in _evaluators])
-    return piece[0], np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)
+def _count(row: NDArray[np.int64]) -> NDArray[np.int64]:
+    hits = np.concatenate([evaluator.hits(row) for evaluator in _evaluators])
+    return np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)

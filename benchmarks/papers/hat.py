@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,13 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
+from benchmarks.workers import results_of
 from compress_gym.cards import read_json, write_atomically
 from compress_gym.envs.transformer_nas import TransformerNASEnv
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import DEPTH, Architecture
 from compress_gym.problem import Problem
 from compress_gym.processor import checked_device, torch_device_name
-from compress_gym.resume import end_with_parent
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, translate
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
@@ -224,15 +221,15 @@ def compare(plan: Plan, folder: Path, scratch: Scratch | None, workers: int) -> 
     distinct = {_digest(row["strategy"]): row["strategy"] for row in rows if "error" not in row}
     # The long ones first.
     order = sorted(distinct, key=lambda digest: digest not in trained)
-    jobs = {
-        digest: (plan.task, distinct[digest], folder / "scored" / digest, scratch if digest in trained else None)
+    jobs = [
+        (plan.task, distinct[digest], folder / "scored" / digest, scratch if digest in trained else None)
         for digest in order
-    }
+    ]
     scored = {}
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
         bar = progress.add_task("scoring and training", total=len(jobs))
-        for digest, scores in _scored(jobs, workers):
-            scored[digest] = scores
+        for number, scores in results_of(score, jobs, workers):
+            scored[order[number]] = scores
             progress.advance(bar)
     return [row if "error" in row else {**row, **scored[_digest(row["strategy"])]} for row in rows]
 
@@ -250,21 +247,6 @@ def _best_of_seeds(plan: Plan, method: str, budget: float, folder: Path) -> dict
 
 def _digest(strategy: dict[str, int]) -> str:
     return hashlib.sha256(json.dumps(strategy, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _scored(jobs: dict[str, tuple[Any, ...]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Scores transformers, in this process where one worker is enough."""
-    if workers == 1:
-        yield from ((digest, score(*job)) for digest, job in jobs.items())
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        running = {pool.submit(score, *job): digest for digest, job in jobs.items()}
-        yield from ((running[done], done.result()) for done in as_completed(running))
-
-
-def _begin_worker() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)
 
 
 def score(task_name: str, strategy: dict[str, int], folder: Path, scratch: Scratch | None) -> dict[str, Any]:

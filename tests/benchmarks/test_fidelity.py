@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
 from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
-from benchmarks.finetuned.measure import Plan, random_strategies
+from benchmarks.finetuned.measure import Plan, measure, random_strategies
 from compress_gym import Problem
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.processor import processor_name
@@ -105,17 +106,18 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
 
 
 def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
-    plan, found = ["digits-cnn", "--strategies", "10", "--epochs", "1"], {}
-    for name, calls in {"whole": [[]], "apart": [["--only", "after"], ["--only", "before"]]}.items():
-        for only in calls:
-            arguments = [*plan, *only, "--work", str(tmp_path / name), "--workers", "2"]
-            shown = CliRunner().invoke(command.main, arguments, catch_exceptions=False).output
-            assert ("half of it is measured" in shown) == (only == ["--only", "after"])
-        found[name] = json.loads((tmp_path / "results" / "digits-cnn.json").read_text())
-    assert found["whole"]["correct"] == found["apart"]["correct"]
-    assert np.array(found["whole"]["correct"]).shape == (10, 5, 2)
-    assert found["whole"]["fine_tuned_on"] == found["whole"]["scored_on"] == [processor_name()]
+    task, plan = get_task("digits-cnn"), Plan(strategies=2, epochs=1)
+    whole = measure(task, plan, tmp_path / "whole", workers=1)
+    assert measure(task, plan, tmp_path / "apart", workers=1, only="after") is None
+    apart = measure(task, plan, tmp_path / "apart", workers=2, only="before")
+    assert np.array_equal(whole.correct, apart.correct) and whole.correct.shape == (2, 5, 2)
+    assert whole.fine_tuned_on == whole.scored_on == apart.scored_on == (processor_name(),)
+    for measured, told in ((None, "half of it is measured"), (whole, "| adaptive-bn+finetune-2 |")):
+        monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+        monkeypatch.setattr(command, "correlations", partial(correlations, resamples=20))
+        monkeypatch.setattr(command, "measure", lambda *_, measured=measured: measured)
+        assert told in CliRunner().invoke(command.main, ["digits-cnn"], catch_exceptions=False).output
+    assert json.loads((tmp_path / "results" / "digits-cnn.json").read_text())["correct"] == whole.correct.tolist()
 
 
 def test_rows_that_a_curve_needs():

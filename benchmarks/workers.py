@@ -28,6 +28,8 @@ def results_of(
         begin: Called with the settings once in each process, before its first job.
         settings: Arguments of `begin`.
     """
+    if not jobs:
+        return
     if workers == 1:
         if begin is not None:
             begin(*settings)
@@ -36,7 +38,10 @@ def results_of(
     # Spawned, not forked: torch's thread pools do not survive a fork.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (begin, settings)) as pool:
         running = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
-        yield from ((running[done], done.result()) for done in as_completed(running))
+        try:
+            yield from ((running[done], done.result()) for done in as_completed(running))
+        finally:  # after an error, what has not begun would be computed for nothing
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin(begin: Callable[..., None] | None, settings: tuple[Any, ...]) -> None:

@@ -20,8 +20,12 @@ def processor_name() -> str:
     return f"{name} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
 
 
-def bf16_supported() -> bool:
-    """Returns whether this processor multiplies bfloat16 natively (x86: AVX512_BF16 or AMX; ARM: BF16)."""
+def bf16_supported(device: str = "cpu") -> bool:
+    """Returns whether a device, `cpu` or `cuda`, multiplies bfloat16 natively (x86: AVX512_BF16 or AMX; ARM: BF16)."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:

@@ -119,7 +119,7 @@ def main(
     if epochs:
         cycles = (replace(cycles[-1], epochs=epochs),)
     device = checked_device("cuda" if cuda else "cpu")
-    bf16 = (cuda or bf16_supported()) if bf16 is None else bf16
+    bf16 = bf16_supported(device) if bf16 is None else bf16
     if threads:
         torch.set_num_threads(threads)
     data = load_dataset(chosen.dataset)

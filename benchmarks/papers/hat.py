@@ -169,12 +169,13 @@ class Scratch:
     def train(self, module: Transformer, pairs: TokenPairs, checkpoint: Path) -> int:
         """Trains a module in place and returns the number of updates; with `updates`, it goes on from a checkpoint."""
         module.to(checked_device(self.device))
+        bf16 = self.device == "cuda"
         if self.updates is not None:
             recipe = replace(RECIPE, updates=self.updates, tokens=self.tokens)
-            return train_supertransformer(module, None, pairs, recipe, _SEED, checkpoint, bf16=self.device == "cuda")
+            return train_supertransformer(module, None, pairs, recipe, _SEED, checkpoint, bf16=bf16)
         assert self.minutes is not None
         recipe = replace(RECIPE, descent=0.0, tokens=self.tokens)
-        return train_supertransformer(module, None, pairs, recipe, _SEED, until=self.minutes * 60)
+        return train_supertransformer(module, None, pairs, recipe, _SEED, until=self.minutes * 60, bf16=bf16)
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def _digest(strategy: dict[str, int]) -> str:
 def score(task_name: str, strategy: dict[str, int], folder: Path, scratch: Scratch | None) -> dict[str, Any]:
     """Translates the sentences with inherited weights and, if so wished, after training from scratch.
 
-    Finished scores are read; a training that was killed goes on.
+    Finished scores are read; a training by updates that was killed goes on.
 
     Args:
         task_name: The task.
@@ -325,12 +326,12 @@ def _after_training(row: dict[str, Any]) -> str:
 
 def _how(rows: list[dict[str, Any]]) -> str:
     """Says how the transformers of a table were trained from scratch."""
-    trained = next((row for row in rows if "scratch" in row), None)
-    if trained is None:
+    trained = [row for row in rows if "scratch" in row]
+    if not trained:
         return " was not measured"
-    scratch = trained["scratch"]
+    scratch, machines = trained[0]["scratch"], sorted({row["trained_on"] for row in trained})
     length = f"{scratch['minutes']:g} minutes" if scratch["updates"] is None else f"{scratch['updates']:,} updates"
-    return f": {length} of {scratch['tokens']:,} tokens each with one recipe, on {trained['trained_on']}"
+    return f": {length} of {scratch['tokens']:,} tokens each with one recipe, on {' and '.join(machines)}"
 
 
 def _learn(setting: Setting, env: TransformerNASEnv, folder: Path) -> Any:

@@ -67,7 +67,7 @@ def main(
     chosen, recipe = get_translation_task(task), replace(RECIPE, updates=updates, peak_lr=lr)
     folder = out or chosen.folder
     device = checked_device("cuda" if cuda else "cpu")
-    bf16 = (cuda or bf16_supported()) if bf16 is None else bf16
+    bf16 = bf16_supported(device) if bf16 is None else bf16
     if threads:
         torch.set_num_threads(threads)
     command = shlex.join(["python", "-m", "compress_gym.translation.train", *sys.argv[1:]])

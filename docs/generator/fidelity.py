@@ -48,8 +48,8 @@ def fidelity_page(results: Path = RESULTS) -> str:
             "Strategies are scored after a cheap recovery. Does that rank them as fine-tuning would? Random strategies "
             "at half the multiply-accumulates, scored before on one half of the images and after on the other; the "
             "last row of a task is the fine-tuned accuracy against itself, what so many images allow. Published for "
-            "Plain-20 (Distiller's replications): Pearson 0.07 and 0.13 for L1 without reconstruction, 0.59 to 0.75 "
-            "with it.",
+            "Plain-20 (Distiller's notebooks on AMC, random policies): Pearson 0.07 and 0.13 for L1 without "
+            "reconstruction, 0.59 to 0.75 with it.",
             _finetuned(results / "finetuned"),
             "## Latencies",
             "Predicted against measured latency of whole networks that had no part in the fit; a sum of isolated "
@@ -95,7 +95,8 @@ def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
     """Returns the range of Kendall tau, and the median share of its ceiling; tenths with few strategies have none."""
     taus = [tenth["kendall_tau"] for tenth in tenths if tenth.get("kendall_tau") is not None]
     shares = [tenth["share_of_ceiling"] for tenth in tenths if tenth.get("share_of_ceiling") is not None]
-    return f"{min(taus):.2f} to {max(taus):.2f}", f"{median(shares):.2f}" if shares else "not known"
+    between = f"{min(taus):.2f} to {max(taus):.2f}" if taus else "too few"
+    return between, f"{median(shares):.2f}" if shares else "not known"
 
 
 def _translations(results: Path) -> Iterator[tuple[object, ...]]:

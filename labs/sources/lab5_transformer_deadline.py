@@ -342,7 +342,7 @@ plt.show()
 # The package brings a SuperTransformer that was trained for hours on descriptions of images, English to German
 # (Multi30k), with latencies measured on another computer. It has 25 genes. Translating the thousand validation
 # sentences for each strategy would take too long here; `accuracy` is therefore *predicted*, by a surrogate fitted to
-# three thousand transformers that did translate them (the card of the task says how far it is off). Your `search` works
+# 2,400 transformers that did translate them (the card of the task says how far it is off). Your `search` works
 # as before. No exercise: look at what half of the latency costs.
 
 # %%

@@ -176,7 +176,8 @@ def test_what_searches_find_is_scored_live(fitted_task, live, tmp_path, monkeypa
     assert 1 <= facts["accuracy"]["strategies"] == facts["negated_loss"]["strategies"] <= 4
     assert facts["accuracy"]["best_live"] <= 1 and facts["negated_loss"]["best_live"] < 0
     assert facts["accuracy"]["loss_from_trusting"] >= 0
-    assert len(facts["front"]) == 10  # 8 are held out: too few for a tau
+    assert sum(tenth["strategies"] for tenth in facts["front"]) <= 8  # are held out: too few for a tau
+    assert not any("kendall_tau" in tenth for tenth in facts["front"])
 
 
 def test_order_near_the_front_is_of_what_was_not_fitted(monkeypatch):

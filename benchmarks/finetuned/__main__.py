@@ -66,6 +66,8 @@ def _markdown(facts: dict[str, Any]) -> str:
         "ways round; 95 % interval by bootstrap over strategies). The last row is fine-tuned accuracy against itself: "
         "what the number of images allows.",
         "",
+        f"Fine-tuned on {' and '.join(facts['fine_tuned_on'])}; scored before on {' and '.join(facts['scored_on'])}.",
+        "",
         "| recovery | mean accuracy | Kendall tau | 95 % interval | Pearson r |",
         "|---|---|---|---|---|",
         *(

@@ -15,6 +15,7 @@ import click
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.processor import checked_device
 from compress_gym.resume import claim
 from compress_gym.tasks import get_task
 from compress_gym.translation.tasks import get_translation_task
@@ -93,7 +94,8 @@ def hat_command(
     The largest transformer, the hand-made ones and the --winners (by predicted accuracy) of each budget are trained
     from scratch too.
     """
-    how = hat.Scratch(minutes if updates is None else None, updates, tokens, "cuda" if cuda else "cpu")
+    where = checked_device("cuda" if cuda else "cpu")  # before an hour of searching
+    how = hat.Scratch(minutes if updates is None else None, updates, tokens, where)
     plan = hat.Plan(task, device, evaluations, seeds, learner_seeds, winners)
     folder = work / task
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from compress_gym.envs.transformer_nas import TransformerNASEnv
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import DEPTH, Architecture
 from compress_gym.problem import Problem
-from compress_gym.processor import checked_device, torch_device_name
+from compress_gym.processor import torch_device_name
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.scoring import bleu, translate
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
@@ -168,7 +168,7 @@ class Scratch:
 
     def train(self, module: Transformer, pairs: TokenPairs, checkpoint: Path) -> int:
         """Trains a module in place and returns the number of updates; with `updates`, it goes on from a checkpoint."""
-        module.to(checked_device(self.device))
+        module.to(self.device)
         bf16 = self.device == "cuda"
         if self.updates is not None:
             recipe = replace(RECIPE, updates=self.updates, tokens=self.tokens)

@@ -156,6 +156,8 @@ def test_ranges_of_pruned_networks_that_share_layers_are_those_of_each_alone(nam
         ({"ranges": None}, "need training images to find the ranges of inputs on; give ranges="),
         ({"recovery": "bias-correction", "decisions": TASK.channel_decisions()}, "no bits are decided"),
         ({"ranges": DATA.train.take(0)}, "need training images"),
+        ({"training_device": "cuda"}, "quantised networks are trained on the processor"),
+        ({"training_device": "tpu", "decisions": TASK.channel_decisions()}, "'tpu' must be 'cpu' or 'cuda'"),
     ],
 )
 def test_what_is_missing_is_named(settings, words):

@@ -118,6 +118,7 @@ def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, m
         monkeypatch.setattr(command, "measure", lambda *_, measured=measured: measured)
         assert told in CliRunner().invoke(command.main, ["digits-cnn"], catch_exceptions=False).output
     assert json.loads((tmp_path / "results" / "digits-cnn.json").read_text())["correct"] == whole.correct.tolist()
+    assert f"Fine-tuned on {processor_name()};" in (tmp_path / "results" / "digits-cnn.md").read_text()
 
 
 def test_rows_that_a_curve_needs():

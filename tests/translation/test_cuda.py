@@ -7,9 +7,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmarks.finetuned.__main__ import main as finetuned
+from benchmarks.papers.__main__ import main as papers
 from compress_gym.networks.supertransformer import Transformer
+from compress_gym.train import main as train_network
 from compress_gym.translation.batches import TokenPairs
 from compress_gym.translation.collect import main as collect
+from compress_gym.translation.train import main as train
 from compress_gym.translation.training import train_supertransformer
 from tests.translation.small import CORPUS, RECIPE, vocabulary
 
@@ -43,5 +47,8 @@ def test_transformers_are_trained(task, bf16, tmp_path):
 def test_a_missing_device_is_told(task):
     result = CliRunner().invoke(collect, ["tiny", "--cuda"])
     assert "torch finds no CUDA device" in str(result.exception)
+    commands = (papers, "hat"), (train, "multi30k-ende"), (finetuned, "digits-cnn"), (train_network, "digits-cnn")
+    for command, argument in commands:
+        assert "no CUDA device" in str(CliRunner().invoke(command, [argument, "--cuda"]).exception)
     with pytest.raises(ValueError, match="'tpu' must be 'cpu' or 'cuda'"):
         task.live(device="tpu")

@@ -30,7 +30,8 @@ from compress_gym.commands import run_command
 from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
 from compress_gym.data import load_dataset
 from compress_gym.devices import CALL, Device, Hardware, load_device
-from compress_gym.devices.runtime import open_session, operation_model, sample_us, timed
+from compress_gym.devices.runtime import open_session, operation_model, timed
+from compress_gym.devices.timing import sample_us
 from compress_gym.problem import Problem
 from compress_gym.processor import processor_name
 from compress_gym.tasks import Task, get_task

@@ -140,19 +140,19 @@ def describe(task: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("task", required=False)
+@click.argument("tasks", metavar="[TASK]...", nargs=-1)
 @click.option("--runtime", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "int8", "bf16", "fp16"]),
+    type=click.Choice(["fp32", "int8", "mixed", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="int8 under onnxruntime, bf16 and fp16 under torch.",
+    help="int8 and mixed (layers of either) under onnxruntime, bf16 and fp16 under torch.",
 )
 @click.option("--cuda", is_flag=True, help="Measure the first CUDA device (torch).")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a call.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=8, show_default=True, help="Visits of everything.")
+@click.option("--rounds", type=click.IntRange(1), default=16, show_default=True, help="Visits of everything.")
 @click.option("--repetitions", type=click.IntRange(1), default=12, show_default=True, help="Timed calls of each visit.")
 @click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
 @click.option(
@@ -163,7 +163,7 @@ def describe(task: str, as_json: bool) -> None:
 )
 @click.option("--name", help="With --import: the name under which the device is installed.")
 def profile(
-    task: str | None,
+    tasks: tuple[str, ...],
     runtime: str,
     precision: str,
     cuda: bool,
@@ -176,32 +176,34 @@ def profile(
     results: Path | None,
     name: str | None,
 ) -> None:
-    """Measures this machine for TASK: a latency table that `device=PATH` reads. Killed, it goes on where it was.
+    """Measures this machine for TASKs: a latency table that `device=PATH` reads. Killed, it goes on where it was.
 
     For a device that cannot run this package: --export writes a bundle, --import installs what it brings back.
     """
-    if (results is None) != (name is None) or (results is None) == (task is None) or (results and (out or export)):
+    if (results is None) != (name is None) or (results is None) != bool(tasks) or (results and (out or export)):
         raise click.UsageError("give a TASK to measure or to --export, or --import RESULTS together with --name NAME")
     if results is not None and name is not None:
         _install(results, name)
         return
-    assert task is not None
+    chosen = [get_task(task) for task in dict.fromkeys(tasks)]
     from compress_gym.devices.profiler import Plan
     from compress_gym.devices.profiler import profile as run
 
-    plan = Plan(task, runtime, precision, threads, cuda, batch, rounds, repetitions)
+    plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)
     if export is not None:
         from compress_gym.devices.bundle import export_bundle
 
-        click.echo(f"written to {export_bundle(get_task(task), plan, export)}; there: unzip it, python run.py")
+        if len(chosen) > 1:
+            raise click.UsageError(f"--export writes the bundle of one TASK; given: {', '.join(tasks)}")
+        click.echo(f"written to {export_bundle(chosen[0], plan, export)}; there: unzip it, python run.py")
         return
-    path = out or Path(f"{task}-{runtime}-{precision}.csv")
+    path = out or Path(f"{'-'.join(task.name for task in chosen)}-{runtime}-{precision}.csv")
     if path.suffix != ".csv":
         raise ValueError(f"--out {path} must end in .csv")
     if path.exists() and card_path(path).exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
-    device = run(get_task(task), plan, path, _command())
-    _report(device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{task}", device="{path}")')
+    device = run(chosen, plan, path, _command())
+    _report(device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{chosen[0].name}", device="{path}")')
 
 
 def _install(results: Path, name: str) -> None:

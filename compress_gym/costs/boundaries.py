@@ -7,12 +7,15 @@ logits are in full precision.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from compress_gym.costs.terms import Term
 from compress_gym.decisions import FIXED_BITS, FLOAT_BITS, DecisionSpace
 from compress_gym.devices import Hardware, Operation
-from compress_gym.networks import Layer, Network, Segment
+from compress_gym.networks import Network, Segment
 from compress_gym.networks.sources import sources, weighted_roots
 
 
@@ -25,49 +28,72 @@ def boundary_terms(network: Network, decisions: DecisionSpace, device: Hardware,
         device: Has the operations `quantize` and `dequantize`.
         free: How many metrics come before latency.
     """
-    index = {(d.subject, d.kind): t for t, d in enumerate(decisions.decisions)}
-    read, roots = sources(network), weighted_roots(network)
-    terms = []
+    return [_term(boundary, decisions, device, free) for boundary in boundaries(network)]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A tensor that may have to be converted.
+
+    Attributes:
+        layer: Name of the layer that reads it, or of the last one, whose logits leave.
+        segments: Its channels.
+        height: Its height in pixels.
+        width: Its width.
+        made: The layer whose precision it has; `None` is full precision.
+        reader: The layer whose precision it is wanted in; `None` is full precision.
+    """
+
+    layer: str
+    segments: tuple[Segment, ...]
+    height: int
+    width: int
+    made: str | None
+    reader: str | None
+
+    def operation(self, chosen: Mapping[tuple[str, str], int], batch: int) -> Operation | None:
+        """Returns the conversion that choices ask for, if any.
+
+        Args:
+            chosen: Values by subject and kind (`channels`, `precision`); layers without a precision have 8 bits.
+            batch: Inputs a call.
+        """
+        before, after = (
+            FLOAT_BITS if name is None else chosen.get((name, "precision"), FIXED_BITS)
+            for name in (self.made, self.reader)
+        )
+        if before == after:
+            return None
+        kind = "quantize" if after == FIXED_BITS else "dequantize"
+        count = sum(chosen.get((s.group or "", "channels"), s.channels) for s in self.segments)
+        return Operation(kind, count, count, in_height=self.height, in_width=self.width, batch=batch)
+
+
+def boundaries(network: Network) -> list[Boundary]:
+    """Returns the tensors of a network that may have to be converted, those inside it first."""
+    read, roots, found = sources(network), weighted_roots(network), []
     for layer in network.layers:
-        reader = roots[layer.name]
         for source in read[layer.name]:
-            made = None if source is None else roots[source]
+            made, reader = None if source is None else roots[source], roots[layer.name]
             if made != reader:
-                terms.append(_term(layer, layer.inputs, made, reader, index, decisions, device, free))
+                found.append(Boundary(layer.name, layer.inputs, layer.in_height, layer.in_width, made, reader))
     last = network.layers[-1]
-    terms.append(_term(last, last.outputs, roots[last.name], None, index, decisions, device, free))
-    return terms
+    return [*found, Boundary(last.name, last.outputs, last.out_height, last.out_width, roots[last.name], None)]
 
 
-def _term(
-    layer: Layer,
-    segments: tuple[Segment, ...],
-    made: str | None,
-    reader: str | None,
-    index: dict[tuple[str, str], int],
-    decisions: DecisionSpace,
-    device: Hardware,
-    free: int,
-) -> Term:
-    groups = [s.group for s in segments if s.group is not None and (s.group, "channels") in index]
-    subjects = [(name, "precision") for name in (made, reader) if name is not None]
+def _term(boundary: Boundary, decisions: DecisionSpace, device: Hardware, free: int) -> Term:
+    index = {(d.subject, d.kind): t for t, d in enumerate(decisions.decisions)}
+    groups = [s.group for s in boundary.segments if s.group is not None and (s.group, "channels") in index]
+    subjects = [(name, "precision") for name in (boundary.made, boundary.reader) if name is not None]
     used = [index[key] for key in [(g, "channels") for g in groups] + subjects if key in index]
     sizes = [len(decisions.decisions[t].values) for t in used]
     table = np.zeros((*sizes, free + 2))
-    inside = segments == layer.inputs
-    height, width = (layer.in_height, layer.in_width) if inside else (layer.out_height, layer.out_width)
     for choices in np.ndindex(*sizes):
         chosen = {
             (decisions.decisions[t].subject, decisions.decisions[t].kind): decisions.decisions[t].values[c]
             for t, c in zip(used, choices, strict=True)
         }
-        before, after = (
-            FLOAT_BITS if name is None else chosen.get((name, "precision"), FIXED_BITS) for name in (made, reader)
-        )
-        if before == after:
-            continue
-        kind = "quantize" if after == FIXED_BITS else "dequantize"
-        count = sum(chosen.get((s.group or "", "channels"), s.channels) for s in segments)
-        operation = Operation(kind, count, count, in_height=height, in_width=width, batch=device.batch)
-        table[choices][free:] = device.latency_us(operation) / 1000, device.energy_mj(operation)
-    return Term(f"{layer.name} boundary", tuple(used), table)
+        operation = boundary.operation(chosen, device.batch)
+        if operation is not None:
+            table[choices][free:] = device.latency_us(operation) / 1000, device.energy_mj(operation)
+    return Term(f"{boundary.layer} boundary", tuple(used), table)

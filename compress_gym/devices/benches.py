@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -10,14 +10,17 @@ from typing import Protocol, TypeAlias
 from torch import nn
 
 from compress_gym.cards import write_atomically
-from compress_gym.devices.operations import PRECISION_BITS, Operation
-from compress_gym.devices.runtime import Timed, open_session, operation_model, quantize_network, timed
+from compress_gym.devices.operations import Operation
+from compress_gym.devices.runtime import open_session, operation_model, quantize_network, timed
+from compress_gym.devices.timing import Timed
 from compress_gym.networks import Network
 
 # Opens something anew and returns a function that runs it once. Some lone operations stay far off their neighbours for
 # as long as they are open, so everything is opened again for each visit.
 Opener: TypeAlias = Callable[[], Timed]
-RUNTIMES = {"onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
+# Makes a compressed network.
+Build: TypeAlias = Callable[[], nn.Module]
+RUNTIMES = {"onnxruntime": ("fp32", "int8", "mixed"), "torch": ("fp32", "bf16", "fp16")}
 
 
 class Bench(Protocol):
@@ -37,8 +40,15 @@ class Bench(Protocol):
         """Returns what opens an operation."""
         ...
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
-        """Returns what opens a compressed network; `file` may keep what takes long to build."""
+    def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
+        """Returns what opens a compressed network.
+
+        Args:
+            build: Makes the network.
+            network: Its description.
+            file: May keep what takes long to build.
+            floats: Layers in full precision, where that is a choice.
+        """
         ...
 
 
@@ -65,21 +75,21 @@ class OnnxBench:
 
     def __init__(self, precision: str, threads: int, batch: int) -> None:
         """Opens the runtime; a missing library is told here."""
-        self.bits, self.threads, self.batch = PRECISION_BITS[precision], threads, batch
+        self.precision, self.threads, self.batch = precision, threads, batch
         open_session(operation_model(Operation("call", 1, 1)), threads)
 
     def operation(self, operation: Operation) -> Opener:
         """Returns what opens an operation."""
         return partial(self._open, operation_model(operation))
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
+    def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
         """Returns what opens an exported network."""
-        return partial(self._open, self.export(module, network, file).read_bytes())
+        return partial(self._open, self.export(build, network, file, floats).read_bytes())
 
     def _open(self, model: bytes) -> Timed:
         return timed(open_session(model, self.threads))
 
-    def export(self, module: nn.Module, network: Network, file: Path) -> Path:
+    def export(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Path:
         """Exports a network unless the file is there already; with 8 bits it is quantised on random inputs."""
         from compress_gym.compression.export import export_onnx
 
@@ -88,9 +98,9 @@ class OnnxBench:
             return path
 
         def write(temporary: Path) -> None:
-            export_onnx(module, network.input_shape, temporary, batch=self.batch)
-            if self.bits == (8, 8):
-                temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch))
+            export_onnx(build(), network.input_shape, temporary, batch=self.batch)
+            if self.precision in ("int8", "mixed"):
+                temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch, floats))
 
         write_atomically(path, write)
         return path
@@ -118,9 +128,9 @@ class TorchBench:
 
         return partial(timed_module, *operation_module(operation), self.precision, self.cuda)
 
-    def network(self, module: nn.Module, network: Network, file: Path) -> Opener:
+    def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
         """Returns what opens a network, batch norms folded."""
         from compress_gym.devices.torch_runtime import network_module, timed_module
 
         shape = (self.batch, *network.input_shape)
-        return partial(timed_module, network_module(module, network), (shape,), self.precision, self.cuda)
+        return partial(timed_module, network_module(build(), network), (shape,), self.precision, self.cuda)

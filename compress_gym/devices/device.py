@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 
 from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.decisions import BitValues
-from compress_gym.devices.correction import Correction, medians
+from compress_gym.devices.correction import Correction, MixedCorrection, times_us
 from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.devices.hardware import ByContent, Hardware
 from compress_gym.devices.interpolate import ChannelGrid
@@ -75,7 +75,7 @@ class Device(ByContent):
     @cached_property
     def digest(self) -> str:
         """16 hex digits over the measured times and what is made of them."""
-        rows = sorted(f"{operation} {measured}" for operation, measured in self.table.items())
+        rows = sorted(f"{operation} {_text(measured)}" for operation, measured in self.table.items())
         content = [*rows, *map(repr, (self.correction, self.bits, self.batch, self.fallback))]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:16]
 
@@ -115,7 +115,7 @@ class Device(ByContent):
     def source(self, operation: Operation) -> str:
         """Returns how an operation's latency is made: `measured`, `interpolated` or `analytic` (outside)."""
         needed = [operation]
-        if self.correction.layout and operation.kind in WEIGHTED and operation.kind != "linear":
+        if self.correction.needs_layout(operation):
             needed += layout_of(operation)
         if all(o in self.table for o in needed):
             return "measured"
@@ -123,11 +123,17 @@ class Device(ByContent):
 
     @cached_property
     def _times(self) -> _Times:
-        return _Times(self.name, medians(self.table))
+        return _Times(self.name, times_us(self.table))
+
+
+def _text(measured: Measurement) -> str:
+    """Returns a measurement as digests have it: tables without fastest calls keep the digest that they have had."""
+    median = f"median_us={measured.median_us!r}, p10_us={measured.p10_us!r}, repetitions={measured.repetitions!r}"
+    return f"Measurement({median})" if measured.fastest_us is None else f"{median}, fastest_us={measured.fastest_us!r}"
 
 
 class _Times(Mapping[Operation, float]):
-    """Measured medians, interpolated between channel counts."""
+    """Measured times, interpolated between channel counts."""
 
     def __init__(self, device: str, times: dict[Operation, float]) -> None:
         self._device, self._times, self._grid = device, times, ChannelGrid(times)
@@ -227,9 +233,12 @@ def read_table(path: Path) -> Device:
 
 def _correction(entry: Mapping[str, Any]) -> Correction:
     """Reads a card's correction; one `scale` serves weighted and other operations alike."""
+    if "weighted8" in entry:
+        return MixedCorrection(**{field.name: float(entry[field.name]) for field in fields(MixedCorrection)})
     weighted = float(entry["scale"] if "scale" in entry else entry["weighted"])
     other = float(entry["scale"] if "scale" in entry else entry["other"])
-    return Correction(float(entry["network_us"]), weighted, other, float(entry.get("layout", 0.0)))
+    further = {name: float(entry.get(name, 0.0)) for name in ("layout", "weight_kib", "activation_kib")}
+    return Correction(float(entry["network_us"]), weighted, other, **further)
 
 
 def _fallback(path: Path, card: Mapping[str, Any]) -> Fallback | None:

@@ -55,6 +55,24 @@ class Operation:
         pixels = -(-self.in_height // self.stride) * -(-self.in_width // self.stride)
         return self.batch * self.out_channels * (self.in_channels // self.groups) * self.kernel**2 * pixels
 
+    @property
+    def weight_kib(self) -> float:
+        """KiB of weights; 0 of an operation without."""
+        if self.kind == "linear":
+            weights = self.in_channels * self.in_height * self.in_width * self.out_channels
+        elif self.kind in ("conv", "depthwise"):
+            weights = self.out_channels * (self.in_channels // self.groups) * self.kernel**2
+        else:
+            return 0.0
+        return weights * self.weight_bits / 8 / 1024
+
+    @property
+    def activation_kib(self) -> float:
+        """KiB of one input's activations, those that enter and those that leave."""
+        leaving = self.out_channels * -(-self.in_height // self.stride) * -(-self.in_width // self.stride)
+        entering = self.in_channels * self.in_height * self.in_width
+        return self.batch * (entering + leaving) * self.activation_bits / 8 / 1024
+
     def __str__(self) -> str:
         """Returns a short description for messages."""
         return (
@@ -71,11 +89,18 @@ class Measurement:
         median_us: Median in microseconds.
         p10_us: 10th percentile in microseconds.
         repetitions: Timed calls.
+        fastest_us: The fastest call in microseconds; `None` where a table does not have it.
     """
 
     median_us: float
     p10_us: float
     repetitions: int
+    fastest_us: float | None = None
+
+    @property
+    def us(self) -> float:
+        """What the operation takes: its fastest call where that is known, else the median."""
+        return self.median_us if self.fastest_us is None else self.fastest_us
 
 
 CALL = Operation("call", 1, 1)
@@ -84,9 +109,13 @@ BOUNDARIES = ("quantize", "dequantize")
 # Beside layers: the empty call, boundaries, and what it costs a tensor to enter and leave the runtime's own layout,
 # which an isolated operation pays and an operation inside a network does not.
 OTHER_KINDS = ("call", "layout", *BOUNDARIES)
-# Bits of weights and of activations.
-PRECISION_BITS = {"fp32": (32, 32), "bf16": (16, 16), "fp16": (16, 16), "int8": (8, 8)}
+# Bits of weights and of activations where nothing is decided about them.
+PRECISION_BITS = {"fp32": (32, 32), "bf16": (16, 16), "fp16": (16, 16), "int8": (8, 8), "mixed": (32, 32)}
+# On a device with operations of two precisions, also these.
+MIXED_BITS = (8, 8)
 COLUMNS = (*(f.name for f in fields(Operation)), "median_us", "p10_us", "repetitions")
+# A last column that a table may have.
+FASTEST = "fastest_us"
 
 
 def layout_of(operation: Operation) -> tuple[Operation, Operation]:
@@ -125,13 +154,15 @@ def operation_of(
 
 
 def write_operations(path: Path, table: dict[Operation, Measurement]) -> None:
-    """Writes a latency table, sorted by operation."""
+    """Writes a latency table, sorted by operation; with the fastest calls where all operations have them."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    with_fastest = all(m.fastest_us is not None for m in table.values())
+    writer.writerow([*COLUMNS, *[FASTEST] * with_fastest])
     for operation in sorted(table, key=astuple):
         m = table[operation]
-        writer.writerow([*astuple(operation), f"{m.median_us:.3f}", f"{m.p10_us:.3f}", m.repetitions])
+        row = [*astuple(operation), f"{m.median_us:.3f}", f"{m.p10_us:.3f}", m.repetitions]
+        writer.writerow([*row, *[f"{m.us:.3f}"] * with_fastest])
     path.write_text(lines.getvalue())
 
 
@@ -147,12 +178,13 @@ def read_operations(path: Path) -> dict[Operation, Measurement]:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AssetError(f"{path}: not readable as CSV ({error})") from error
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise AssetError(f"{path}, line 1: expected the columns {','.join(COLUMNS)}")
+    if not rows or tuple(rows[0]) not in (COLUMNS, (*COLUMNS, FASTEST)):
+        raise AssetError(f"{path}, line 1: expected the columns {','.join(COLUMNS)}, and perhaps {FASTEST}")
+    columns = tuple(rows[0])
     table: dict[Operation, Measurement] = {}
     for line, row in enumerate(rows[1:], start=2):
         try:
-            operation, measurement = _parse(row)
+            operation, measurement = _parse(row, columns)
         except ValueError as error:
             raise AssetError(f"{path}, line {line}: {error}") from error
         if operation in table:
@@ -163,20 +195,22 @@ def read_operations(path: Path) -> dict[Operation, Measurement]:
     return table
 
 
-def _parse(row: list[str]) -> tuple[Operation, Measurement]:
-    if len(row) != len(COLUMNS):
-        raise ValueError(f"expected {len(COLUMNS)} values, found {len(row)}")
+def _parse(row: list[str], columns: tuple[str, ...]) -> tuple[Operation, Measurement]:
+    if len(row) != len(columns):
+        raise ValueError(f"expected {len(columns)} values, found {len(row)}")
     kind, counts = row[0], row[1 : len(fields(Operation))]
     if kind not in (*LAYER_KINDS, *OTHER_KINDS):
         raise ValueError(f"kind={kind!r} is not one of {(*LAYER_KINDS, *OTHER_KINDS)}")
-    numbers = [_number(name, text) for name, text in zip(COLUMNS[1:], row[1:], strict=True)]
-    if any(n != int(n) for n in (*numbers[: len(counts)], numbers[-1])):
+    numbers = [_number(name, text) for name, text in zip(columns[1:], row[1:], strict=True)]
+    if any(n != int(n) for n in (*numbers[: len(counts)], numbers[len(COLUMNS) - 2])):
         raise ValueError("shapes, bits, batch and repetitions must be whole numbers")
     operation = Operation(kind, *(int(n) for n in numbers[: len(counts)]))
-    median_us, p10_us, repetitions = numbers[len(counts) :]
+    median_us, p10_us, repetitions, *rest = numbers[len(counts) :]
     if p10_us > median_us:
         raise ValueError(f"p10_us={p10_us} is above median_us={median_us}")
-    return operation, Measurement(median_us, p10_us, int(repetitions))
+    if rest and rest[0] > p10_us:
+        raise ValueError(f"{FASTEST}={rest[0]} is above p10_us={p10_us}")
+    return operation, Measurement(median_us, p10_us, int(repetitions), *rest)
 
 
 def _number(name: str, text: str) -> float:

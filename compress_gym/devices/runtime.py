@@ -1,10 +1,9 @@
-"""ONNX Runtime on this machine: sessions, operations as models, and timing that drift hits evenly."""
+"""ONNX Runtime on this machine: sessions, and operations as models."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.devices.operations import BOUNDARIES, Operation
+from compress_gym.devices.timing import Timed
 from compress_gym.errors import missing_extra
 
 # Type, inputs, outputs, attributes.
 Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
-# Runs something once.
-Timed: TypeAlias = Callable[[], object]
-WARMUP = 3
 _OPSET = 18
 
 
@@ -58,22 +55,6 @@ def timed(session: Any) -> Timed:
         for x in session.get_inputs()
     }
     return partial(session.run, None, feed)
-
-
-def sample_us(run: Timed, repetitions: int) -> NDArray[np.float64]:
-    """Times single calls, after a warm-up.
-
-    Returns:
-        Microseconds of each call, float64 `[repetitions]`.
-    """
-    for _ in range(WARMUP):
-        run()
-    times = np.empty(repetitions)
-    for i in range(repetitions):
-        start = time.perf_counter_ns()
-        run()
-        times[i] = (time.perf_counter_ns() - start) / 1000
-    return times
 
 
 def operation_model(operation: Operation) -> bytes:
@@ -113,13 +94,14 @@ def operation_model(operation: Operation) -> bytes:
     return serialized
 
 
-def quantize_network(path: Path, input_shape: tuple[int, ...], batch: int = 1) -> bytes:
+def quantize_network(path: Path, input_shape: tuple[int, ...], batch: int = 1, floats: Collection[str] = ()) -> bytes:
     """Quantises an exported network to 8 bits (QDQ, weights per channel), its ranges from random inputs.
 
     Args:
         path: The float model.
         input_shape: Shape of one input.
         batch: Inputs a call.
+        floats: Names of layers that stay in full precision, with what follows them up to the next layer with weights.
 
     Returns:
         The quantised model. Its accuracy means nothing; its speed does.
@@ -145,8 +127,27 @@ def quantize_network(path: Path, input_shape: tuple[int, ...], batch: int = 1) -
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=_float_nodes(path, floats) if floats else [],
         )
         return quantised.read_bytes()
+
+
+def _float_nodes(path: Path, floats: Collection[str]) -> list[str]:
+    """Returns the nodes that stay in full precision: by their weight's name, or with the latest of what they read."""
+    import onnx
+
+    # The layer with weights that made each tensor; inputs and constants are not among them.
+    made: dict[str, str] = {}
+    found = []
+    for node in onnx.load(path).graph.node:
+        own = [name.removesuffix(".weight") for name in node.input if name.endswith(".weight")]
+        read = [name for name in made if name in node.input]  # in the order in which they were made
+        root = own[0] if own else made[read[-1]] if read else None
+        if root is None or root in floats:
+            found.append(node.name)
+        if root is not None:
+            made.update(dict.fromkeys(node.output, root))
+    return found
 
 
 @contextmanager

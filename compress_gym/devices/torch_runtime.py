@@ -10,7 +10,7 @@ from torch import nn
 
 from compress_gym.compression.fold import fold_batch_norms
 from compress_gym.devices.operations import BOUNDARIES, Operation
-from compress_gym.devices.runtime import Timed
+from compress_gym.devices.timing import Timed
 from compress_gym.networks import Network
 from compress_gym.processor import bf16_supported
 

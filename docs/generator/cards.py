@@ -9,6 +9,7 @@ from typing import Any
 
 from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices.correction import errors_by_task
 from compress_gym.devices.simulated import SIMULATED
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
@@ -161,11 +162,11 @@ def devices_page() -> str:
             "was fitted on. Energies of measured devices are analytic: they compare strategies, and forecast nothing.",
             table(
                 ("device", "hardware", "runtime", "tasks", "operations", "median error", "95 % within", "Kendall tau"),
-                (_measured_row(name) for name in shipped_devices()),
+                (row for name in shipped_devices() for row in _measured_rows(name)),
             ),
             table(
                 ("device", "statistic", "checked on", "predicted / measured"),
-                (_checked_row(name) for name in shipped_devices()),
+                (row for name in shipped_devices() for row in _checked_rows(name)),
             ),
             "## Simulated",
             "Checked against tables that their authors or others published: "
@@ -182,26 +183,28 @@ def devices_page() -> str:
     )
 
 
-def _measured_row(name: str) -> tuple[object, ...]:
+def _measured_rows(name: str) -> Iterator[tuple[object, ...]]:
     card = load_device(name).card
-    error = card["stated_error"]
-    return (
-        f"`{name}`",
-        card["hardware"],
-        f"{card['runtime']} {card['versions'].get(card['runtime'], '')}, {card['precision']}, {card['threads']} thread",
-        ", ".join(card["tasks"]),
-        f"{card['operations']:,}",
-        f"{100 * error['median_absolute_error']:.1f} %",
-        f"{100 * error['p95_absolute_error']:.1f} %",
-        f"{error['kendall_tau']:.2f}",
-    )
+    runtime = f"{card['runtime']} {card['versions'].get(card['runtime'], '')}"
+    for task, error in errors_by_task(card).items():
+        yield (
+            f"`{name}`",
+            card["hardware"],
+            f"{runtime}, {card['precision']}, {card['threads']} thread",
+            task,
+            f"{card['operations']:,}",
+            f"{100 * error['median_absolute_error']:.1f} %",
+            f"{100 * error['p95_absolute_error']:.1f} %",
+            f"{error['kendall_tau']:.3f}",
+        )
 
 
-def _checked_row(name: str) -> tuple[object, ...]:
+def _checked_rows(name: str) -> Iterator[tuple[object, ...]]:
     card = load_device(name).card
-    ratio = card["stated_error"]["predicted_over_measured"]
-    shown = f"{ratio['median']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
-    return f"`{name}`", card["statistic"], card["stated_error"]["checked_on"], shown
+    for task, error in errors_by_task(card).items():
+        ratio = error["predicted_over_measured"]
+        shown = f"{ratio['median']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
+        yield f"`{name}`", card["statistic"], f"{task}: {error['checked_on']}", shown
 
 
 def _simulated_row(name: str) -> tuple[object, ...]:

@@ -30,16 +30,16 @@ from compress_gym.tasks import get_task
 # random order and several times, so that whatever else the computer does hits all alike. It also times some whole
 # networks: with one part of them it corrects the sums, with the others it states how far off the sums are.
 #
-# Measure: call `profile(get_task("digits-cnn"), plan, table, command="lab 3")`, unless `table` is there already. This
+# Measure: call `profile([get_task("digits-cnn")], plan, table, command="lab 3")`, unless `table` is there already. This
 # takes about a minute; close what else is running. (`compress-gym profile digits-cnn` does the same with more
 # repetitions.)
 
 # %%
-plan = Plan("digits-cnn", rounds=3, repetitions=10, fit_networks=7, check_networks=6)
+plan = Plan(rounds=3, repetitions=10, fit_networks=7, check_networks=6)
 table = Path("laptop.csv")
 ### BEGIN SOLUTION
 if not table.exists():
-    profile(get_task("digits-cnn"), plan, table, command="lab 3")
+    profile([get_task("digits-cnn")], plan, table, command="lab 3")
 ### END SOLUTION
 laptop = load_device(table)
 print(f"{len(laptop.table)} operations on {laptop.card['hardware']}")
@@ -90,7 +90,7 @@ def check_latency_ms(latency_ms):
     device, task = load_device("xeon-ort-fp32"), get_task("digits-cnn")
     problem = channel_prune_problem("digits-cnn", device="xeon-ort-fp32")
     for strategy in ([7, 7, 7, 7, 7], [0, 3, 1, 6, 2]):
-        used = operations_of(task.network(), task.channel_decisions(), numpy.array(strategy), Plan("digits-cnn"))
+        used = operations_of(task.network(), task.channel_decisions(), numpy.array(strategy), Plan())
         expected, got = float(problem.costs(strategy)["latency_ms"][0]), latency_ms(device, used)
         if got is None or numpy.ndim(got) != 0 or abs(got - expected) > 1e-6 * expected:
             hint = "in milliseconds, not microseconds?" if got and abs(got / 1000 - expected) < 1e-6 else ""

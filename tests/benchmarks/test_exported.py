@@ -14,7 +14,7 @@ TASK = get_task("digits-cnn")
 
 def eight_bits():
     """A device on which every operation takes as many microseconds as it has output channels."""
-    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), Plan("digits-cnn", precision="int8"))
+    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), Plan(precision="int8"))
     table = {o: Measurement(float(o.out_channels), float(o.out_channels), 1) for o in operations}
     return Device("eight", "cpu", {**table, CALL: Measurement(0.0, 0.0, 1)}, Correction(0.0, 1.0, 1.0), bits=(8, 8))
 

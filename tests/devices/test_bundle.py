@@ -15,13 +15,12 @@ import pytest
 from compress_gym.cli import cli
 from compress_gym.devices import list_devices, load_device
 from compress_gym.devices.bundle import export_bundle, import_results
-from compress_gym.devices.bundle.export import contents
-from compress_gym.devices.profiler import Plan
+from compress_gym.devices.profiler import Plan, contents
 from compress_gym.errors import AssetError
 from compress_gym.tasks import TASKS
 from tests.helpers import run_here, write_tiny_task
 
-PLAN = Plan("tiny", rounds=2, repetitions=15, fit_networks=3, check_networks=3)
+PLAN = Plan(rounds=2, repetitions=15, fit_networks=3, check_networks=3)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +60,9 @@ def test_results_become_a_device(known, tmp_path, monkeypatch, capsys):
     assert code == 0 and 'device="my-pi"' in shown, errors
     assert "my-pi" in list_devices()
     device = load_device("my-pi")
-    operations, strategies = contents(task, PLAN)
-    assert set(device.table) == set(operations) and len(strategies) == 8
-    assert all(m.repetitions == 30 and 0 < m.p10_us <= m.median_us for m in device.table.values())
+    operations, strategies = contents([task], PLAN, with_layout=True)
+    assert set(device.table) == set(operations) and len(strategies["tiny"]) == 8
+    assert all(m.repetitions == 30 and 0 < m.us <= m.p10_us <= m.median_us for m in device.table.values())
     assert device.card["stated_error"]["checked_on"].startswith("3 whole networks")
     assert {"hardware", "versions", "command", "date"} <= set(device.card)
     code, _, errors = run_here(cli, arguments, monkeypatch, capsys)
@@ -94,18 +93,18 @@ def replaced(number, line):
     ("change", "words"),
     [
         (header(bundle="0123456789abcdef"), "measured with a bundle of another task or version"),
-        (header(plan={"task": "tiny"}), "line 1: the plan must have exactly"),
+        (header(plan={"rounds": 2}), "line 1: the plan must have exactly"),
         (header(plan={**vars(PLAN), "rounds": 1}), "line 1: the plan does not fit.*fewer than 30"),
         (replaced(1, "item,median_us"), "line 1: expected '# ' and the runner's JSON header"),
         (replaced(1, "# {}"), "line 1: the header lacks bundle"),
         (replaced(2, "item,ms"), "line 2: expected the columns"),
-        (replaced(4, "conv,fast,1.0,30"), "line 4: .*is not item"),
+        (replaced(4, "conv,fast,1.0,1.0,30"), "line 4: .*is not item"),
         (replaced(4, "conv,1.0"), "line 4: .*is not item"),
-        (replaced(4, "conv,nan,1.0,30"), "line 4: times and repetitions must be positive"),
-        (replaced(4, "conv,-1,1.0,30"), "line 4: times and repetitions must be positive"),
-        (replaced(4, "something else,2.0,1.0,30"), "line 4: expected 'conv .*found 'something else'"),
+        (replaced(4, "conv,nan,1.0,1.0,30"), "line 4: times and repetitions must be positive"),
+        (replaced(4, "conv,-1,1.0,1.0,30"), "line 4: times and repetitions must be positive"),
+        (replaced(4, "something else,1.0,2.0,1.0,30"), "line 4: expected 'conv .*found 'something else'"),
         (lambda lines: lines.pop(), "expected 'network 7', found the end of the file"),
-        (lambda lines: lines.append("network 8,2.0,1.0,30"), "expected the end of the file, found 'network 8'"),
+        (lambda lines: lines.append("network 8,1.0,2.0,1.0,30"), "expected the end of the file, found 'network 8'"),
         (lambda lines: lines.clear(), "line 1: expected"),
     ],
 )
@@ -129,6 +128,7 @@ def test_results_of_an_unknown_task_are_told(bundle, tmp_path):
         ["profile", "digits-cnn", "--name", "x"],
         ["profile", "digits-cnn", "--import", __file__, "--name", "x"],
         ["profile", "--import", __file__],
+        ["profile", "digits-cnn", "cifar10-resnet20", "--export", "two.zip"],
         ["profile", "--import", __file__, "--name", "../x"],
     ],
 )
@@ -140,7 +140,7 @@ def test_what_does_not_go_together_is_told(arguments, monkeypatch, capsys):
 def test_bundles_are_for_onnxruntime(tmp_path):
     task = write_tiny_task(tmp_path)
     with pytest.raises(ValueError, match="needs --runtime onnxruntime"):
-        export_bundle(task, Plan("tiny", runtime="torch"), tmp_path / "bundle.zip")
+        export_bundle(task, Plan(runtime="torch"), tmp_path / "bundle.zip")
 
 
 def test_the_runner_needs_nothing_else():

@@ -3,16 +3,20 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_gym.cards import write_card
+from compress_gym.costs.build import network_cost_terms
+from compress_gym.decisions import BitValues
 from compress_gym.devices import Measurement, Operation, load_device, shipped_devices
 from compress_gym.devices import device as device_module
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
 from compress_gym.errors import AssetError
+from compress_gym.tasks import get_task
 
 NAME = "xeon-ort-fp32"
 HEADER = ",".join(COLUMNS)
@@ -78,6 +82,44 @@ def test_latency_is_corrected(tmp_path):
 def test_bad_rows_are_named_by_line(tmp_path, rows, words):
     with pytest.raises(AssetError, match=f"own.csv.*{words}"):
         load_device(own_table(tmp_path, rows))
+
+
+def test_the_fastest_call_is_what_an_operation_takes(tmp_path):
+    path = own_table(tmp_path, [CALL_ROW + ",1.5", GOOD + ",8.5"], correction={"scale": 1.0, "network_us": 0.0})
+    median = load_device(own_table(tmp_path / "other", [CALL_ROW, GOOD]))
+    path.write_text(path.read_text().replace("repetitions", "repetitions,fastest_us"))
+    fastest, operation = load_device(path), Operation("conv", 4, 8, 3, 1, 1, 16, 16)
+    assert fastest.latency_us(operation) == 8.5 - 1.5 and median.latency_us(operation) == 10.0 - 2.0
+    path.write_text(path.read_text().replace("8.5", "9.5"))
+    with pytest.raises(AssetError, match="line 3: fastest_us=9.5 is above p10_us=9.0"):
+        load_device(path)
+
+
+def test_weights_cost_more_inside_a_network(tmp_path):
+    own = {"weighted": 1.0, "other": 1.0, "network_us": 0.0}
+    paths = [own_table(tmp_path / str(us), [CALL_ROW, GOOD], correction={**own, "weight_kib": us}) for us in (0.0, 0.5)]
+    without, with_weights = (load_device(path) for path in paths)
+    operation = Operation("conv", 4, 8, 3, 1, 1, 16, 16)
+    assert operation.weight_kib == 4 * 8 * 9 * 4 / 1024
+    added = with_weights.latency_us(operation) - without.latency_us(operation)
+    assert added == pytest.approx(0.5 * operation.weight_kib) and with_weights.digest != without.digest
+
+
+@pytest.mark.parametrize("task", ["digits-cnn", "cifar10-resnet20"])
+def test_on_the_mixed_device_each_layer_has_one_of_two_precisions(task):
+    """All layers in 8 bits are faster than all in 32; every change between the two costs something."""
+    chosen, device = get_task(task), load_device("epyc-milan-ort-mixed")
+    decisions = chosen.decisions("JointPQ", BitValues((8, 32), paired=True))
+    assert device.bit_values == BitValues((8, 32), paired=True)
+    terms = network_cost_terms(chosen.network(), decisions, device)
+    full = decisions.sizes - 1
+    free = np.flatnonzero([d.kind == "precision" and len(d.values) == 2 for d in decisions.decisions])
+    quantised, alternating = full.copy(), full.copy()
+    quantised[free], alternating[free[::2]] = 0, 0
+    in_bytes, in_turns, in_floats = terms.evaluate(np.stack([quantised, alternating, full]))[
+        :, terms.column("latency_ms")
+    ]
+    assert in_bytes < in_floats < in_turns
 
 
 def test_bad_columns_are_named(tmp_path):
@@ -149,9 +191,9 @@ operations = st.builds(
 times = st.floats(0.01, 1e6).map(lambda t: round(t, 3))
 
 
-@given(st.dictionaries(operations, st.tuples(times, st.integers(1, 1000)), min_size=1, max_size=8))
-def test_tables_survive_a_round_trip(tmp_path_factory, rows):
-    table = {o: Measurement(t, t, n) for o, (t, n) in rows.items()}
+@given(st.dictionaries(operations, st.tuples(times, st.integers(1, 1000)), min_size=1, max_size=8), st.booleans())
+def test_tables_survive_a_round_trip(tmp_path_factory, rows, with_fastest):
+    table = {o: Measurement(t, t, n, t if with_fastest else None) for o, (t, n) in rows.items()}
     path = tmp_path_factory.mktemp("trip") / "table.csv"
     write_operations(path, table)
     assert read_operations(path) == table

@@ -62,7 +62,7 @@ UNEVEN = pytest.mark.xfail(strict=True, raises=AssertionError, reason="off by mo
 )
 def test_interpolation_of_measurements_held_back(name):
     """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
-    times = {o: m.median_us for o, m in load_device(name).table.items() if o.kind == "conv"}
+    times = {o: m.us for o, m in load_device(name).table.items() if o.kind == "conv"}
     ratios = []
     for operation, measured in times.items():
         around = [o for o in times if replace(o, in_channels=0) == replace(operation, in_channels=0)]

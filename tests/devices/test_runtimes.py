@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from compress_gym.devices.benches import RUNTIMES, open_bench
+from compress_gym.devices.benches import RUNTIMES, OnnxBench, open_bench
 from compress_gym.devices.operations import BOUNDARIES, Operation
-from compress_gym.devices.runtime import open_session, operation_model, sample_us
+from compress_gym.devices.runtime import open_session, operation_model
+from compress_gym.devices.timing import sample_us
 from compress_gym.networks import Network
-from compress_gym.networks.network import LAYER_KINDS
+from compress_gym.networks.network import LAYER_KINDS, WEIGHTED
 from compress_gym.networks.trace import trace
 from compress_gym.processor import bf16_supported, one_thread
 from tests.tiny_net import TinyNet
@@ -77,7 +78,29 @@ def test_whole_networks_run(runtime, precision, tmp_path):
     network: Network = trace(module, (1, 16, 16), "tiny")
     with one_thread():
         bench = open_bench(runtime, precision, 1, False, 2)
-        assert (sample_us(bench.network(module, network, tmp_path / "net")(), 2) > 0).all()
+        assert (sample_us(bench.network(lambda: module, network, tmp_path / "net", ())(), 2) > 0).all()
+
+
+def test_of_two_precisions_each_layer_has_its_own(tmp_path):
+    """A layer in full precision keeps its float operation, the others are quantised."""
+    import onnx
+    import onnxruntime
+
+    module = TinyNet().eval()
+    network = trace(module, (1, 16, 16), "tiny")
+    weighted = [layer.name for layer in network.layers if layer.kind in WEIGHTED]
+    for floats in ((), weighted[1:2], weighted[:1], weighted):
+        path = OnnxBench("mixed", 1, 1).export(
+            lambda: module, network, tmp_path / f"net{len(floats)}-{floats[:1]}", floats
+        )
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        in_float = [kind for kind in kinds if kind in ("Conv", "FusedConv", "Gemm")]
+        in_bytes = [kind for kind in kinds if kind in ("QLinearConv", "QGemm")]
+        assert (len(in_float), len(in_bytes)) == (len(floats), len(weighted) - len(floats)), (floats, kinds)
 
 
 def test_what_cannot_be_measured_is_told():

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from compress_gym.cards import write_atomically
 from compress_gym.devices.operations import Operation
-from compress_gym.devices.profiler import Plan, chosen_strategies, network_files, reachable_operations
+from compress_gym.devices.profiler import Plan, contents, network_files
 from compress_gym.devices.runtime import operation_model
 from compress_gym.tasks import Task
 
@@ -40,7 +40,7 @@ def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
     """
     if plan.runtime != "onnxruntime" or plan.cuda:
         raise ValueError("--export writes ONNX models; it needs --runtime onnxruntime without --cuda")
-    operations, strategies = contents(task, plan)
+    operations, strategies = contents([task], plan, with_layout=True)
 
     def write(temporary: Path) -> None:
         items: list[dict[str, Any]] = []
@@ -48,21 +48,16 @@ def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
             for number, operation in enumerate(track(operations, description="writing operations")):
                 items.append({"name": str(operation), "file": f"operations/{number:05d}.onnx"})
                 bundle.writestr(items[-1]["file"], operation_model(operation))
-            for number, model in enumerate(network_files(task, strategies, plan, Path(folder))):
+            for number, model in enumerate(network_files(task, strategies[task.name], plan, Path(folder))):
                 items.append({"name": f"network {number}", "file": f"networks/{number:03d}.onnx"})
                 bundle.write(model, items[-1]["file"])
-            manifest = {"bundle": bundle_digest(operations, strategies), "plan": asdict(plan), "items": items}
+            digest = bundle_digest(operations, strategies[task.name])
+            manifest = {"bundle": digest, "task": task.name, "plan": asdict(plan), "items": items}
             bundle.writestr("manifest.json", json.dumps(manifest, indent=1))
             bundle.write(RUNNER, "run.py")
 
     write_atomically(out, write)
     return out
-
-
-def contents(task: Task, plan: Plan) -> tuple[list[Operation], NDArray[np.int64]]:
-    """Returns the operations and the strategies of the networks that a bundle holds, in order."""
-    network, decisions = task.network(), task.channel_decisions()
-    return reachable_operations(network, decisions, plan, with_layout=True), chosen_strategies(decisions, plan)
 
 
 def bundle_digest(operations: Sequence[Operation], strategies: NDArray[np.int64]) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from compress_gym.cards import write_atomically, write_card
-from compress_gym.devices.bundle.export import bundle_digest, contents
+from compress_gym.devices.bundle.export import bundle_digest
 from compress_gym.devices.device import Device, read_table
 from compress_gym.devices.operations import write_operations
-from compress_gym.devices.profiler import Plan, evaluate, measured_card, operations_of
+from compress_gym.devices.profiler import Plan, contents, evaluate, measured_card, networks_of
 from compress_gym.errors import AssetError
 from compress_gym.tasks import get_task
 
-COLUMNS = ["item", "median_us", "p10_us", "repetitions"]
+COLUMNS = ["item", "fastest_us", "median_us", "p10_us", "repetitions"]
 
 
 def import_results(path: Path, out: Path, command: str) -> Device:
@@ -38,14 +38,14 @@ def import_results(path: Path, out: Path, command: str) -> Device:
     """
     header, rows = _read(path)
     plan = _plan(path, header)
-    task = get_task(plan.task)
-    operations, strategies = contents(task, plan)
-    if header.get("bundle") != bundle_digest(operations, strategies):
+    task = get_task(str(header["task"]))
+    operations, strategies = contents([task], plan, with_layout=True)
+    if header.get("bundle") != bundle_digest(operations, strategies[task.name]):
         raise AssetError(
             f"{path}: measured with a bundle of another task or version ({header.get('bundle')!r}); export a new one "
-            f"with: compress-gym profile {plan.task} --export bundle.zip"
+            f"with: compress-gym profile {task.name} --export bundle.zip"
         )
-    expected = [*map(str, operations), *(f"network {n}" for n in range(len(strategies)))]
+    expected = [*map(str, operations), *(f"network {n}" for n in range(len(strategies[task.name])))]
     names = [row[0] for row in rows]
     if names != expected:
         pairs = enumerate(zip(names, expected, strict=False))
@@ -53,17 +53,17 @@ def import_results(path: Path, out: Path, command: str) -> Device:
         found = repr(names[wrong]) if wrong < len(names) else "the end of the file"
         wanted = repr(expected[wrong]) if wrong < len(expected) else "the end of the file"
         raise AssetError(f"{path}, line {wrong + 3}: expected {wanted}, found {found}")
-    middle, p10 = (np.array([row[column] for row in rows]) for column in (1, 2))
-    networks = [operations_of(task.network(), task.channel_decisions(), s, plan) for s in strategies]
-    table, correction, error = evaluate(operations, networks, middle, p10, rows[0][3], plan, with_layout=True)
+    times = np.array([row[1:4] for row in rows])
+    networks = networks_of([task], strategies, plan)
+    table, correction, error = evaluate(operations, networks, times, plan, with_layout=True)
     made = {key: header[key] for key in ("date", "hardware", "cores", "system", "versions")}
-    card = measured_card(plan, table, correction, error, rows[0][3], {"command": command, **made})
+    card = measured_card([task], plan, table, correction, error, {"command": command, **made})
     write_atomically(out, lambda p: write_operations(p, table))
     write_card(out, card)
     return read_table(out)
 
 
-Row = tuple[str, float, float, int]
+Row = tuple[str, float, float, float, int]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Row]]:
@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Row]]:
             raise ValueError("no JSON object")
     except (IndexError, ValueError) as error:
         raise AssetError(f"{path}, line 1: expected '# ' and the runner's JSON header ({error})") from error
-    missing = {"bundle", "plan", "hardware", "cores", "system", "date", "versions"} - set(header)
+    missing = {"bundle", "task", "plan", "hardware", "cores", "system", "date", "versions"} - set(header)
     if missing:
         raise AssetError(f"{path}, line 1: the header lacks {', '.join(sorted(missing))}")
     try:
@@ -92,8 +92,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Row]]:
 
 def _row(path: Path, number: int, row: list[str]) -> Row:
     try:
-        name, middle, p10, repetitions = row
-        times = float(middle), float(p10)
+        name, fastest, middle, p10, repetitions = row
+        times = float(fastest), float(middle), float(p10)
         count = int(repetitions)
     except ValueError as error:
         raise AssetError(f"{path}, line {number}: {row} is not {', '.join(COLUMNS)} ({error})") from None

@@ -68,24 +68,24 @@ def processor() -> str:
 
 
 def measure(items: list[dict[str, str]], folder: Path, rounds: int, repetitions: int, threads: int) -> np.ndarray:
-    """Visits everything once a round, in random order; finished rounds are kept in the folder."""
+    """Visits everything once a round, in random order; each visit's fastest call is kept in the folder."""
     started, before = time.monotonic(), 0
     for number in range(rounds):
         path = folder / f"round-{number:02d}.npy"
         if path.exists():
             before += 1
             continue
-        samples = np.empty((len(items), repetitions))
+        fastest = np.empty((len(items), 1))
         order = list(range(len(items)))
         random.Random(number).shuffle(order)
         for visit, i in enumerate(order):
             # Opened anew each time, as in the profiler: some stay far off for as long as they are open.
-            samples[i] = sample_us(open_item(HERE / items[i]["file"], threads), repetitions)
+            fastest[i] = min(sample_us(open_item(HERE / items[i]["file"], threads), repetitions))
             if visit % 50 == 0:
                 print(f"\rround {number + 1} of {rounds}: {visit} of {len(items)}", end="", flush=True)
         partial = path.with_suffix(".tmp")
         with partial.open("wb") as file:
-            np.save(file, samples)
+            np.save(file, fastest)
         partial.replace(path)
         seconds = (time.monotonic() - started) * (rounds - number - 1) / (number + 1 - before)
         print(f"\rround {number + 1} of {rounds} done, about {seconds / 60:.1f} minutes left", flush=True)
@@ -107,9 +107,11 @@ def main() -> None:
         )
     folder = HERE / f"rounds-{arguments.threads}-threads"
     folder.mkdir(exist_ok=True)
-    samples = measure(items, folder, arguments.rounds, repetitions, arguments.threads)
+    visits = measure(items, folder, arguments.rounds, repetitions, arguments.threads)
+    calls = arguments.rounds * repetitions
     header = {
         "bundle": manifest["bundle"],
+        "task": manifest["task"],
         "plan": {**manifest["plan"], "threads": arguments.threads, "rounds": arguments.rounds},
         "hardware": processor(),
         "cores": os.cpu_count(),
@@ -125,9 +127,10 @@ def main() -> None:
     with partial.open("w", newline="") as file:
         file.write(f"# {json.dumps(header)}\n")
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["item", "median_us", "p10_us", "repetitions"])
-        for item, times in zip(items, samples):  # noqa: B905 (Python 3.8 has no strict)
-            writer.writerow([item["name"], f"{np.median(times):.3f}", f"{np.quantile(times, 0.1):.3f}", len(times)])
+        writer.writerow(["item", "fastest_us", "median_us", "p10_us", "repetitions"])
+        for item, times in zip(items, visits):  # noqa: B905 (Python 3.8 has no strict)
+            numbers = [np.min(times), np.median(times), np.quantile(times, 0.1)]
+            writer.writerow([item["name"], *(f"{number:.3f}" for number in numbers), calls])
     partial.replace(arguments.out)
     print(f"written to {arguments.out}")
 

@@ -32,7 +32,7 @@ from compress_gym.devices.timing import sample_us
 from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "exported"
-ROUNDS, REPETITIONS = 8, 12
+ROUNDS, REPETITIONS = 100, 12
 
 
 def compare(
@@ -126,6 +126,9 @@ def table(rows: Sequence[Mapping[str, Any]], task: str, device: str) -> str:
         f"Predicted latency: median error {stated['median_absolute_error']:.1%}, 95th percentile "
         f"{stated['p95_absolute_error']:.1%}, Kendall tau {stated['kendall_tau']:.3f}. Accuracies (validation images) "
         f"differ by {100 * stated['largest_difference_of_accuracies']:.2f} points at most.",
+        "",
+        "What follows the last convolution reads floats in a file (its inputs are rounded, as the evaluator rounds them, "
+        "not its outputs), so that this convolution runs in floats there; the table has it in bytes.",
         "",
         "| channels | accuracy of the file | of the evaluator | predicted, ms | measured, ms |",
         "|---|---|---|---|---|",

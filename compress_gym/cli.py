@@ -203,7 +203,8 @@ def profile(
     if path.exists() and card_path(path).exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
     device = run(chosen, plan, path, _command())
-    _report(device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{chosen[0].name}", device="{path}")')
+    env, more = ("JointPQ", ', accuracy="live"') if plan.mixed else ("ChannelPrune", "")
+    _report(device, path, f'gym.make("compress_gym/{env}-v0", task="{chosen[0].name}", device="{path}"{more})')
 
 
 def _install(results: Path, name: str) -> None:

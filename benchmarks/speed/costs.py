@@ -36,9 +36,9 @@ def measure(task: Task, device: str | None) -> list[dict[str, Any]]:
         that compiling the cost terms takes.
     """
     network, decisions = task.network(), task.channel_decisions()
-    hardware = load_device(device or task.device or "")
     compile_seconds = []
     for _ in range(REPETITIONS):
+        hardware = load_device(device or task.device or "")
         network_cost_terms.cache_clear()  # as the first environment of a process finds it
         started = time.perf_counter()
         terms = network_cost_terms(network, decisions, hardware)

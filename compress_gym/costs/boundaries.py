@@ -1,7 +1,7 @@
 """What it costs where a network changes between full precision and 8 bits, under a runtime that has both.
 
 A layer with weights has the precision that was decided; what comes after it (sums, pools) that of the latest of them.
-Wherever a layer reads a tensor of the other precision, the tensor is converted for it. The network's input and its
+A tensor that is read in the other precision is converted once, for all that read it so. The network's input and its
 logits are in full precision.
 """
 
@@ -19,7 +19,9 @@ from compress_gym.networks import Network, Segment
 from compress_gym.networks.sources import sources, weighted_roots
 
 
-def boundary_terms(network: Network, decisions: DecisionSpace, device: Hardware, free: int) -> list[Term]:
+def boundary_terms(
+    network: Network, decisions: DecisionSpace, device: Hardware, free: int, estimates: dict[Operation, str]
+) -> list[Term]:
     """Returns a term for each tensor that may have to be converted: latency and energy, after `free` costs of 0.
 
     Args:
@@ -27,8 +29,12 @@ def boundary_terms(network: Network, decisions: DecisionSpace, device: Hardware,
         decisions: About the precision of layers, and perhaps channels.
         device: Has the operations `quantize` and `dequantize`.
         free: How many metrics come before latency.
+        estimates: Takes how each conversion's latency is made.
+
+    Raises:
+        ValueError: The device has no measurement of a conversion; the message names the tensor.
     """
-    return [_term(boundary, decisions, device, free) for boundary in boundaries(network)]
+    return [_term(boundary, decisions, device, free, estimates) for boundary in boundaries(network)]
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,20 @@ class Boundary:
     """A tensor that may have to be converted.
 
     Attributes:
-        layer: Name of the layer that reads it, or of the last one, whose logits leave.
+        tensor: Name of the layer that makes it; "input" of the network's input.
         segments: Its channels.
         height: Its height in pixels.
         width: Its width.
         made: The layer whose precision it has; `None` is full precision.
-        reader: The layer whose precision it is wanted in; `None` is full precision.
+        readers: The layers whose precisions it is wanted in; `None` is full precision.
     """
 
-    layer: str
+    tensor: str
     segments: tuple[Segment, ...]
     height: int
     width: int
     made: str | None
-    reader: str | None
+    readers: tuple[str | None, ...]
 
     def operation(self, chosen: Mapping[tuple[str, str], int], batch: int) -> Operation | None:
         """Returns the conversion that choices ask for, if any.
@@ -58,33 +64,41 @@ class Boundary:
             chosen: Values by subject and kind (`channels`, `precision`); layers without a precision have 8 bits.
             batch: Inputs a call.
         """
-        before, after = (
+        before, *after = (
             FLOAT_BITS if name is None else chosen.get((name, "precision"), FIXED_BITS)
-            for name in (self.made, self.reader)
+            for name in (self.made, *self.readers)
         )
-        if before == after:
+        if set(after) == {before}:
             return None
-        kind = "quantize" if after == FIXED_BITS else "dequantize"
+        kind = "quantize" if before == FLOAT_BITS else "dequantize"
         count = sum(chosen.get((s.group or "", "channels"), s.channels) for s in self.segments)
         return Operation(kind, count, count, in_height=self.height, in_width=self.width, batch=batch)
 
 
 def boundaries(network: Network) -> list[Boundary]:
-    """Returns the tensors of a network that may have to be converted, those inside it first."""
-    read, roots, found = sources(network), weighted_roots(network), []
+    """Returns the tensors of a network that may have to be converted, its input first and its logits last."""
+    read, roots = sources(network), weighted_roots(network)
+    # What reads each tensor: the layers whose precisions it is wanted in, each once.
+    readers: dict[str | None, dict[str | None, None]] = {}
     for layer in network.layers:
         for source in read[layer.name]:
-            made, reader = None if source is None else roots[source], roots[layer.name]
-            if made != reader:
-                found.append(Boundary(layer.name, layer.inputs, layer.in_height, layer.in_width, made, reader))
-    last = network.layers[-1]
-    return [*found, Boundary(last.name, last.outputs, last.out_height, last.out_width, roots[last.name], None)]
+            readers.setdefault(source, {})[roots[layer.name]] = None
+    first, last = network.layers[0], network.layers[-1]
+    readers[last.name] = {None: None}
+    made = [Boundary("input", first.inputs, first.in_height, first.in_width, None, tuple(readers.get(None, ())))]
+    for layer in network.layers:
+        wanted = tuple(readers.get(layer.name, ()))
+        made.append(Boundary(layer.name, layer.outputs, layer.out_height, layer.out_width, roots[layer.name], wanted))
+    return [boundary for boundary in made if set(boundary.readers) - {boundary.made}]
 
 
-def _term(boundary: Boundary, decisions: DecisionSpace, device: Hardware, free: int) -> Term:
+def _term(
+    boundary: Boundary, decisions: DecisionSpace, device: Hardware, free: int, estimates: dict[Operation, str]
+) -> Term:
     index = {(d.subject, d.kind): t for t, d in enumerate(decisions.decisions)}
     groups = [s.group for s in boundary.segments if s.group is not None and (s.group, "channels") in index]
-    subjects = [(name, "precision") for name in (boundary.made, boundary.reader) if name is not None]
+    names = dict.fromkeys(name for name in (boundary.made, *boundary.readers) if name is not None)
+    subjects = [(name, "precision") for name in names]
     used = [index[key] for key in [(g, "channels") for g in groups] + subjects if key in index]
     sizes = [len(decisions.decisions[t].values) for t in used]
     table = np.zeros((*sizes, free + 2))
@@ -94,6 +108,11 @@ def _term(boundary: Boundary, decisions: DecisionSpace, device: Hardware, free: 
             for t, c in zip(used, choices, strict=True)
         }
         operation = boundary.operation(chosen, device.batch)
-        if operation is not None:
+        if operation is None:
+            continue
+        try:
             table[choices][free:] = device.latency_us(operation) / 1000, device.energy_mj(operation)
-    return Term(f"{boundary.layer} boundary", tuple(used), table)
+        except ValueError as error:
+            raise ValueError(f"what layer {boundary.tensor!r} makes, converted: {error}") from error
+        estimates[operation] = device.source(operation)
+    return Term(f"{boundary.tensor} conversion", tuple(used), table)

@@ -52,7 +52,7 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
             table[..., len(METRICS) :] = _device_costs(layer, grid, device, sources, known)
         terms.append(Term(layer.name, grid.decisions, table))
     if paired and device is not None:
-        terms += boundary_terms(network, decisions, device, len(METRICS))
+        terms += boundary_terms(network, decisions, device, len(METRICS), sources)
     estimated = Counter(source for source in sources.values() if source in ESTIMATED)
     return replace(pack(decisions, metrics, terms), estimated=dict(estimated))
 

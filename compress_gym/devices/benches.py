@@ -100,7 +100,8 @@ class OnnxBench:
         def write(temporary: Path) -> None:
             export_onnx(build(), network.input_shape, temporary, batch=self.batch)
             if self.precision in ("int8", "mixed"):
-                temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch, floats))
+                kept = floats if self.precision == "mixed" else None
+                temporary.write_bytes(quantize_network(temporary, network.input_shape, self.batch, kept))
 
         write_atomically(path, write)
         return path

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.devices.energy import activation_kib
 from compress_gym.devices.operations import BOUNDARIES, CALL, Measurement, Operation, layout_of
 from compress_gym.devices.timing import kendall_tau
 from compress_gym.networks.network import WEIGHTED
@@ -120,11 +121,11 @@ def shares(
     call = lookup[CALL]
     net = max(0.0, lookup[operation] - call)
     if operation.kind not in WEIGHTED:
-        return 0.0, net, 0.0, 0.0, operation.activation_kib
+        return 0.0, net, 0.0, 0.0, activation_kib(operation)
     layout = 0.0
     if with_layout and operation.kind != "linear":
         layout = sum(max(0.0, lookup[change] - call) / 2 for change in layout_of(operation))
-    return net, 0.0, layout, operation.weight_kib, operation.activation_kib
+    return net, 0.0, layout, operation.weight_kib, activation_kib(operation)
 
 
 def features(
@@ -194,7 +195,7 @@ def _check_growth(weighted: float, networks: int) -> None:
     if weighted == 0:
         raise ValueError(
             f"the latencies of the {networks} whole networks do not grow with those of their operations; "
-            "measure again on an idle machine, or more networks"
+            "measure again on an idle machine, or more networks, and remove the unfinished rounds first"
         )
 
 
@@ -207,7 +208,7 @@ def _bounded_least_squares(design: NDArray[np.float64], upper: NDArray[np.float6
     solution = lsq_linear(design[:, used] / scale, np.ones(len(design)), bounds=(0, upper[used] * scale), method="bvls")
     coefficients = np.zeros(design.shape[1])
     coefficients[used] = solution.x / scale
-    return np.round(coefficients, 4)
+    return np.array([float(f"{c:.5g}") for c in coefficients])
 
 
 def errors(

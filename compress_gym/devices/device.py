@@ -214,16 +214,21 @@ def read_table(path: Path) -> Device:
     try:
         kind, correction = card["kind"], _correction(card["correction"])
         precision, batch = card.get("precision", "fp32"), int(card.get("batch", 1))
-    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(correction, MixedCorrection) != (precision == "mixed"):
+            raise ValueError("a correction with weighted8 goes with precision='mixed', and only with that")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise AssetError(f"{card_path(path)}: the card lacks 'kind' or 'correction' ({error!r})") from error
     if kind not in KINDS:
         raise AssetError(f"{card_path(path)}: kind={kind!r} is not one of {KINDS}")
-    if precision not in PRECISION_BITS or batch < 1:
+    if not isinstance(precision, str) or precision not in PRECISION_BITS or batch < 1:
         raise AssetError(
             f"{card_path(path)}: precision={precision!r}, batch={batch}; precision must be one of "
             f"{tuple(PRECISION_BITS)}, batch at least 1"
         )
-    if not all(math.isfinite(c) and c >= 0 for c in correction.to_json().values()) or not correction.weighted:
+    factors = correction.to_json()
+    if not all(math.isfinite(c) and c >= 0 for c in factors.values()) or not all(
+        factors.get(name, 1) for name in ("weighted", "weighted8")
+    ):
         raise AssetError(f"{card_path(path)}: correction={card['correction']} must be finite and not negative")
     table = read_operations(path)
     if CALL not in table:
@@ -234,7 +239,7 @@ def read_table(path: Path) -> Device:
 def _correction(entry: Mapping[str, Any]) -> Correction:
     """Reads a card's correction; one `scale` serves weighted and other operations alike."""
     if "weighted8" in entry:
-        return MixedCorrection(**{field.name: float(entry[field.name]) for field in fields(MixedCorrection)})
+        return MixedCorrection(**{one.name: float(entry[one.name]) for one in fields(MixedCorrection)})
     weighted = float(entry["scale"] if "scale" in entry else entry["weighted"])
     other = float(entry["scale"] if "scale" in entry else entry["other"])
     further = {name: float(entry.get(name, 0.0)) for name in ("layout", "weight_kib", "activation_kib")}

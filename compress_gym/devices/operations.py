@@ -66,13 +66,6 @@ class Operation:
             return 0.0
         return weights * self.weight_bits / 8 / 1024
 
-    @property
-    def activation_kib(self) -> float:
-        """KiB of one input's activations, those that enter and those that leave."""
-        leaving = self.out_channels * -(-self.in_height // self.stride) * -(-self.in_width // self.stride)
-        entering = self.in_channels * self.in_height * self.in_width
-        return self.batch * (entering + leaving) * self.activation_bits / 8 / 1024
-
     def __str__(self) -> str:
         """Returns a short description for messages."""
         return (
@@ -154,10 +147,16 @@ def operation_of(
 
 
 def write_operations(path: Path, table: dict[Operation, Measurement]) -> None:
-    """Writes a latency table, sorted by operation; with the fastest calls where all operations have them."""
+    """Writes a latency table, sorted by operation.
+
+    Raises:
+        ValueError: Some operations have a fastest call, and others have none.
+    """
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    with_fastest = all(m.fastest_us is not None for m in table.values())
+    with_fastest = any(m.fastest_us is not None for m in table.values())
+    if with_fastest and any(m.fastest_us is None for m in table.values()):
+        raise ValueError("fastest_us must be known of all operations, or of none")
     writer.writerow([*COLUMNS, *[FASTEST] * with_fastest])
     for operation in sorted(table, key=astuple):
         m = table[operation]

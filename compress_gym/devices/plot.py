@@ -45,7 +45,8 @@ def plot_device(device: Device, path: Path) -> None:
         axis.set_axis_off()
     for axis, shape in zip(axes.flat, largest, strict=False):
         title = f"{shape.kind} {shape.kernel}x{shape.kernel}, stride {shape.stride}, {shape.in_height}x{shape.in_width}"
-        axis.set(title=title, xlabel="output channels", ylabel="median us")
+        title += f", {shape.weight_bits} bits"
+        axis.set(title=title, xlabel="output channels", ylabel="us")
         inputs = sorted({o.in_channels for o in shapes[shape]})
         if shape.kind == "depthwise":
             _line(axis, device, shapes[shape], "")
@@ -60,5 +61,5 @@ def plot_device(device: Device, path: Path) -> None:
 
 def _line(axis: object, device: Device, operations: list[Operation], label: str) -> None:
     ordered = sorted(operations, key=lambda o: o.out_channels)
-    times = [device.table[o].median_us for o in ordered]
+    times = [device.table[o].us for o in ordered]
     axis.plot([o.out_channels for o in ordered], times, ".-", label=label)  # type: ignore[attr-defined]

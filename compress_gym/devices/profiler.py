@@ -24,7 +24,7 @@ from rich.progress import Progress, track
 from compress_gym.cards import provenance, write_atomically, write_card
 from compress_gym.costs.boundaries import boundaries
 from compress_gym.decisions import FIXED_BITS, FLOAT_BITS, BitValues, DecisionSpace
-from compress_gym.devices.benches import Bench, Build, OnnxBench, Opener, open_bench
+from compress_gym.devices.benches import RUNTIMES, Bench, Build, OnnxBench, Opener, open_bench
 from compress_gym.devices.correction import (
     Correction,
     errors,
@@ -90,12 +90,24 @@ class Plan:
     check_networks: int = 50
 
     def __post_init__(self) -> None:
-        """Checks that there are enough repetitions for a median and a 10th percentile."""
+        """Checks what is asked for.
+
+        Raises:
+            ValueError: A precision or number that cannot be measured, or too few calls for a 10th percentile.
+        """
+        if self.precision not in RUNTIMES.get(self.runtime, ()):
+            raise ValueError(f"runtime={self.runtime!r}, precision={self.precision!r}: must be one of {dict(RUNTIMES)}")
+        counts = {"threads": 1, "batch": 1, "rounds": 1, "repetitions": 1, "fit_networks": 1, "check_networks": 2}
+        for name, least in counts.items():
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number, at least {least}")
         if self.rounds * self.repetitions < MIN_REPETITIONS:
             raise ValueError(
                 f"rounds={self.rounds} x repetitions={self.repetitions} is fewer than {MIN_REPETITIONS} timed calls; "
                 "raise one of them"
             )
+        if self.rounds < 2:
+            raise ValueError("rounds=1: two halves of the visits are compared; use at least 2")
 
     @property
     def bits(self) -> tuple[int, int]:
@@ -142,8 +154,9 @@ def _conversions(network: Network, values: Mapping[str, tuple[int, ...]], batch:
         groups = [s.group for s in boundary.segments if s.group is not None and s.group in values]
         for counts in product(*(values[group] for group in groups)):
             chosen = {(group, "channels"): count for group, count in zip(groups, counts, strict=True)}
-            for made, reader in ((FIXED_BITS, FLOAT_BITS), (FLOAT_BITS, FIXED_BITS)):
-                chosen |= {(boundary.made or "", "precision"): made, (boundary.reader or "", "precision"): reader}
+            for made, wanted in ((FIXED_BITS, FLOAT_BITS), (FLOAT_BITS, FIXED_BITS)):
+                chosen |= {(name or "", "precision"): wanted for name in boundary.readers}
+                chosen[boundary.made or "", "precision"] = made
                 operation = boundary.operation(chosen, batch)
                 if operation is not None:
                     yield operation
@@ -181,11 +194,12 @@ def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Devic
     Raises:
         ValueError: The unfinished rounds beside `out` belong to another plan, or the runtime lacks the precision.
     """
+    tasks = list(dict.fromkeys(tasks))
     work = out.with_suffix(".partial")
     # A missing library is told before anything is written.
     bench = open_bench(plan.runtime, plan.precision, plan.threads, plan.cuda, plan.batch)
-    claim(work, _identity(tasks, plan, bench))
     operations, strategies = contents(tasks, plan, bench.measures_layout)
+    claim(work, _identity(plan, contents_digest(operations, strategies), tasks, bench))
     if any(not _round(work, r).exists() for r in range(plan.rounds)):
         openers = [bench.operation(o) for o in track(operations, description="building operations")]
         for task in tasks:
@@ -215,6 +229,12 @@ def contents(
         found = reachable_operations(task.network(), task.channel_decisions(), plan, with_layout)
         operations.update(dict.fromkeys(found))
     return list(operations), {task.name: chosen_strategies(decisions_of(task, plan), plan) for task in tasks}
+
+
+def contents_digest(operations: Sequence[Operation], strategies: Mapping[str, NDArray[np.int64]]) -> str:
+    """Returns what tells profiles apart: a hash over operations and strategies in their order, 16 hex digits."""
+    text = json.dumps([[str(o) for o in operations], [[name, rows.tolist()] for name, rows in strategies.items()]])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def decisions_of(task: Task, plan: Plan) -> DecisionSpace:
@@ -257,12 +277,13 @@ def measured_card(
         "median and 10th percentile are those of each visit's fastest call",
         "correction": {
             "model": "network_us + sum over operations of weighted or other * (fastest_us - that of the empty call), "
-            "less layout * half the layout changes around each convolution, and weight_kib and activation_kib * KiB"
+            "plus weight_kib and activation_kib * KiB, less layout * half the layout changes around each convolution"
             + (", of 32 and of 8 bits, and of boundary * each conversion between them" if plan.mixed else ""),
             **correction.to_json(),
             "fitted_on": f"{plan.fit_networks} whole networks of each task, of all sizes, the uncompressed and the "
             "smallest",
         },
+        "energy": "analytic",
         "stated_error": error,
         **({"accelerator": torch_device_name("cuda")} if plan.cuda else {}),
         **made,
@@ -270,8 +291,18 @@ def measured_card(
 
 
 def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]:
-    """Returns the strategies whose networks are measured: uncompressed, smallest, then of all sizes, int64 `[N, T]`."""
-    drawn = decisions.spread(np.random.default_rng(plan.seed), plan.fit_networks + plan.check_networks)
+    """Returns the strategies whose networks are measured: uncompressed, smallest, then of all sizes, int64 `[N, T]`.
+
+    Precisions are drawn apart from channels, 8 bits with another probability in each network, and every fifth network
+    has all its channels: a narrow one in 32 bits and a wide one in 8 are no rare sight in a search.
+    """
+    rng = np.random.default_rng(plan.seed)
+    drawn = decisions.spread(rng, plan.fit_networks + plan.check_networks)
+    if plan.mixed:
+        precise = np.array([d.kind == "precision" for d in decisions.decisions])
+        drawn[::5, ~precise] = decisions.sizes[~precise] - 1
+        floats = rng.random((len(drawn), precise.sum())) < rng.random((len(drawn), 1))
+        drawn[:, precise] = np.where(floats, decisions.sizes[precise] - 1, 0)
     return np.concatenate([decisions.sizes[None] - 1, np.zeros_like(drawn[:1]), drawn])
 
 
@@ -303,7 +334,9 @@ def evaluate(
     repetitions = plan.rounds * plan.repetitions
     table = {
         operation: Measurement(median, p10, repetitions, fastest)
-        for operation, (fastest, median, p10) in zip(operations, times.round(3).tolist(), strict=False)
+        for operation, (fastest, median, p10) in zip(
+            operations, times[: len(operations)].round(3).tolist(), strict=True
+        )
     }
     lookup = times_us(table)
     ends = np.cumsum([len(operations), *(len(own) for own in networks.values())])
@@ -326,11 +359,12 @@ def evaluate(
     return table, correction, worst_of(stated)
 
 
-def _identity(tasks: Sequence[Task], plan: Plan, bench: Bench) -> dict[str, Any]:
+def _identity(plan: Plan, digest: str, tasks: Sequence[Task], bench: Bench) -> dict[str, Any]:
     """What the rounds belong to: those of another plan, network, machine or runtime are never mixed in."""
     made = provenance("", bench.packages)
     return {
         **asdict(plan),
+        "contents": digest,
         "networks": {
             task.name: hashlib.sha256(json.dumps(task.network().to_json()).encode()).hexdigest() for task in tasks
         },

@@ -94,14 +94,17 @@ def operation_model(operation: Operation) -> bytes:
     return serialized
 
 
-def quantize_network(path: Path, input_shape: tuple[int, ...], batch: int = 1, floats: Collection[str] = ()) -> bytes:
+def quantize_network(
+    path: Path, input_shape: tuple[int, ...], batch: int = 1, floats: Collection[str] | None = None
+) -> bytes:
     """Quantises an exported network to 8 bits (QDQ, weights per channel), its ranges from random inputs.
 
     Args:
         path: The float model.
         input_shape: Shape of one input.
         batch: Inputs a call.
-        floats: Names of layers that stay in full precision, with what follows them up to the next layer with weights.
+        floats: Names of layers that stay in full precision, with what follows them up to the next layer with weights,
+            and with what comes before the first; `None`: everything is quantised.
 
     Returns:
         The quantised model. Its accuracy means nothing; its speed does.
@@ -127,7 +130,7 @@ def quantize_network(path: Path, input_shape: tuple[int, ...], batch: int = 1, f
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            nodes_to_exclude=_float_nodes(path, floats) if floats else [],
+            nodes_to_exclude=[] if floats is None else _float_nodes(path, floats),
         )
         return quantised.read_bytes()
 
@@ -140,7 +143,8 @@ def _float_nodes(path: Path, floats: Collection[str]) -> list[str]:
     made: dict[str, str] = {}
     found = []
     for node in onnx.load(path).graph.node:
-        own = [name.removesuffix(".weight") for name in node.input if name.endswith(".weight")]
+        weighted = node.op_type in ("Conv", "Gemm", "MatMul")
+        own = [name.removesuffix(".weight") for name in node.input if weighted and name.endswith(".weight")]
         read = [name for name in made if name in node.input]  # in the order in which they were made
         root = own[0] if own else made[read[-1]] if read else None
         if root is None or root in floats:

@@ -100,6 +100,12 @@ def replaced(number, line):
         (replaced(2, "item,ms"), "line 2: expected the columns"),
         (replaced(4, "conv,fast,1.0,1.0,30"), "line 4: .*is not item"),
         (replaced(4, "conv,1.0"), "line 4: .*is not item"),
+        (replaced(4, "conv,9.0,1.0,1.0,30"), "line 4: must grow from fastest over p10 to median"),
+        (replaced(4, "conv,1.0,1.0,1.0,31"), r"the plan has 30 calls of each operation, found \[30, 31\]"),
+        (replaced(4, "conv,0.0001,1.0,1.0,30"), "line 4: times and repetitions must be positive"),
+        (header(plan={**vars(PLAN), "runtime": "torch"}), "line 1: the plan does not fit.*onnxruntime"),
+        (header(plan={**vars(PLAN), "precision": "fp64"}), "line 1: the plan does not fit.*precision='fp64'"),
+        (header(plan={**vars(PLAN), "fit_networks": "3"}), "line 1: the plan does not fit.*fit_networks='3'"),
         (replaced(4, "conv,nan,1.0,1.0,30"), "line 4: times and repetitions must be positive"),
         (replaced(4, "conv,-1,1.0,1.0,30"), "line 4: times and repetitions must be positive"),
         (replaced(4, "something else,1.0,2.0,1.0,30"), "line 4: expected 'conv .*found 'something else'"),
@@ -135,6 +141,21 @@ def test_results_of_an_unknown_task_are_told(bundle, tmp_path):
 def test_what_does_not_go_together_is_told(arguments, monkeypatch, capsys):
     code, _, errors = run_here(cli, arguments, monkeypatch, capsys)
     assert code == 2 and ("--name" in errors or "TASK" in errors)
+
+
+def test_rounds_of_another_bundle_are_not_taken_over(bundle):
+    folder = bundle[1].parent
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (rounds,) = folder.glob("rounds-*")
+    assert manifest["bundle"] in rounds.name
+
+
+def test_the_runner_opens_sessions_as_the_package_does():
+    from compress_gym.devices import runtime
+    from compress_gym.devices.bundle.export import RUNNER
+
+    for path in (RUNNER, Path(runtime.__file__)):
+        assert 'add_session_config_entry("session.x64quantprecision", "1")' in path.read_text()
 
 
 def test_bundles_are_for_onnxruntime(tmp_path):

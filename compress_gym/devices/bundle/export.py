@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
 
 from compress_gym.cards import write_atomically
-from compress_gym.devices.operations import Operation
-from compress_gym.devices.profiler import Plan, contents, network_files
+from compress_gym.devices.profiler import Plan, contents, contents_digest, network_files
 from compress_gym.devices.runtime import operation_model
 from compress_gym.tasks import Task
 
@@ -51,16 +46,10 @@ def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
             for number, model in enumerate(network_files(task, strategies[task.name], plan, Path(folder))):
                 items.append({"name": f"network {number}", "file": f"networks/{number:03d}.onnx"})
                 bundle.write(model, items[-1]["file"])
-            digest = bundle_digest(operations, strategies[task.name])
+            digest = contents_digest(operations, strategies)
             manifest = {"bundle": digest, "task": task.name, "plan": asdict(plan), "items": items}
             bundle.writestr("manifest.json", json.dumps(manifest, indent=1))
             bundle.write(RUNNER, "run.py")
 
     write_atomically(out, write)
     return out
-
-
-def bundle_digest(operations: Sequence[Operation], strategies: NDArray[np.int64]) -> str:
-    """Returns what tells bundles apart: a hash over their operations and strategies, 16 hex digits."""
-    text = json.dumps([[str(o) for o in operations], strategies.tolist()])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from compress_gym.cards import write_atomically, write_card
-from compress_gym.devices.bundle.export import bundle_digest
 from compress_gym.devices.device import Device, read_table
 from compress_gym.devices.operations import write_operations
-from compress_gym.devices.profiler import Plan, contents, evaluate, measured_card, networks_of
+from compress_gym.devices.profiler import Plan, contents, contents_digest, evaluate, measured_card, networks_of
 from compress_gym.errors import AssetError
 from compress_gym.tasks import get_task
 
@@ -38,9 +37,12 @@ def import_results(path: Path, out: Path, command: str) -> Device:
     """
     header, rows = _read(path)
     plan = _plan(path, header)
+    calls = plan.rounds * plan.repetitions
+    if (counts := {row[4] for row in rows}) != {calls}:
+        raise AssetError(f"{path}: the plan has {calls} calls of each operation, found {sorted(counts)}")
     task = get_task(str(header["task"]))
     operations, strategies = contents([task], plan, with_layout=True)
-    if header.get("bundle") != bundle_digest(operations, strategies[task.name]):
+    if header.get("bundle") != contents_digest(operations, strategies):
         raise AssetError(
             f"{path}: measured with a bundle of another task or version ({header.get('bundle')!r}); export a new one "
             f"with: compress-gym profile {task.name} --export bundle.zip"
@@ -97,8 +99,10 @@ def _row(path: Path, number: int, row: list[str]) -> Row:
         count = int(repetitions)
     except ValueError as error:
         raise AssetError(f"{path}, line {number}: {row} is not {', '.join(COLUMNS)} ({error})") from None
-    if not all(math.isfinite(t) and t > 0 for t in times) or count < 1:
+    if not all(math.isfinite(t) and t >= 0.001 for t in times) or count < 1:
         raise AssetError(f"{path}, line {number}: times and repetitions must be positive and finite, found {row[1:]}")
+    if not times[0] <= times[2] <= times[1]:
+        raise AssetError(f"{path}, line {number}: must grow from fastest over p10 to median, found {row[1:]}")
     return name, *times, count
 
 
@@ -108,6 +112,9 @@ def _plan(path: Path, header: dict[str, Any]) -> Plan:
     if not isinstance(given, dict) or set(given) != known:
         raise AssetError(f"{path}, line 1: the plan must have exactly {', '.join(sorted(known))}")
     try:
-        return Plan(**given)
+        plan = Plan(**given)
+        if plan.runtime != "onnxruntime" or plan.cuda:
+            raise ValueError("bundles are measured under onnxruntime, on the processor")
+        return plan
     except (TypeError, ValueError) as error:
         raise AssetError(f"{path}, line 1: the plan does not fit ({error})") from error

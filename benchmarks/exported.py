@@ -127,8 +127,8 @@ def table(rows: Sequence[Mapping[str, Any]], task: str, device: str) -> str:
         f"{stated['p95_absolute_error']:.1%}, Kendall tau {stated['kendall_tau']:.3f}. Accuracies (validation images) "
         f"differ by {100 * stated['largest_difference_of_accuracies']:.2f} points at most.",
         "",
-        "What follows the last convolution reads floats in a file (its inputs are rounded, as the evaluator rounds them, "
-        "not its outputs), so that this convolution runs in floats there; the table has it in bytes.",
+        "What follows the last convolution reads floats in a file (its inputs are rounded, as the evaluator rounds "
+        "them, not its outputs), so that this convolution runs in floats there; the table has it in bytes.",
         "",
         "| channels | accuracy of the file | of the evaluator | predicted, ms | measured, ms |",
         "|---|---|---|---|---|",

@@ -29,6 +29,21 @@ class Expected:
 SPEED = (
     Expected("Steps of the environments", "speed/environments", "python -m benchmarks.speed"),
     Expected("Steps while learning", "speed/learners", "python -m benchmarks.speed --learners"),
+    Expected(
+        "Costs of ResNet-20",
+        "speed/costs-cifar10-resnet20",
+        "python -m benchmarks.speed --costs --device epyc-milan-ort-fp32",
+    ),
+    Expected(
+        "Costs of ResNet-56",
+        "speed/costs-cifar10-resnet56",
+        "python -m benchmarks.speed --costs --task cifar10-resnet56 --device epyc-milan-ort-fp32",
+    ),
+    Expected(
+        "Exported files",
+        "exported/digits-cnn",
+        "python -m benchmarks.exported digits-cnn --device epyc-milan-ort-int8",
+    ),
 )
 ZOO = (
     Expected("Quick suite", "search/quick", "python -m benchmarks.search --suite quick --workers 2"),

@@ -165,7 +165,7 @@ def devices_page() -> str:
                 (row for name in shipped_devices() for row in _measured_rows(name)),
             ),
             table(
-                ("device", "statistic", "checked on", "predicted / measured"),
+                ("device", "statistic", "checked on", "predicted / measured", "of the uncompressed network"),
                 (row for name in shipped_devices() for row in _checked_rows(name)),
             ),
             "## Simulated",
@@ -204,7 +204,9 @@ def _checked_rows(name: str) -> Iterator[tuple[object, ...]]:
     for task, error in errors_by_task(card).items():
         ratio = error["predicted_over_measured"]
         shown = f"{ratio['median']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
-        yield f"`{name}`", card["statistic"], f"{task}: {error['checked_on']}", shown
+        uncompressed = error.get("uncompressed_predicted_over_measured")
+        whole = None if uncompressed is None else f"{uncompressed:.2f}"
+        yield f"`{name}`", card["statistic"], f"{task}: {error['checked_on']}", shown, whole
 
 
 def _simulated_row(name: str) -> tuple[object, ...]:

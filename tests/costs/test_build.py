@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from torch import fx
+import torch
+from torch import fx, nn
 
+from compress_gym.costs.boundaries import boundaries
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.decisions import BitValues, bit_decisions, joint_decisions
 from compress_gym.devices import Device, Measurement, Operation, load_device
@@ -13,6 +15,7 @@ from compress_gym.devices.correction import Correction
 from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.devices.operations import CALL, operation_of
 from compress_gym.networks.sources import sources, weighted_roots
+from compress_gym.networks.trace import trace
 from compress_gym.tasks import TASKS, get_task
 from tests.helpers import two_precisions
 
@@ -100,6 +103,61 @@ def test_boundaries_follow_the_channels():
     values = {d.name: d.values[-1] for d in decisions.decisions} | {"conv2.precision": 8}
     costs = [costs_of(terms, decisions.encode(values | {"conv1.channels": n}))["latency_ms"] * 1000 for n in (32, 8)]
     assert costs[0] - costs[1] == pytest.approx(24 * 10)
+
+
+class Branches(nn.Module):
+    """Two convolutions read the image, a third their concatenation, and a sum what the first and third make."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1)
+        self.c, self.fc = nn.Conv2d(12, 4, 3, padding=1), nn.Linear(4, 10)
+
+    def forward(self, x):
+        first = torch.relu(self.a(x))
+        joined = torch.relu(self.c(torch.cat([first, self.b(x)], 1)))
+        return self.fc((joined + first).mean((2, 3)))
+
+
+def test_a_tensor_is_converted_once_for_all_that_read_it():
+    network = trace(Branches(), (3, 8, 8), "branches")
+    found = {boundary.tensor: boundary for boundary in boundaries(network)}
+    # the concatenation has the precision of what comes first in it, the sum that of the third convolution
+    assert {name: boundary.readers for name, boundary in found.items()} == {
+        "input": ("a", "b"),
+        "a": ("a", "c"),
+        "b": ("a",),
+        "cat": ("c",),
+        "mean": ("fc",),
+        "fc": (None,),
+    }
+    chosen = {(name, "precision"): 32 for name in ("a", "b", "c", "fc")}
+    assert all(boundary.operation(chosen, 1) is None for boundary in found.values())
+    chosen |= {("b", "precision"): 8, ("c", "precision"): 8}
+    made = {name: boundary.operation(chosen, 2) for name, boundary in found.items()}
+    side = {"in_height": 8, "in_width": 8, "batch": 2}
+    assert made == {
+        "input": Operation("quantize", 3, 3, **side),
+        "a": Operation("quantize", 4, 4, **side),
+        "b": Operation("dequantize", 8, 8, **side),
+        "cat": Operation("quantize", 12, 12, **side),
+        "mean": Operation("dequantize", 4, 4, batch=2),
+        "fc": None,
+    }
+
+
+def test_conversions_between_measured_counts_are_counted():
+    device = two_precisions(NETWORK, per_channel=True)
+    decisions = joint_decisions(NETWORK, device.bit_values, fixed=())
+    assert not network_cost_terms(NETWORK, decisions, device).estimated
+    counts = {o.in_channels for o in device.table if o.kind == "quantize" and o.in_height == 16}
+    missing = sorted(counts)[len(counts) // 2]
+    table = {o: m for o, m in device.table.items() if not (o.kind == "quantize" and o.in_channels == missing)}
+    holed = Device("holed", "cpu", table, device.correction)
+    assert network_cost_terms(NETWORK, decisions, holed).estimated["interpolated"] > 0
+    without = {o: m for o, m in table.items() if o.kind != "quantize"}
+    with pytest.raises(ValueError, match="what layer 'input' makes, converted: device='none' has no measurement"):
+        network_cost_terms(NETWORK, decisions, Device("none", "cpu", without, device.correction))
 
 
 def test_an_operation_that_is_missing_in_8_bits_is_named():

@@ -14,7 +14,7 @@ from compress_gym.accuracy.measured import save
 from compress_gym.accuracy.sampling import broad_sample, mixed_sample
 from compress_gym.accuracy.scoring import Conditions, identity, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import card_path, provenance, read_card, write_card
+from compress_gym.cards import card_path, portable, provenance, read_card, write_card
 from compress_gym.costs import CostTerms
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.data.corruptions import CORRUPTIONS
@@ -225,7 +225,7 @@ def write_strategies(
         "statistic": _STATISTIC,
         "stated_error": _stated_error(),
         "scored_on": hardware,
-        "commands": commands,
+        "commands": [portable(command) for command in commands],
         **provenance(commands[-1], ["torch", "numpy"]),
     }
     write_card(path, card)

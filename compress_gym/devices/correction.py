@@ -20,6 +20,8 @@ from compress_gym.devices.operations import BOUNDARIES, CALL, Measurement, Opera
 from compress_gym.devices.timing import kendall_tau
 from compress_gym.networks.network import WEIGHTED
 
+# Networks from which on the terms of bytes are fitted too.
+_ENOUGH = 20
 # Coefficients that the digests of older devices do not hold.
 _CAME_LATER = ("weight_kib", "activation_kib")
 
@@ -180,7 +182,8 @@ def fit(parts: NDArray[np.float64], measured: NDArray[np.float64]) -> Correction
     Raises:
         ValueError: The networks' latencies do not grow with those of their operations.
     """
-    design = np.column_stack([np.ones(len(parts)), parts * [1, 1, -1, 1, 1]]) / measured[:, None]
+    enough = len(measured) >= _ENOUGH  # of few networks six coefficients would fit the noise
+    design = np.column_stack([np.ones(len(parts)), parts * [1, 1, -1, enough, enough]]) / measured[:, None]
     upper = np.array([np.inf, np.inf, np.inf, 1, np.inf, np.inf])
     coefficients = _bounded_least_squares(design, upper)
     if coefficients[1] == 0:

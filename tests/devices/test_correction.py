@@ -43,6 +43,12 @@ def test_planted_coefficients_are_found():
         assert getattr(found, name) == pytest.approx(value, rel=0.02), name
 
 
+def test_of_few_networks_fewer_coefficients_are_fitted():
+    _, lookup, networks, measured = planted()
+    found = fit(features(networks[:19], lookup, True), measured[:19])
+    assert found.weight_kib == found.activation_kib == 0 and found.weighted > 0
+
+
 def test_without_layout_changes_nothing_is_taken_off():
     _, lookup, networks, measured = planted()
     assert fit(features(networks, lookup, False), measured).layout == 0.0

@@ -1,8 +1,7 @@
 """Timing on machines that others share: of many visits, spread over minutes, the fastest call is kept.
 
 A shared machine changes its speed by tens of percent within seconds, and a session that is opened anew lies elsewhere
-in memory. Both only ever slow a call down. Measured twice, the fastest of 144 calls in 12 visits agreed within half a
-percent (ONNX Runtime, calls below a millisecond) where medians differed by 6 to 13 percent.
+in memory. Both only ever slow a call down.
 """
 
 from __future__ import annotations

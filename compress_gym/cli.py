@@ -186,7 +186,7 @@ def profile(
         _install(results, name)
         return
     chosen = [get_task(task) for task in dict.fromkeys(tasks)]
-    from compress_gym.devices.profiler import Plan
+    from compress_gym.devices.plan import Plan
     from compress_gym.devices.profiler import profile as run
 
     plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)

@@ -18,7 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from compress_gym.devices import load_device
-from compress_gym.devices.profiler import Plan, operations_of, profile
+from compress_gym.devices.plan import Plan, operations_of
+from compress_gym.devices.profiler import profile
 from compress_gym.envs.channel_prune import channel_prune_problem
 from compress_gym.tasks import get_task
 
@@ -83,7 +84,7 @@ def check_latency_ms(latency_ms):
     import numpy
 
     from compress_gym.devices import load_device
-    from compress_gym.devices.profiler import Plan, operations_of
+    from compress_gym.devices.plan import Plan, operations_of
     from compress_gym.envs.channel_prune import channel_prune_problem
     from compress_gym.tasks import get_task
 

@@ -15,7 +15,7 @@ import pytest
 from compress_gym.cli import cli
 from compress_gym.devices import list_devices, load_device
 from compress_gym.devices.bundle import export_bundle, import_results
-from compress_gym.devices.profiler import Plan, contents
+from compress_gym.devices.plan import Plan, contents
 from compress_gym.errors import AssetError
 from compress_gym.tasks import TASKS
 from tests.helpers import run_here, write_tiny_task

@@ -16,16 +16,16 @@ from compress_gym.costs.build import network_cost_terms
 from compress_gym.devices import load_device, profiler
 from compress_gym.devices.correction import MixedCorrection, errors_by_task
 from compress_gym.devices.operations import CALL
-from compress_gym.devices.profiler import (
+from compress_gym.devices.plan import (
     Plan,
     chosen_strategies,
     contents,
     contents_digest,
     decisions_of,
     networks_of,
-    profile,
     reachable_operations,
 )
+from compress_gym.devices.profiler import profile
 from compress_gym.resume import claim, save_array
 from compress_gym.tasks import get_task
 from tests.helpers import write_tiny_task
@@ -34,7 +34,8 @@ PLAN = {"rounds": 60, "repetitions": 30, "fit_networks": 2, "check_networks": 2}
 SCRIPT = """
 import sys
 from pathlib import Path
-from compress_gym.devices.profiler import Plan, profile
+from compress_gym.devices.plan import Plan
+from compress_gym.devices.profiler import profile
 from compress_gym.tasks import Task
 from tests.helpers import TINY
 task = Task("tiny", 1, "digits", TINY, "adaptive-bn", 64, 3, "", assets=Path(sys.argv[1]))

@@ -12,7 +12,8 @@ from typing import Any
 from rich.progress import track
 
 from compress_gym.cards import write_atomically
-from compress_gym.devices.profiler import Plan, contents, contents_digest, network_files
+from compress_gym.devices.plan import Plan, contents, contents_digest
+from compress_gym.devices.profiler import network_files
 from compress_gym.devices.runtime import operation_model
 from compress_gym.tasks import Task
 

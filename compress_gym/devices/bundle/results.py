@@ -14,7 +14,8 @@ import numpy as np
 from compress_gym.cards import write_atomically, write_card
 from compress_gym.devices.device import Device, read_table
 from compress_gym.devices.operations import write_operations
-from compress_gym.devices.profiler import Plan, contents, contents_digest, evaluate, measured_card, networks_of
+from compress_gym.devices.plan import Plan, contents, contents_digest, networks_of
+from compress_gym.devices.profiler import evaluate, measured_card
 from compress_gym.errors import AssetError
 from compress_gym.tasks import get_task
 

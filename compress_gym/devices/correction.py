@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.energy import activation_kib
+from compress_gym.devices.energy import TWO_INPUTS, operation_numbers, output_side
 from compress_gym.devices.operations import BOUNDARIES, CALL, Measurement, Operation, layout_of
 from compress_gym.devices.timing import kendall_tau
 from compress_gym.networks.network import WEIGHTED
@@ -128,6 +128,14 @@ def shares(
     if with_layout and operation.kind != "linear":
         layout = sum(max(0.0, lookup[change] - call) / 2 for change in layout_of(operation))
     return net, 0.0, layout, operation.weight_kib, activation_kib(operation)
+
+
+def activation_kib(operation: Operation) -> float:
+    """Returns the KiB of activations that enter and leave in one call."""
+    code, inputs, outputs, kernel, stride, _, height, width, _, bits, batch = operation_numbers(operation)
+    pixels = output_side(code, height, kernel, stride) * output_side(code, width, kernel, stride)
+    entering = (2 if code == TWO_INPUTS else 1) * inputs * height * width
+    return float(batch * (entering + outputs * pixels) * bits / 8 / 1024)
 
 
 def features(

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -15,12 +15,20 @@ from typing import Any
 from platformdirs import user_data_path
 
 from compress_gym.cards import card_path, read_card, read_json
-from compress_gym.decisions import BitValues
+from compress_gym.decisions import FLOAT_BITS, BitValues
 from compress_gym.devices.correction import Correction, MixedCorrection, times_us
 from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.devices.hardware import ByContent, Hardware
 from compress_gym.devices.interpolate import ChannelGrid
-from compress_gym.devices.operations import CALL, PRECISION_BITS, Measurement, Operation, layout_of, read_operations
+from compress_gym.devices.operations import (
+    BOUNDARIES,
+    CALL,
+    PRECISION_BITS,
+    Measurement,
+    Operation,
+    layout_of,
+    read_operations,
+)
 from compress_gym.devices.simulated import SIMULATED
 from compress_gym.errors import AssetError, unknown_name
 from compress_gym.networks.network import WEIGHTED
@@ -110,6 +118,9 @@ class Device(ByContent):
 
     def energy_mj(self, operation: Operation) -> float:
         """Returns an operation's energy in millijoules: analytic, see `compress_gym.devices.energy`."""
+        if operation.kind in BOUNDARIES:
+            # Its bits are written as 32, but one side of a conversion is narrow.
+            operation = replace(operation, activation_bits=(FLOAT_BITS + 8) // 2)
         return analytic_energy_mj(operation)
 
     def source(self, operation: Operation) -> str:

@@ -1,6 +1,6 @@
 """Energy of an operation where a device has no measured one: analytic, from published energies per operation.
 
-Cards of measured devices say so under `energy`. It counts arithmetic, on-chip reads and DRAM traffic with the
+The estimate is marked `PROVENANCE` wherever it is used. It counts arithmetic, on-chip reads and DRAM traffic with the
 energies of M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014 (45 nm, 0.9 V;
 32-bit figures as later papers quote them, the others recalled). It compares strategies on one imaginary chip; it is no
 forecast of what any product draws.
@@ -10,8 +10,10 @@ The geometry of an operation is here too, since the simulators count the same te
 
 from __future__ import annotations
 
-from compress_gym.devices.operations import BOUNDARIES, Operation
+from compress_gym.devices.operations import Operation
 from compress_gym.jit import jit
+
+PROVENANCE = "analytic"
 
 # Horowitz 2014: pJ of one operation.
 INT8_MULTIPLY_PJ = 0.2
@@ -71,14 +73,6 @@ def moved_values(
     return batch * (reads * in_channels * in_height * in_width + out_channels * pixels)
 
 
-def activation_kib(operation: Operation) -> float:
-    """Returns the KiB of activations that enter and leave in one call."""
-    code, inputs, outputs, kernel, stride, _, height, width, _, bits, batch = operation_numbers(operation)
-    pixels = output_side(code, height, kernel, stride) * output_side(code, width, kernel, stride)
-    entering = (2 if code == TWO_INPUTS else 1) * inputs * height * width
-    return float(batch * (entering + outputs * pixels) * bits / 8 / 1024)
-
-
 def operation_numbers(operation: Operation) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
     """Returns an operation as the jitted simulators take it.
 
@@ -134,8 +128,6 @@ def analytic_energy_mj(operation: Operation) -> float:
         if not 1 <= getattr(operation, name) <= 32:
             raise ValueError(f"{name}={getattr(operation, name)} of {operation} must lie between 1 and 32")
     code, inputs, outputs, kernel, stride, groups, height, width, wb, ab, batch = operation_numbers(operation)
-    if operation.kind in BOUNDARIES:
-        ab = (32 + 8) // 2  # one side of a conversion is wide, the other narrow
     if code not in (CONVOLUTION, LINEAR):
         moved = moved_values(code, inputs, outputs, kernel, stride, height, width, batch)
         return moved * ab / 8 * (DRAM_PJ_PER_BYTE + ON_CHIP_PJ_PER_BYTE) * 1e-9

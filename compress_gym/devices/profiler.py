@@ -34,6 +34,7 @@ from compress_gym.devices.correction import (
     worst_of,
 )
 from compress_gym.devices.device import Device
+from compress_gym.devices.energy import PROVENANCE
 from compress_gym.devices.operations import (
     Measurement,
     Operation,
@@ -125,7 +126,7 @@ def measured_card(
             "fitted_on": f"{plan.fit_networks} whole networks of each task, of all sizes, the uncompressed and the "
             "smallest",
         },
-        "energy": "analytic",
+        "energy": PROVENANCE,
         "stated_error": error,
         **({"accelerator": torch_device_name("cuda")} if plan.cuda else {}),
         **made,

@@ -54,7 +54,10 @@ class SimulatedDevice(ByContent):
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over the simulator's parameters and code, and what it is asked by default."""
+        """16 hex digits over the simulator's parameters and code, and what it is asked by default.
+
+        Whatever changes in a simulator's file or in `energy.py`, even a comment, makes entries and runs outdated.
+        """
         code = "".join(inspect.getsource(module) for module in (import_module(type(self.simulator).__module__), energy))
         return hashlib.sha256(f"{self.simulator!r} {self.bits} {self.batch}\n{code}".encode()).hexdigest()[:16]
 

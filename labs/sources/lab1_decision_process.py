@@ -28,7 +28,7 @@ import numpy as np
 
 import compress_gym  # registers the environments
 
-env = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=0.7, reward="accuracy")
+env = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=0.7, reward="accuracy")
 problem = env.unwrapped.problem
 names = env.unwrapped.observation_names
 for decision in problem.decisions.decisions:
@@ -72,7 +72,9 @@ def check_room(room):
     import numpy
 
     for budget in (0.5, 0.8):
-        env = gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=budget, reward="accuracy")
+        env = gymnasium.make(
+            "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=budget, reward="accuracy"
+        )
         seen, _ = env.reset()
         for _ in range(5):
             columns = dict(zip(env.unwrapped.observation_names, seen.tolist(), strict=True))
@@ -119,7 +121,9 @@ def check_play(play):
     import gymnasium
     import numpy
 
-    env = gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=0.7, reward="accuracy")
+    env = gymnasium.make(
+        "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=0.7, reward="accuracy"
+    )
     for _ in range(2):
         seen = []
         info = play(env, lambda observation, seen=seen: seen.append(observation.copy()) or [0.2])
@@ -216,7 +220,9 @@ def check_policy(policy):
 
     accuracies, budgets = [], (0.6, 0.7, 0.8)
     for budget in budgets:
-        env = gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=budget, reward="accuracy")
+        env = gymnasium.make(
+            "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=budget, reward="accuracy"
+        )
         found = []
         for _ in range(2):
             seen, _ = env.reset()
@@ -300,7 +306,9 @@ run_check(check_front)
 def regret(budget):
     """Returns the points of accuracy between the optimum and what `policy` reaches."""
     ### BEGIN SOLUTION
-    env = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=budget, reward="accuracy")
+    env = gym.make(
+        "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=budget, reward="accuracy"
+    )
     best = problem.accuracy(problem.optimum(budget))[0]
     return 100 * (best - play(env, policy)["accuracy"])
     ### END SOLUTION
@@ -314,7 +322,9 @@ def check_regret(regret, policy):
     import numpy
 
     for budget in (0.5, 0.65, 0.9):
-        env = gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=budget, reward="accuracy")
+        env = gymnasium.make(
+            "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=budget, reward="accuracy"
+        )
         problem, done = env.unwrapped.problem, False
         seen, _ = env.reset()
         while not done:
@@ -341,7 +351,9 @@ figure, axes = plt.subplots(figsize=(7, 4.5))
 axes.plot(ratios, accuracies, ",", color="#9ecae1")
 axes.plot(ratios[best], accuracies[best], drawstyle="steps-post", color="#08519c", label="front")
 for budget in (0.5, 0.6, 0.7, 0.8, 0.9):
-    one = gym.make("compress_gym/ChannelPrune-v0", task="digits-cnn", budget=budget, reward="accuracy")
+    one = gym.make(
+        "compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", budget=budget, reward="accuracy"
+    )
     info = play(one, policy)
     axes.plot(info["cost_ratio"], info["accuracy"], "o", color="C1", label="your policy" if budget == 0.5 else None)
     print(f"budget {budget}: {info['accuracy']:.4f}, {regret(budget):.2f} points below the optimum")

@@ -43,7 +43,12 @@ EPISODES = 200
 def make_env():
     """Returns the environment of this lab."""
     return gym.make(
-        "compress_gym/ChannelPrune-v0", task="digits-cnn", budget=0.7, budget_rule="repair", reward="accuracy"
+        "compress_gym/ChannelPrune-v0",
+        task="digits-cnn",
+        device="xeon-ort-fp32",
+        budget=0.7,
+        budget_rule="repair",
+        reward="accuracy",
     )
 
 
@@ -391,7 +396,9 @@ def check_training(train):
     class Watched(gymnasium.Wrapper):
         def __init__(self):
             settings = {"budget": 0.7, "budget_rule": "repair", "reward": "accuracy"}
-            super().__init__(gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", **settings))
+            super().__init__(
+                gymnasium.make("compress_gym/ChannelPrune-v0", task="digits-cnn", device="xeon-ort-fp32", **settings)
+            )
             self.found = []
 
         def step(self, action):

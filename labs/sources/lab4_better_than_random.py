@@ -19,7 +19,7 @@ from compress_gym.envs.channel_prune import channel_prune_problem
 
 EVALUATIONS, RUNS = 200, 20
 problems = [
-    channel_prune_problem("digits-cnn", cost=cost, budget=budget, reward="accuracy")
+    channel_prune_problem("digits-cnn", device="xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy")
     for cost, budget in (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4))
 ]
 
@@ -416,7 +416,9 @@ def check_fair(fair_ours, fair_random, fair_verdict):
         if numpy.shape(given) != (20, 4):
             return f"`{name}` must have 20 runs of 4 problems; its shape is {numpy.shape(given)}."
         for column, (cost, budget) in enumerate(settings):
-            problem = channel_prune_problem("digits-cnn", cost=cost, budget=budget, reward="accuracy")
+            problem = channel_prune_problem(
+                "digits-cnn", device="xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy"
+            )
             low, high = problem.accuracy([problem.uniform(), problem.optimum()])
             for seed in range(20):
                 found = problem.accuracy(problem.random(numpy.random.default_rng(offset + seed), 200)).max()

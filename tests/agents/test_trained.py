@@ -148,6 +148,6 @@ def test_an_agent_plays_where_it_was_not_trained(tmp_path, monkeypatch, capsys):
         yaml.safe_load((out / "config.yml").read_text()),
         json.loads((out / "best_strategy.json").read_text()),
     )
-    assert config["origin"]["task"] == "cifar10-resnet20" and config["origin"]["device"] == "epyc-ort-fp32"
+    assert config["origin"]["task"] == "cifar10-resnet20" and config["origin"]["device"] == "epyc-milan-ort-fp32"
     assert config["evaluations"] == best["evaluations"] == 1 and "agents.predict" in config["command"]
     assert best["strategy"] == json.loads(shown)["strategy"] and best["cost_ratio"] <= 0.6

@@ -7,7 +7,7 @@ import pytest
 
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.devices import Device, Measurement, Operation
-from compress_gym.devices.correction import Correction, MixedCorrection, errors, features, fit
+from compress_gym.devices.correction import Correction, MixedCorrection, activation_kib, errors, features, fit
 from compress_gym.devices.operations import BOUNDARIES, CALL, layout_of
 from compress_gym.devices.plan import Plan, decisions_of, operations_of, reachable_operations
 from compress_gym.devices.profiler import evaluate
@@ -162,3 +162,19 @@ def test_layout_changes_have_the_shapes_of_input_and_output():
     before, after = layout_of(Operation("conv", 8, 24, 3, 2, 1, 15, 15, 8, 8, 4))
     assert before == Operation("layout", 8, 8, 1, 1, 1, 15, 15, 8, 8, 4)
     assert after == replace(before, in_channels=24, out_channels=24, in_height=8, in_width=8)
+
+
+@pytest.mark.parametrize(
+    ("operation", "values"),
+    [
+        (Operation("conv", 4, 8, 3, 2, 1, 6, 6), 4 * 36 + 8 * 9),
+        (Operation("add", 8, 8, in_height=4, in_width=4), 3 * 8 * 16),
+        (Operation("pool", 64, 64, in_height=8, in_width=8), 64 * 64 + 64),
+        (Operation("linear", 8, 10, in_height=4, in_width=4), 8 * 16 + 10),
+        (Operation("max-pool", 8, 8, 2, 2, 1, 8, 8), 8 * 64 + 8 * 16),
+        (Operation("concat", 8, 8, in_height=4, in_width=4), 2 * 8 * 16),
+    ],
+)
+def test_activations_that_enter_and_leave(operation, values):
+    assert activation_kib(replace(operation, batch=3)) == pytest.approx(3 * values * 4 / 1024)
+    assert activation_kib(replace(operation, weight_bits=8, activation_bits=8)) == pytest.approx(values / 1024)

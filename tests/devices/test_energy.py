@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_gym.devices import Operation
-from compress_gym.devices.energy import KIND_CODES, activation_kib, analytic_energy_mj, mac_pj, operation_numbers
+from compress_gym.devices.energy import KIND_CODES, analytic_energy_mj, mac_pj, operation_numbers
 from compress_gym.networks.network import LAYER_KINDS
 
 CONV = Operation("conv", 4, 8, 3, 1, 1, 6, 5, 8, 8)
@@ -26,22 +26,6 @@ def test_a_convolution_by_hand():
     on_chip = macs * 2 / 16 * 2.5
     dram = (weights + 4 * 30 + 8 * 30) * 162.5
     assert analytic_energy_mj(CONV) == pytest.approx((macs * 0.3 + on_chip + dram) * 1e-9)
-
-
-@pytest.mark.parametrize(
-    ("operation", "values"),
-    [
-        (Operation("conv", 4, 8, 3, 2, 1, 6, 6), 4 * 36 + 8 * 9),
-        (Operation("add", 8, 8, in_height=4, in_width=4), 3 * 8 * 16),
-        (Operation("pool", 64, 64, in_height=8, in_width=8), 64 * 64 + 64),
-        (Operation("linear", 8, 10, in_height=4, in_width=4), 8 * 16 + 10),
-        (Operation("max-pool", 8, 8, 2, 2, 1, 8, 8), 8 * 64 + 8 * 16),
-        (Operation("concat", 8, 8, in_height=4, in_width=4), 2 * 8 * 16),
-    ],
-)
-def test_activations_that_enter_and_leave(operation, values):
-    assert activation_kib(replace(operation, batch=3)) == pytest.approx(3 * values * 4 / 1024)
-    assert activation_kib(replace(operation, weight_bits=8, activation_bits=8)) == pytest.approx(values / 1024)
 
 
 def test_a_strided_depthwise_layer_by_hand():

@@ -53,13 +53,7 @@ def test_a_device_refuses_what_lies_outside():
         times[conv(9, 4)]
 
 
-# Counts that are no multiples of 8 take some 10 % longer there than a line between their neighbours says.
-UNEVEN = pytest.mark.xfail(strict=True, raises=AssertionError, reason="off by more than 8 %; see docs/devices.md")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[UNEVEN] * (name == "epyc-ort-fp32")) for name in shipped_devices()]
-)
+@pytest.mark.parametrize("name", shipped_devices())
 def test_interpolation_of_measurements_held_back(name):
     """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
     times = {o: m.us for o, m in load_device(name).table.items() if o.kind == "conv"}

@@ -74,7 +74,7 @@ def test_tasks_and_devices_say_what_their_cards_say():
         assert f"## {name}" in tasks
     card = json.loads((ROOT / "compress_gym/assets/cifar10-resnet20/weights.json").read_text())
     assert f"{100 * card['test_accuracy']:.2f} % ± 0.27 (10,000 images)" in tasks
-    card = json.loads((ROOT / "compress_gym/devices/tables/epyc-ort-fp32.json").read_text())
+    card = json.loads((ROOT / "compress_gym/devices/tables/epyc-milan-ort-fp32.json").read_text())
     assert f"| {100 * card['stated_error']['median_absolute_error']:.1f} % |" in devices
 
 
@@ -125,6 +125,29 @@ def test_what_has_no_result_is_said_to_have_none(tmp_path):
 def test_the_stored_results_are_the_ones_shown():
     facts = json.loads((RESULTS / "fidelity" / "cifar10-resnet20.json").read_text())
     assert f"| {100 * facts['held_out']['broad_sample']['mae']:.2f} |" in fidelity.fidelity_page()
+
+
+def test_the_page_of_transformers_tells_what_the_report_holds():
+    rows = json.loads((RESULTS / "papers" / "hat-multi30k-ende.json").read_text())["rows"]
+    page = " ".join((ROOT / "docs/transformers.md").read_text().split())
+    by_hand = {row["method"]: row for row in rows if row["method"] in ("largest", "shallower") and "error" not in row}
+    inherited = {name: row["inherited_test_bleu"] for name, row in by_hand.items()}
+    scratch = {name: row["scratch_test_bleu"] for name, row in by_hand.items()}
+    found = [row for row in rows if row["method"] not in ("largest", "shallower", "narrower")]
+    half, third = ([row for row in found if abs(row["budget"] - budget) < 1e-3] for budget in (1 / 2, 1 / 3))
+    for group, text in (
+        (half, "test sentences with {:.1f} to {:.1f} BLEU"),
+        (third, "at a third with {:.1f} to {:.1f}"),
+    ):
+        scores = [row["inherited_test_bleu"] for row in group]
+        assert text.format(min(scores), max(scores)) in page
+    assert f"the largest has {inherited['largest']:.1f}, " in page
+    assert f"of a single decoder layer {inherited['shallower']:.1f}." in page
+    lost = inherited["largest"] - max(row["inherited_test_bleu"] for row in third)
+    assert f"3 times faster costs {lost:.1f} points" in page
+    trained = [next(r["scratch_test_bleu"] for r in group if "scratch_test_bleu" in r) for group in (half, third)]
+    assert f"the largest reaches {scratch['largest']:.1f}, the hand-made one {scratch['shallower']:.1f}, " in page
+    assert "found at half the latency {:.1f}, and at a third {:.1f}.".format(*trained) in page
 
 
 @pytest.mark.parametrize("expected", [reports.SPEED, reports.ZOO, reports.PAPERS])

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ from compress_gym.processor import torch_device_name
 from compress_gym.resume import claim, load_arrays, save_array
 from compress_gym.tasks import Task
 
-# Operations and networks visited first, to say how long the profile will take.
+# Operations visited first, to say how long the profile will take.
 PILOT = 40
 
 
@@ -79,8 +79,13 @@ def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Devic
     claim(work, _identity(plan, contents_digest(operations, strategies), tasks, bench))
     if any(not _round(work, r).exists() for r in range(plan.rounds)):
         openers = [bench.operation(o) for o in track(operations, description="building operations")]
-        for task in tasks:
-            openers += _networks(task, strategies[task.name], plan, work / "networks" / task.name, bench)
+        builders = [
+            _builders(task, strategies[task.name], plan, work / "networks" / task.name, bench) for task in tasks
+        ]
+        building, measuring = _pilot(openers, builders, plan)
+        print(f"about {building + measuring:.0f} minutes: {building:.1f} to build networks, {measuring:.1f} to measure")
+        every = [build for own in builders for build in own]
+        openers += [build() for build in track(every, description="building whole networks")]
         _measure(openers, plan, work)
     visits = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
     networks = networks_of(tasks, strategies, plan)
@@ -204,16 +209,23 @@ def _round(work: Path, number: int) -> Path:
     return work / f"round-{number:02d}.npy"
 
 
-def _networks(task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path, bench: Bench) -> list[Opener]:
-    network, compressed = task.network(), compressed_modules(task, strategies, plan)
-    return [bench.network(build, network, folder / f"{n:03d}", floats) for n, (build, floats) in enumerate(compressed)]
+def _builders(
+    task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path, bench: Bench
+) -> list[Callable[[], Opener]]:
+    """Returns what builds each network, and says how to open it."""
+    network = task.network()
+    return [
+        partial(bench.network, build, network, folder / f"{n:03d}", floats)
+        for n, (build, floats) in enumerate(compressed_modules(task, strategies, plan))
+    ]
 
 
 def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path) -> Iterator[Path]:
     """Exports whole networks for ONNX Runtime and yields their files."""
     bench = OnnxBench(plan.precision, plan.threads, plan.batch)
     network = task.network()
-    for n, (build, floats) in enumerate(compressed_modules(task, strategies, plan)):
+    compressed = list(compressed_modules(task, strategies, plan))
+    for n, (build, floats) in enumerate(track(compressed, description="building whole networks")):
         yield bench.export(build, network, folder / f"{n:03d}", floats)
 
 
@@ -226,28 +238,46 @@ def compressed_modules(task: Task, strategies: NDArray[np.int64], plan: Plan) ->
 
     module, network, decisions = task.untrained_module().eval(), task.network(), decisions_of(task, plan)
     ranking = channel_ranking(module, network)
-    for strategy in track(strategies, description="building whole networks"):
+    for strategy in strategies:
         chosen = [(d.subject, d.kind, d.values[c]) for d, c in zip(decisions.decisions, strategy, strict=True)]
         counts = {subject: value for subject, kind, value in chosen if kind == "channels"}
         floats = frozenset(subject for subject, kind, value in chosen if kind == "precision" and value == FLOAT_BITS)
         yield partial(remove_channels, module, network, kept_channels(ranking, counts)), floats
 
 
+def _pilot(
+    operations: Sequence[Opener], builders: Sequence[Sequence[Callable[[], Opener]]], plan: Plan
+) -> tuple[float, float]:
+    """Builds one network of each task, visits it and some operations once; what all of them will take, in minutes."""
+    chosen = np.random.default_rng(plan.seed).permutation(len(operations))[:PILOT]
+    started = time.perf_counter()
+    for i in chosen:
+        _visit(operations[i], plan)
+    visiting, building = (time.perf_counter() - started) / len(chosen) * len(operations), 0.0
+    for own in builders:
+        started = time.perf_counter()
+        opener = own[len(own) // 2]()
+        built = time.perf_counter()
+        _visit(opener, plan)
+        building += (built - started) * len(own)
+        visiting += (time.perf_counter() - built) * len(own)
+    return building / 60, visiting * plan.rounds / 60
+
+
+def _visit(opener: Opener, plan: Plan) -> float:
+    return float(sample_us(opener(), plan.repetitions).min())
+
+
 def _measure(openers: list[Opener], plan: Plan, work: Path) -> None:
     """Visits everything once a round, in random order, opened anew, and writes each visit's fastest call."""
-    pilot = np.random.default_rng(plan.seed).permutation(len(openers))[:PILOT]
-    started = time.perf_counter()
-    for i in pilot:
-        sample_us(openers[i](), plan.repetitions)
-    minutes = (time.perf_counter() - started) / len(pilot) * len(openers) * plan.rounds / 60
     with Progress() as progress:
-        bar = progress.add_task(f"measuring (about {minutes:.1f} minutes)", total=plan.rounds * len(openers))
+        bar = progress.add_task("measuring", total=plan.rounds * len(openers))
         for r in range(plan.rounds):
             if _round(work, r).exists():
                 progress.advance(bar, len(openers))
                 continue
             fastest = np.empty((len(openers), 1))
             for i in np.random.default_rng([plan.seed, r]).permutation(len(openers)):
-                fastest[i] = sample_us(openers[i](), plan.repetitions).min()
+                fastest[i] = _visit(openers[i], plan)
                 progress.advance(bar)
             save_array(_round(work, r), fastest)

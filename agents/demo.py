@@ -74,7 +74,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
                 "test_accuracy": float(test(problem.decisions.encode(scored.strategy))[0]),
                 "predicted_ms": scored.costs["latency_ms"],
                 "measured_ms": float(np.median(measured[name])),
-                "measured_p10_ms": float(np.quantile(measured[name], 0.1)),
+                "measured_fastest_ms": float(np.min(measured[name])),
                 "regret_points": 100 * (optimum.accuracy - scored.accuracy) if name in runs else None,
                 "seconds": runs[name].seconds[-1] if name in runs else None,
                 "strategy": dict(scored.strategy),
@@ -86,7 +86,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         "measured_on": processor_name(),
         "empty_call_us": {
             "in_the_table": _empty_call_us(load_device(problem.origin["device"])),
-            "measured_here": 1000 * float(np.median(measured[EMPTY_CALL])),
+            "measured_here": 1000 * float(np.min(measured[EMPTY_CALL])),
         },
         **_export_best(task, problem, best, folder),
         **provenance(" ".join(["python -m agents.demo", *sys.argv[1:]]), ["torch", "onnxruntime", "stable_baselines3"]),
@@ -120,7 +120,7 @@ def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path)
 
 def _empty_call_us(device: Hardware) -> float:
     assert isinstance(device, Device)  # the demonstration's device is a measured table
-    return device.table[CALL].median_us
+    return device.table[CALL].us
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -135,8 +135,8 @@ def speed_note(results: dict[str, Any]) -> str:
     call = results["empty_call_us"]
     ratio = call["measured_here"] / call["in_the_table"]
     return (
-        f"The runtime's empty call took {call['measured_here']:.1f} us here and {call['in_the_table']:.1f} us when the "
-        f"table was measured: this machine was {ratio:.2f} times as slow."
+        f"The runtime's empty call took at least {call['measured_here']:.1f} us here and {call['in_the_table']:.1f} us "
+        f"when the table was measured: this machine was {ratio:.2f} times as slow."
     )
 
 
@@ -147,7 +147,7 @@ _HEADINGS = (
     "test accuracy",
     "predicted ms",
     "measured ms",
-    "measured p10 ms",
+    "measured fastest ms",
     "regret points",
     "seconds",
 )
@@ -159,7 +159,7 @@ _NARROW_HEADINGS = (
     "test\naccuracy",
     "pred.\nms",
     "meas.\nms",
-    "p10\nms",
+    "fastest\nms",
     "regret\npoints",
     "s",
 )
@@ -176,7 +176,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['test_accuracy']:.4f}",
         f"{row['predicted_ms']:.4f}",
         f"{row['measured_ms']:.4f}",
-        f"{row['measured_p10_ms']:.4f}",
+        f"{row['measured_fastest_ms']:.4f}",
         shown(row["regret_points"], ".2f"),
         shown(row["seconds"], ".1f"),
     ]

@@ -164,7 +164,7 @@ def test_the_other_kind_of_action_is_refused(algorithm):
 
 
 def test_without_a_budget_rule_the_reward_alone_chooses(tmp_path):
-    settings = {"task": "digits-cnn", "budget": 0.3, "reward": "mnasnet", "budget_rule": "none"}
+    settings = {"task": "digits-cnn", "budget": 0.18, "reward": "mnasnet", "budget_rule": "none"}
     run = run_search("random", "ChannelPrune-v0", settings, 5, 0, tmp_path)
     assert not any(s.feasible for s in run.scored)
     best = json.loads((tmp_path / "best_strategy.json").read_text())

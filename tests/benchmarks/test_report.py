@@ -86,10 +86,11 @@ def test_problems_without_a_gap_are_kept_out_of_the_aggregate():
 
 def test_a_report_of_a_tiny_suite(tmp_path):
     suite = Suite((DIGITS,), ("random", "ppo", "uniform"), seeds=2)
-    optimum = reference(DIGITS).best
-    runs = [record("random", s, {1: 0.31, 50: 0.56375}) for s in range(2)]
-    runs += [record("ppo", s, {1: 0.31, 50: optimum}, final_policy=optimum) for s in range(2)]
-    runs += [record("uniform", s, {1: 0.31}, evaluations=1) for s in range(2)]
+    ends = reference(DIGITS)
+    low, optimum = ends.uniform, ends.best
+    runs = [record("random", s, {1: low, 50: (low + optimum) / 2}) for s in range(2)]
+    runs += [record("ppo", s, {1: low, 50: optimum}, final_policy=optimum) for s in range(2)]
+    runs += [record("uniform", s, {1: low}, evaluations=1) for s in range(2)]
     text = write_report("tiny", suite, runs, tmp_path, "python -m benchmarks.search --suite tiny")
     assert "| ppo | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | - | 1.5 |" in text
     assert "| random | 0.50 [0.50, 0.50] | 0.50 [0.50, 0.50] | - | - | 1.5 |" in text

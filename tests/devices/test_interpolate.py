@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -57,14 +58,15 @@ def test_a_device_refuses_what_lies_outside():
 def test_interpolation_of_measurements_held_back(name):
     """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
     times = {o: m.us for o, m in load_device(name).table.items() if o.kind == "conv"}
+    rows = defaultdict(list)  # operations that differ in their input channels alone
+    for operation in times:
+        rows[replace(operation, in_channels=0)].append(operation)
     ratios = []
-    for operation, measured in times.items():
-        around = [o for o in times if replace(o, in_channels=0) == replace(operation, in_channels=0)]
-        counts = sorted(o.in_channels for o in around)
-        place = counts.index(operation.in_channels)
-        if 0 < place < len(counts) - 1:
-            left = {o: t for o, t in times.items() if o != operation and o.out_channels == operation.out_channels}
-            ratios.append(ChannelGrid(left).time(operation) / measured)
+    for row in rows.values():
+        row.sort(key=lambda o: o.in_channels)
+        for place in range(1, len(row) - 1):
+            grid = ChannelGrid({o: times[o] for o in row if o != row[place]})
+            ratios.append(grid.time(row[place]) / times[row[place]])
     error = np.median(np.abs(np.array(ratios) - 1))
     if f"{100 * error:.1f} % on `{name}`" not in " ".join(DOCS.read_text().split()):
         raise ValueError(f"docs/devices.md must say that interpolation is off by {100 * error:.1f} % on {name}")

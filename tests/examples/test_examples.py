@@ -13,9 +13,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Packages, the extra that brings them, and what is printed.
 NEEDS = {
-    "cleanrl_ppo": (("torch",), "live", "the optimum is 81.75 %"),
+    "cleanrl_ppo": (("torch",), "live", "the optimum is 95.75 %"),
     "multi_objective": (("mo_gymnasium",), "examples", "best accuracy - 0.1 latency"),
-    "optuna_search": (("optuna",), "examples", "the optimum is 81.75 %"),
+    "optuna_search": (("optuna",), "examples", "the optimum is 95.75 %"),
     "record_video": (("moviepy",), "examples", "of the latency"),
     "rllib_ppo": (("ray", "tree"), "rllib", "iteration 2: mean accuracy"),
     "torchrl_env": (("torchrl",), "examples", "20 random episodes"),

@@ -57,7 +57,7 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
         *(
             f"| {p['from']:.2f}-{p['to']:.2f} | {p['strategies']} | "
-            + " | ".join(str(p.get(key, "")) for key in _FRONT)
+            + " | ".join("-" if p.get(key) is None else str(p[key]) for key in _FRONT)
             + " |"
             for p in facts["front"]
         ),

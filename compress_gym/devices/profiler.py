@@ -83,10 +83,10 @@ def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Devic
             _builders(task, strategies[task.name], plan, work / "networks" / task.name, bench) for task in tasks
         ]
         building, measuring = _pilot(openers, builders, plan)
-        print(f"about {building + measuring:.0f} minutes: {building:.1f} to build networks, {measuring:.1f} to measure")
+        told = f"building whole networks (about {building:.0f} of {building + measuring:.0f} minutes)"
         every = [build for own in builders for build in own]
-        openers += [build() for build in track(every, description="building whole networks")]
-        _measure(openers, plan, work)
+        openers += [build() for build in track(every, description=told)]
+        _measure(openers, plan, work, measuring)
     visits = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
     networks = networks_of(tasks, strategies, plan)
     table, correction, error = evaluate(operations, networks, times_of(visits), plan, bench.measures_layout)
@@ -248,12 +248,16 @@ def compressed_modules(task: Task, strategies: NDArray[np.int64], plan: Plan) ->
 def _pilot(
     operations: Sequence[Opener], builders: Sequence[Sequence[Callable[[], Opener]]], plan: Plan
 ) -> tuple[float, float]:
-    """Builds one network of each task, visits it and some operations once; what all of them will take, in minutes."""
+    """Says how many minutes it will take to build all networks and to measure everything, from a few of each.
+
+    Networks and rounds that an unfinished profile left are counted as if they were to be made again.
+    """
     chosen = np.random.default_rng(plan.seed).permutation(len(operations))[:PILOT]
     started = time.perf_counter()
     for i in chosen:
         _visit(operations[i], plan)
     visiting, building = (time.perf_counter() - started) / len(chosen) * len(operations), 0.0
+    builders[0][0]()  # the first one of all waits for the exporter to be loaded
     for own in builders:
         started = time.perf_counter()
         opener = own[len(own) // 2]()
@@ -268,10 +272,10 @@ def _visit(opener: Opener, plan: Plan) -> float:
     return float(sample_us(opener(), plan.repetitions).min())
 
 
-def _measure(openers: list[Opener], plan: Plan, work: Path) -> None:
+def _measure(openers: list[Opener], plan: Plan, work: Path, minutes: float) -> None:
     """Visits everything once a round, in random order, opened anew, and writes each visit's fastest call."""
     with Progress() as progress:
-        bar = progress.add_task("measuring", total=plan.rounds * len(openers))
+        bar = progress.add_task(f"measuring (about {minutes:.0f} minutes)", total=plan.rounds * len(openers))
         for r in range(plan.rounds):
             if _round(work, r).exists():
                 progress.advance(bar, len(openers))

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from compress_gym.cards import read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
@@ -16,6 +18,7 @@ from compress_gym.translation.tasks import TRANSLATION_TASKS
 from docs.generator.cards import stated
 from docs.generator.reports import missing
 from docs.generator.text import RESULTS, table
+from leaderboard.__main__ import RECORDS, SUBMISSIONS
 
 
 def fidelity_page(results: Path = RESULTS) -> str:
@@ -45,6 +48,9 @@ def fidelity_page(results: Path = RESULTS) -> str:
             "the surrogate promised too much. *Loss from trusting* is how far the live accuracy of what looked best "
             "is below the best of them.",
             _exploitation(results),
+            "The leaderboard's entries were scored live, too: what whole allowances found at each track's budget; each "
+            "distinct strategy counts once.",
+            table(("track", "strategies", "signed mean", "90 % within", "largest"), _leaderboard_rows()),
             "## Before and after fine-tuning",
             "Strategies are scored after a cheap recovery. Does that rank them as fine-tuning would? Random strategies "
             "at half the multiply-accumulates, scored before on one half of the images and after on the other; the "
@@ -93,7 +99,7 @@ def _surrogates(results: Path) -> str:
 
 
 def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
-    """Returns the range of Kendall tau, and the median share of its ceiling; tenths with few strategies have none."""
+    """Returns the range of Kendall tau, and the median share of its ceiling, where the labels' noise leaves one."""
     taus = [tenth["kendall_tau"] for tenth in tenths if tenth.get("kendall_tau") is not None]
     shares = [tenth["share_of_ceiling"] for tenth in tenths if tenth.get("share_of_ceiling") is not None]
     between = f"{min(taus):.2f} to {max(taus):.2f}" if taus else "too few"
@@ -129,6 +135,25 @@ def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         elif "searches" in facts:
             budgets = ", ".join(map(str, facts["budgets"]))
             yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]
+
+
+def _leaderboard_rows() -> Iterator[tuple[object, ...]]:
+    """Yields what surrogates said of the entries' strategies less what was scored live, in points."""
+    for folder in sorted(path for path in SUBMISSIONS.iterdir() if path.is_dir()):
+        gaps: dict[tuple[int, ...], float] = {}
+        for path in sorted(folder.glob("*.json")):
+            entry, record = read_json(path), RECORDS / folder.name / path.name
+            if not record.exists() or any(o["accuracy_source"] != "surrogate" for o in entry["origins"].values()):
+                continue
+            live = {(r["task"], r["seed"]): r for r in read_json(record)["results"]}
+            for result in entry["results"]:
+                scored = live[result["task"], result["seed"]]
+                gap = 100 * (result["validation_accuracy"] - scored["validation_accuracy"])
+                gaps[tuple(scored["choices"])] = gap
+        if gaps:
+            values = np.array(list(gaps.values()))
+            p90, most = np.quantile(np.abs(values), 0.9), np.abs(values).max()
+            yield folder.name, len(values), f"{values.mean():+.2f}", f"{p90:.2f}", f"{most:.2f}"
 
 
 def _points(gap: dict[str, Any]) -> tuple[str, str]:

@@ -92,7 +92,7 @@ def plant(monkeypatch, tasks, plan):
     networks = [n for own in networks_of(tasks, strategies, plan).values() for n in own]
     times = [*known.values(), *(sum(known[o] - 5.0 for o in network) for network in networks)]
 
-    def measure(openers, plan, work):
+    def measure(openers, plan, work, minutes):
         assert len(openers) == len(times)
         assert all(opener() for opener in openers[-3:])
         for r in range(plan.rounds):
@@ -126,6 +126,31 @@ def test_several_tasks_share_a_table_and_each_has_its_errors(tmp_path, monkeypat
     alone = profile(tasks[:1], SMALL, tmp_path / "one.csv", "test")
     assert set(alone.table) == set(device.table) and "tiny" in errors_by_task(alone.card)
     assert load_device(tmp_path / "two.csv").digest == device.digest
+
+
+def test_a_few_networks_and_operations_say_how_long_it_takes(monkeypatch):
+    """Told before all networks are built; the first one waits for what is loaded once, and does not count."""
+    now, built = [0.0], []
+    monkeypatch.setattr(profiler.time, "perf_counter", lambda: now[0])
+
+    def visit(opener, plan):
+        now[0] += opener()
+
+    def builder(task, number, seconds):
+        def build():
+            now[0] += 100.0 if not built else seconds
+            built.append((task, number))
+            return lambda: 2.0
+
+        return build
+
+    monkeypatch.setattr(profiler, "_visit", visit)
+    builders = [[builder("one", n, 3.0) for n in range(20)], [builder("other", n, 6.0) for n in range(10)]]
+    plan = Plan(rounds=6)
+    building, measuring = profiler._pilot([lambda: 0.5] * 300, builders, plan)
+    assert built == [("one", 0), ("one", 10), ("other", 5)]
+    assert building == pytest.approx((20 * 3 + 10 * 6) / 60)
+    assert measuring == pytest.approx(6 * (300 * 0.5 + 30 * 2.0) / 60)
 
 
 def test_rounds_of_other_tasks_or_another_order_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_every_track_has_every_hand_made_baseline():
 
 
 def test_records_of_the_digits_are_scored_again(tmp_path):
-    """A quarter of them, for time: the data set is installed with scikit-learn."""
+    """A quarter, for time (`leaderboard verify --live` does all); the data set is installed with scikit-learn."""
     scores, seen = StoredScores(tmp_path), 0
     for path in FILES[::4]:
         replayed = replay(path, TRACKS)

@@ -1,0 +1,93 @@
+"""What equal bits everywhere cost a network: `python -m benchmarks.quantised TASK`.
+
+Weights and activations of all layers whose bits can be chosen have the same bits, the others 8. Accuracies before and
+after fine-tuning with straight-through gradients stand beside those of the uncompressed network. Nothing is chosen by
+them, so test images may be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.papers.winners import LiveScores
+from compress_gym.cards import provenance, write_atomically
+from compress_gym.commands import run_command
+from compress_gym.decisions import BitValues
+from compress_gym.tasks import Task, get_task
+
+RESULTS = Path(__file__).parent / "results" / "quantised"
+BITS = (8, 6, 5, 4)
+SPLITS = ("validation", "test")
+
+
+def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[dict[str, Any]]:
+    """Scores a network at equal bits.
+
+    Args:
+        task: The task.
+        bits: Of weights and activations.
+        epochs: Of fine-tuning.
+        work: Folder that keeps finished scores.
+
+    Returns:
+        One row for each number of bits, the uncompressed network (32) first: accuracies, fractions of 1, before
+        fine-tuning and, of the others, that on test images after it.
+    """
+    whole = task.channel_decisions()
+    unpruned = {d.name: d.values[-1] for d in whole.decisions}
+    floats = LiveScores(task, whole, work / "floats.json")
+    rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
+    decisions = task.decisions("MixedQuant", BitValues(tuple(sorted(bits))))
+    scores = LiveScores(task, decisions, work / "bits.json")
+    for chosen in bits:
+        strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}
+        before = {split: scores(strategy, split) for split in SPLITS}
+        rows.append({"bits": chosen, "before": before, "after": {"test": scores(strategy, "test", epochs)}})
+    return rows
+
+
+def report(name: str, epochs: int, rows: list[dict[str, Any]]) -> str:
+    """Writes the Markdown report."""
+    whole = rows[0]["before"]
+    unit = "epoch" if epochs == 1 else "epochs"
+    lines = [f"# {name} with equal bits everywhere", ""]
+    lines += [
+        "Weights and activations of all layers whose bits can be chosen; the others have 8. Points lost against the"
+    ]
+    lines += [
+        f"uncompressed network ({100 * whole['validation']:.2f} % of validation images, {100 * whole['test']:.2f} %"
+    ]
+    lines += [f"of test images) before fine-tuning and after {epochs} {unit}.", ""]
+    lines += ["| bits | validation, before | test, before | test, after |", "|---|---|---|---|"]
+    for row in rows[1:]:
+        pairs = [("before", "validation"), ("before", "test"), ("after", "test")]
+        lost = [f"{100 * (whole[split] - row[when][split]):.2f}" for when, split in pairs]
+        lines.append(f"| {row['bits']} | {' | '.join(lost)} |")
+    return "\n".join([*lines, ""])
+
+
+@click.command()
+@click.argument("name", metavar="TASK")
+@click.option("--bits", type=click.IntRange(2, 8), multiple=True, default=BITS, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Of fine-tuning.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder of finished scores [default: TASK-quantised].")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="benchmarks/results/quantised")
+def main(name: str, bits: tuple[int, ...], epochs: int, work: Path | None, out: Path) -> None:
+    """Scores TASK's network at equal bits, before and after fine-tuning."""
+    rows = compare(get_task(name), bits, epochs, work or Path(f"{name}-quantised"))
+    command = shlex.join(["python", "-m", "benchmarks.quantised", *sys.argv[1:]])
+    facts = {"task": name, "epochs": epochs, "rows": rows, **provenance(command, ["numpy", "torch"])}
+    text = report(name, epochs, rows)
+    write_atomically(out / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
+    write_atomically(out / f"{name}.md", lambda p: p.write_text(text))
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    run_command(main, "benchmarks.quantised")

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import quantised
+from compress_gym.tasks import get_task
+from tests.helpers import run_here
+
+TASK = get_task("digits-cnn")
+STORED = sorted(quantised.RESULTS.glob("*.json"))
+
+
+def test_equal_bits_are_those_of_the_measured_table(tmp_path, monkeypatch, capsys):
+    arguments = ["digits-cnn", "--bits", "8", "--bits", "2", "--work", tmp_path / "work", "--out", tmp_path]
+    code, out, err = run_here(quantised.main, arguments, monkeypatch, capsys)
+    assert code == 0, err
+    whole, eight, two = json.loads((tmp_path / "digits-cnn.json").read_text())["rows"]
+    measured = TASK.measured("MixedQuant")
+    decisions = TASK.decisions("MixedQuant")
+    for row in (eight, two):
+        strategy = {d.name: row["bits"] for d in decisions.decisions}
+        expected = measured(decisions.encode(strategy))[0]
+        assert row["before"]["validation"] == pytest.approx(expected, abs=2 / 400)
+    assert eight["after"]["test"] > 0.95 > two["after"]["test"] > 0.5
+    assert whole["before"]["validation"] == pytest.approx(0.99, abs=1 / 400) and "| 2 | " in out
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_the_stored_report_is_that_of_the_stored_scores(path):
+    facts = json.loads(path.read_text())
+    assert path.with_suffix(".md").read_text() == quantised.report(path.stem, facts["epochs"], facts["rows"])

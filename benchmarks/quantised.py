@@ -18,6 +18,7 @@ import click
 from benchmarks.papers.winners import LiveScores
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
+from compress_gym.compression.quantise import BITS as QUANTISER_BITS
 from compress_gym.decisions import BitValues
 from compress_gym.tasks import Task, get_task
 
@@ -43,7 +44,8 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[
     unpruned = {d.name: d.values[-1] for d in whole.decisions}
     floats = LiveScores(task, whole, work / "floats.json")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
-    decisions = task.decisions("MixedQuant", BitValues(tuple(sorted(bits))))
+    # Scores are kept by places among all values, whichever of them are asked for.
+    decisions = task.decisions("MixedQuant", BitValues(tuple(QUANTISER_BITS)))
     scores = LiveScores(task, decisions, work / "bits.json")
     for chosen in bits:
         strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}

@@ -135,7 +135,7 @@ def speed_note(results: dict[str, Any]) -> str:
     call = results["empty_call_us"]
     ratio = call["measured_here"] / call["in_the_table"]
     return (
-        f"The runtime's empty call took at least {call['measured_here']:.1f} us here and {call['in_the_table']:.1f} us "
+        f"The runtime's empty call took at least {call['measured_here']:.2f} us here and {call['in_the_table']:.2f} us "
         f"when the table was measured: this machine was {ratio:.2f} times as slow."
     )
 
@@ -215,7 +215,8 @@ def main(evaluations: int, seed: int, out: Path | None) -> None:
         for name, policy in results["final_policies"].items()
     )
     click.echo(
-        f"Predicted with the table of {results['predicted_on']}; measured on this machine: {results['measured_on']}.\n"
+        f"Predicted with the table of {results['predicted_on']}: the fastest call; measured on this machine: "
+        f"{results['measured_on']}.\n"
         f"{speed_note(results)}\n"
         f"Rows show the best evaluated strategy; the final policies: {policies}.\n"
         f"One seed of each: a demonstration, not a benchmark.\n"

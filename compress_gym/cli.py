@@ -312,10 +312,18 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table(*(Column(name, overflow="fold") for name in rows[0]))
+    # Names come first; they can be copied however narrow the terminal is.
+    first, *others = rows[0]
+    table = Table(Column(first, no_wrap=True), *(Column(name, overflow="fold") for name in others))
     for row in rows:
-        table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+        table.add_row(*map(_cell, row.values()))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _indented(card: Mapping[str, object], depth: int = 0) -> str:

@@ -13,6 +13,9 @@ def run_command(command: click.Command, name: str) -> NoReturn:
     """Runs a click command and exits."""
     try:
         code = command.main(prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(name, error.format_message())
     except OSError as error:

@@ -27,6 +27,17 @@ def test_lists(run):
     assert "digits-cnn" in run("tasks")[1] and "xeon" in run("devices")[1]
 
 
+def test_names_are_whole_in_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert all(name in run("devices")[1] for name in list_devices())
+    assert "0000" not in run("tasks")[1]
+
+
+def test_without_arguments_the_help_is_shown(run):
+    code, _, errors = run()
+    assert code == 2 and "Commands:\n  collect " in errors
+
+
 def test_describe(run):
     described = json.loads(run("describe", "digits-cnn", "--json")[1])
     assert described["strategies"] == 32768 and len(described["groups"]) == 5

@@ -118,6 +118,20 @@ def check_archive(archive: Archive, folder: Path) -> None:
             )
 
 
+def _download(name: str, url: str, known_hash: str, folder: Path) -> None:
+    try:
+        import pooch
+    except ImportError as error:
+        raise missing_extra("pooch", "live", "downloading a data set") from error
+    try:
+        pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, progressbar=False)
+    except OSError as error:
+        raise OSError(
+            f"{url} cannot be downloaded ({type(error).__name__}); of a copy at hand: "
+            f"compress-gym data fetch {name} --from FOLDER"
+        ) from error
+
+
 def fetch(name: str, source: Path | None = None) -> Path:
     """Brings an archive into the data root: downloads it, or takes it from a folder.
 
@@ -130,6 +144,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
 
     Raises:
         KeyError: The name is not known.
+        OSError: It cannot be downloaded.
         ValueError: A file is missing, incomplete or altered.
     """
     if name not in ARCHIVES:
@@ -137,23 +152,13 @@ def fetch(name: str, source: Path | None = None) -> Path:
     archive, root = ARCHIVES[name], data_root()
     target = root / archive.folder
     if source is None:
-        try:
-            import pooch
-        except ImportError as error:
-            raise missing_extra("pooch", "live", "downloading a data set") from error
         if archive.url.endswith("/"):
             with tempfile.TemporaryDirectory(dir=_made(root)) as downloaded:
                 for file, digest in archive.files.items():
-                    pooch.retrieve(archive.url + file, f"sha256:{digest}", fname=file, path=downloaded)
+                    _download(name, archive.url + file, f"sha256:{digest}", Path(downloaded))
                 _install(archive, Path(downloaded), target)
             return target
-        pooch.retrieve(
-            archive.url,
-            known_hash=f"md5:{archive.md5}",
-            path=root,
-            fname=Path(archive.url).name,
-            progressbar=False,
-        )
+        _download(name, archive.url, f"md5:{archive.md5}", root)
         with tempfile.TemporaryDirectory(dir=root) as unpacked:
             shutil.unpack_archive(root / Path(archive.url).name, unpacked, filter="data")
             _install(archive, Path(unpacked) / archive.folder, target)

@@ -36,6 +36,10 @@ class Bench(Protocol):
         """Whether lone operations pay for layout changes that networks do not."""
         ...
 
+    def keeps(self, file: Path) -> bool:
+        """Whether what takes long to build of a network is there already; `file` as of `network`."""
+        ...
+
     def operation(self, operation: Operation) -> Opener:
         """Returns what opens an operation."""
         ...
@@ -77,6 +81,10 @@ class OnnxBench:
         """Opens the runtime; a missing library is told here."""
         self.precision, self.threads, self.batch = precision, threads, batch
         open_session(operation_model(Operation("call", 1, 1)), threads)
+
+    def keeps(self, file: Path) -> bool:
+        """Whether the network was exported."""
+        return file.with_suffix(".onnx").exists()
 
     def operation(self, operation: Operation) -> Opener:
         """Returns what opens an operation."""
@@ -122,6 +130,10 @@ class TorchBench:
         check_precision(precision, cuda)
         torch.set_num_threads(threads)
         self.precision, self.cuda, self.batch = precision, cuda, batch
+
+    def keeps(self, file: Path) -> bool:
+        """No network is kept."""
+        return False
 
     def operation(self, operation: Operation) -> Opener:
         """Returns what opens an operation."""

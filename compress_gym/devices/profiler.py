@@ -77,14 +77,16 @@ def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Devic
     bench = open_bench(plan.runtime, plan.precision, plan.threads, plan.cuda, plan.batch)
     operations, strategies = contents(tasks, plan, bench.measures_layout)
     claim(work, _identity(plan, contents_digest(operations, strategies), tasks, bench))
-    if any(not _round(work, r).exists() for r in range(plan.rounds)):
+    rounds = sum(not _round(work, r).exists() for r in range(plan.rounds))
+    if rounds:
         openers = [bench.operation(o) for o in track(operations, description="building operations")]
         builders = [
             _builders(task, strategies[task.name], plan, work / "networks" / task.name, bench) for task in tasks
         ]
-        building, measuring = _pilot(openers, builders, plan)
+        building, visiting = _pilot(openers, builders, bench, plan)
+        measuring = visiting * rounds
         told = f"building whole networks (about {building:.0f} of {building + measuring:.0f} minutes)"
-        every = [build for own in builders for build in own]
+        every = [build for own in builders for build in own.values()]
         openers += [build() for build in track(every, description=told)]
         _measure(openers, plan, work, measuring)
     visits = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
@@ -211,13 +213,13 @@ def _round(work: Path, number: int) -> Path:
 
 def _builders(
     task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path, bench: Bench
-) -> list[Callable[[], Opener]]:
-    """Returns what builds each network, and says how to open it."""
+) -> dict[Path, Callable[[], Opener]]:
+    """Returns what builds each network, and says how to open it, by the file that may keep it."""
     network = task.network()
-    return [
-        partial(bench.network, build, network, folder / f"{n:03d}", floats)
+    return {
+        (file := folder / f"{n:03d}"): partial(bench.network, build, network, file, floats)
         for n, (build, floats) in enumerate(compressed_modules(task, strategies, plan))
-    ]
+    }
 
 
 def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path) -> Iterator[Path]:
@@ -246,26 +248,24 @@ def compressed_modules(task: Task, strategies: NDArray[np.int64], plan: Plan) ->
 
 
 def _pilot(
-    operations: Sequence[Opener], builders: Sequence[Sequence[Callable[[], Opener]]], plan: Plan
+    operations: Sequence[Opener], builders: Sequence[Mapping[Path, Callable[[], Opener]]], bench: Bench, plan: Plan
 ) -> tuple[float, float]:
-    """Says how many minutes it will take to build all networks and to measure everything, from a few of each.
-
-    Networks and rounds that an unfinished profile left are counted as if they were to be made again.
-    """
+    """Returns the minutes that building the networks which are not there, and a round will take, from a few of each."""
     chosen = np.random.default_rng(plan.seed).permutation(len(operations))[:PILOT]
     started = time.perf_counter()
     for i in chosen:
         _visit(operations[i], plan)
     visiting, building = (time.perf_counter() - started) / len(chosen) * len(operations), 0.0
-    builders[0][0]()  # the first one of all waits for the exporter to be loaded
+    next(iter(builders[0].values()))()  # the first one of all waits for the exporter to be loaded
     for own in builders:
+        unbuilt = [build for file, build in own.items() if not bench.keeps(file)]
         started = time.perf_counter()
-        opener = own[len(own) // 2]()
+        opener = (unbuilt or list(own.values()))[-1]()
         built = time.perf_counter()
         _visit(opener, plan)
-        building += (built - started) * len(own)
+        building += (built - started) * len(unbuilt)
         visiting += (time.perf_counter() - built) * len(own)
-    return building / 60, visiting * plan.rounds / 60
+    return building / 60, visiting / 60
 
 
 def _visit(opener: Opener, plan: Plan) -> float:

@@ -218,3 +218,12 @@ def test_the_real_splits():
     assert np.allclose(data.train.mean / 255, [0.4914, 0.4822, 0.4465], atol=1e-3)
     assert np.allclose(data.train.std / 255, [0.2470, 0.2435, 0.2616], atol=1e-3)
     assert data.train.labels[:3].tolist() == [6, 9, 9]  # a frog and two trucks
+
+
+def test_without_a_network_the_other_way_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    monkeypatch.setitem(ARCHIVES, "cifar10", replace(ARCHIVES["cifar10"], url="http://127.0.0.1:9/cifar.tar.gz"))
+    with pytest.raises(
+        OSError, match="127.0.0.1:9/cifar.tar.gz cannot be downloaded.*data fetch cifar10 --from FOLDER"
+    ):
+        fetch("cifar10")

@@ -102,7 +102,7 @@ def plant(monkeypatch, tasks, plan):
 
     def one_built(*arguments):
         own = builders(*arguments)
-        return [own[-1]] * len(own)
+        return dict.fromkeys(own, list(own.values())[-1])
 
     monkeypatch.setattr(profiler, "_measure", measure)
     monkeypatch.setattr(profiler, "_builders", one_built)
@@ -145,12 +145,18 @@ def test_a_few_networks_and_operations_say_how_long_it_takes(monkeypatch):
         return build
 
     monkeypatch.setattr(profiler, "_visit", visit)
-    builders = [[builder("one", n, 3.0) for n in range(20)], [builder("other", n, 6.0) for n in range(10)]]
-    plan = Plan(rounds=6)
-    building, measuring = profiler._pilot([lambda: 0.5] * 300, builders, plan)
-    assert built == [("one", 0), ("one", 10), ("other", 5)]
-    assert building == pytest.approx((20 * 3 + 10 * 6) / 60)
-    assert measuring == pytest.approx(6 * (300 * 0.5 + 30 * 2.0) / 60)
+
+    class Kept:
+        def keeps(self, file):
+            return file in kept
+
+    paths = [Path(f"{n}") for n in range(20)]
+    kept = {*paths[:5], paths[19]}
+    builders = [{p: builder("one", p.name, 3.0) for p in paths}, {p: builder("other", p.name, 6.0) for p in paths[:10]}]
+    building, a_round = profiler._pilot([lambda: 0.5] * 300, builders, Kept(), Plan())
+    assert built == [("one", "0"), ("one", "18"), ("other", "9")]
+    assert building == pytest.approx((14 * 3 + 5 * 6) / 60)
+    assert a_round == pytest.approx((300 * 0.5 + 30 * 2.0) / 60)
 
 
 def test_rounds_of_other_tasks_or_another_order_are_refused(tmp_path):

@@ -44,7 +44,9 @@ SPEED = (
         "exported/digits-cnn",
         "python -m benchmarks.exported digits-cnn --device epyc-milan-ort-int8",
     ),
-    Expected("Equal bits", "quantised/cifar10-resnet20", "python -m benchmarks.quantised cifar10-resnet20"),
+    Expected(
+        "Equal bits", "quantised/cifar10-resnet20", "python -m benchmarks.quantised cifar10-resnet20 --bits 4 --bits 8"
+    ),
 )
 ZOO = (
     Expected("Quick suite", "search/quick", "python -m benchmarks.search --suite quick --workers 2"),

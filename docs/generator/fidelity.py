@@ -50,7 +50,7 @@ def fidelity_page(results: Path = RESULTS) -> str:
             _exploitation(results),
             "The leaderboard's entries were scored live, too: what whole allowances found at each track's budget; each "
             "distinct strategy counts once.",
-            table(("track", "strategies", "signed mean", "90 % within", "largest"), _leaderboard_rows()),
+            table(("track", "strategies", "signed mean", "90 % within", "largest"), leaderboard_rows()),
             "## Before and after fine-tuning",
             "Strategies are scored after a cheap recovery. Does that rank them as fine-tuning would? Random strategies "
             "at half the multiply-accumulates, scored before on one half of the images and after on the other; the "
@@ -137,7 +137,7 @@ def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]
 
 
-def _leaderboard_rows() -> Iterator[tuple[object, ...]]:
+def leaderboard_rows() -> Iterator[tuple[object, ...]]:
     """Yields what surrogates said of the entries' strategies less what was scored live, in points."""
     for folder in sorted(path for path in SUBMISSIONS.iterdir() if path.is_dir()):
         gaps: dict[tuple[int, ...], float] = {}

@@ -104,6 +104,8 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
             }
         )
     _show(rows, as_json)
+    if not as_json:
+        click.echo(f"of transformers (TransformerNAS-v0): {', '.join(list_transformer_devices())}")
 
 
 @cli.command()

@@ -58,15 +58,16 @@ def report(name: str, epochs: int, rows: list[dict[str, Any]]) -> str:
     """Writes the Markdown report."""
     whole = rows[0]["before"]
     unit = "epoch" if epochs == 1 else "epochs"
-    lines = [f"# {name} with equal bits everywhere", ""]
-    lines += [
-        "Weights and activations of all layers whose bits can be chosen; the others have 8. Points lost against the"
+    lines = [
+        f"# {name} with equal bits everywhere",
+        "",
+        "Weights and activations of all layers whose bits can be chosen; the others have 8. Points lost against the",
+        f"uncompressed network ({100 * whole['validation']:.2f} % of validation images, {100 * whole['test']:.2f} %",
+        f"of test images) before fine-tuning and after {epochs} {unit}.",
+        "",
+        "| bits | validation, before | test, before | test, after |",
+        "|---|---|---|---|",
     ]
-    lines += [
-        f"uncompressed network ({100 * whole['validation']:.2f} % of validation images, {100 * whole['test']:.2f} %"
-    ]
-    lines += [f"of test images) before fine-tuning and after {epochs} {unit}.", ""]
-    lines += ["| bits | validation, before | test, before | test, after |", "|---|---|---|---|"]
     for row in rows[1:]:
         pairs = [("before", "validation"), ("before", "test"), ("after", "test")]
         lost = [f"{100 * (whole[split] - row[when][split]):.2f}" for when, split in pairs]

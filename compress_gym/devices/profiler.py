@@ -256,7 +256,9 @@ def _pilot(
     for i in chosen:
         _visit(operations[i], plan)
     visiting, building = (time.perf_counter() - started) / len(chosen) * len(operations), 0.0
-    next(iter(builders[0].values()))()  # the first one of all waits for the exporter to be loaded
+    # The first one that is built waits for the exporter to be loaded.
+    for build in [build for own in builders for file, build in own.items() if not bench.keeps(file)][:1]:
+        build()
     for own in builders:
         unbuilt = [build for file, build in own.items() if not bench.keeps(file)]
         started = time.perf_counter()

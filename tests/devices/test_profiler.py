@@ -154,7 +154,7 @@ def test_a_few_networks_and_operations_say_how_long_it_takes(monkeypatch):
     kept = {*paths[:5], paths[19]}
     builders = [{p: builder("one", p.name, 3.0) for p in paths}, {p: builder("other", p.name, 6.0) for p in paths[:10]}]
     building, a_round = profiler._pilot([lambda: 0.5] * 300, builders, Kept(), Plan())
-    assert built == [("one", "0"), ("one", "18"), ("other", "9")]
+    assert built == [("one", "5"), ("one", "18"), ("other", "9")]
     assert building == pytest.approx((14 * 3 + 5 * 6) / 60)
     assert a_round == pytest.approx((300 * 0.5 + 30 * 2.0) / 60)
 

@@ -122,6 +122,31 @@ def test_what_has_no_result_is_said_to_have_none(tmp_path):
     assert row in section(page, "What searches make of the errors")
 
 
+def test_predictions_of_the_leaderboards_entries_are_set_beside_live_scores(tmp_path, monkeypatch):
+    """Two strategies, one found twice, by hand; what was measured and what was not verified is left out."""
+    monkeypatch.setattr(fidelity, "SUBMISSIONS", tmp_path / "submissions")
+    monkeypatch.setattr(fidelity, "RECORDS", tmp_path / "verified")
+
+    def write(track, name, source, predicted, live, choices):
+        rows = [{"task": "x", "seed": n} for n in range(len(predicted))]
+        entry = {"origins": {"x": {"accuracy_source": source}}}
+        entry["results"] = [row | {"validation_accuracy": p} for row, p in zip(rows, predicted, strict=True)]
+        record = {
+            "results": [
+                row | {"validation_accuracy": v, "choices": c} for row, v, c in zip(rows, live, choices, strict=False)
+            ]
+        }
+        for kind, content in (("submissions", entry), ("verified", record)):
+            if content is entry or live:
+                (tmp_path / kind / track).mkdir(parents=True, exist_ok=True)
+                (tmp_path / kind / track / f"{name}.json").write_text(json.dumps(content))
+
+    write("b-track", "one", "surrogate", [0.5, 0.75, 0.5], [0.48, 0.79, 0.48], [[0], [1], [0]])
+    write("b-track", "not-verified", "surrogate", [0.9], [], [])
+    write("a-track", "one", "measured", [0.5], [0.5], [[0]])
+    assert list(fidelity.leaderboard_rows()) == [("b-track", 2, "-1.00", "3.80", "4.00")]
+
+
 def test_the_stored_results_are_the_ones_shown():
     facts = json.loads((RESULTS / "fidelity" / "cifar10-resnet20.json").read_text())
     assert f"| {100 * facts['held_out']['broad_sample']['mae']:.2f} |" in fidelity.fidelity_page()

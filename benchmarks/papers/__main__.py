@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
+from benchmarks.workers import results_of
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.processor import checked_device
+from compress_gym.processor import bf16_supported, checked_device
 from compress_gym.resume import claim
 from compress_gym.tasks import get_task
 from compress_gym.translation.tasks import get_translation_task
@@ -33,23 +34,29 @@ def main() -> None:
 @click.option("--task", "tasks", multiple=True, default=tuple(amc.RECALLED), show_default=True)
 @click.option("--finetune/--no-finetune", default=True, help="Fine-tune what was found (20 epochs each).")
 @click.option("--only-best", type=click.IntRange(1), help="Fine-tune only so many, the best on validation images.")
+@click.option("--bf16/--no-bf16", default=None, help="Search and train in it [default: where it is computed natively].")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Fine-tunings at once.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-amc"), show_default=True)
-def amc_command(tasks: tuple[str, ...], finetune: bool, only_best: int | None, work: Path) -> None:
+def amc_command(
+    tasks: tuple[str, ...], finetune: bool, only_best: int | None, bf16: bool | None, workers: int, work: Path
+) -> None:
     """AMC's CIFAR-10 table. Killed, it goes on with the row it was at."""
+    bf16 = bf16_supported() if bf16 is None else bf16
     for task in tasks:
-        settings = [amc.Setting(task, method) for method in (*amc.SEARCHES, *amc.LEARNERS)]
+        settings = [amc.Setting(task, method, bf16=bf16) for method in (*amc.SEARCHES, *amc.LEARNERS)]
         folders = {s: work / task / s.method for s in settings}
         found = {}
         for setting in settings:
             found[setting] = amc.find(setting, folders[setting])
             click.echo(f"{task} {setting.method}: {json.dumps(found[setting])}")
         ranked = sorted(settings, key=lambda s: -found[s]["validation_accuracy"])
-        rows = []
-        for setting in settings:
-            wanted = finetune and setting in ranked[: only_best or len(ranked)]
-            scores = amc.score(setting, found[setting], folders[setting], wanted)
-            rows.append({"method": setting.method, **found[setting], **scores})
-            click.echo(f"{task} {setting.method}: {json.dumps(scores)}")
+        wanted = ranked[: only_best or len(ranked)] if finetune else []
+        jobs = [(s, found[s], folders[s], s in wanted) for s in settings]
+        scores = {}
+        for number, scored in results_of(amc.score, jobs, workers):
+            scores[settings[number]] = scored
+            click.echo(f"{task} {settings[number].method}: {json.dumps(scored)}")
+        rows = [{"method": s.method, **found[s], **scores[s]} for s in settings]
         command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
         facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3"])}
         text = amc.table(rows, task)

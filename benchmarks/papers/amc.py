@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,14 @@ class Setting:
         task: Name of the task.
         method: A name of `SEARCHES` or `LEARNERS`.
         seed: Of everything random.
+        bf16: Whether candidates are scored, and fine-tuned, in bfloat16. What is reported of a strategy before
+            fine-tuning is scored in float32.
     """
 
     task: str
     method: str
     seed: int = 0
+    bf16: bool = False
 
 
 def find(setting: Setting, folder: Path) -> dict[str, Any]:
@@ -67,19 +70,23 @@ def find(setting: Setting, folder: Path) -> dict[str, Any]:
     problem = channel_prune_problem(
         setting.task, device=None, accuracy="live", cost="macs", budget=BUDGET, reward="accuracy"
     )
+    task, exact = get_task(setting.task), problem.accuracy_model
+    if setting.bf16:
+        problem = replace(problem, accuracy_model=task.live(bf16=True, threads=None))
     started = time.perf_counter()
     if setting.method in METHODS:
         scored = list(search(problem, setting.method, EPISODES, setting.seed))
     else:
         scored = _learn(setting, CompressionEnv(problem), folder)
-    best = max(scored, key=lambda s: s.reward)
+    best, seconds = max(scored, key=lambda s: s.reward), time.perf_counter() - started
     found = {
         "strategy": dict(best.strategy),
-        "validation_accuracy": best.accuracy,
+        "validation_accuracy": float(exact(task.channel_decisions().encode(best.strategy))[0]),
         "macs": best.cost_ratio,
         "evaluations": len(scored),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
+        "precision": "bf16" if setting.bf16 else "fp32",
     }
     write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
     return found
@@ -94,11 +101,12 @@ def _learn(setting: Setting, env: CompressionEnv, folder: Path) -> Any:
     return run.scored
 
 
-def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool) -> dict[str, float | None]:
+def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool) -> dict[str, Any]:
     """Scores a found strategy on test images, before and after fine-tuning; finished scores are read.
 
     Returns:
-        `test_accuracy` and `finetuned_test_accuracy` (`None` if it is not asked for).
+        `test_accuracy` and, if it is asked for, `finetuned_test_accuracy` (else `None`), and the precision that it was
+        trained and scored in.
     """
     path, task = folder / "scores.json", get_task(setting.task)
     scores = read_json(path) if path.exists() else {}
@@ -107,9 +115,10 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
         scores["test_accuracy"] = float(task.live(split="test", threads=None)(row)[0])
     if finetune and "finetuned_test_accuracy" not in scores:
         recovery = f"{task.recovery}+finetune-{FINETUNE_EPOCHS}"
-        scores["finetuned_test_accuracy"] = float(task.live(recovery=recovery, split="test")(row)[0])
+        scores["finetune_precision"] = "bf16" if setting.bf16 else "fp32"
+        scores["finetuned_test_accuracy"] = float(task.live(recovery, "test", bf16=setting.bf16)(row)[0])
     write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
-    return {key: scores.get(key) for key in ("test_accuracy", "finetuned_test_accuracy")}
+    return {"finetuned_test_accuracy": None, **scores}
 
 
 def table(rows: list[dict[str, Any]], task: str) -> str:

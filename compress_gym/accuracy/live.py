@@ -14,6 +14,7 @@ from torch import nn
 from compress_gym.accuracy.prefix import PrunedPrefixes, QuantisedPrefixes
 from compress_gym.compression.bias_correction import correct_biases, output_means
 from compress_gym.compression.fold import fold_batch_norms
+from compress_gym.compression.fuse import fuse_convolutions
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.compression.quantise import InputRange, RememberedScales, input_ranges, quantise, settle
 from compress_gym.compression.reconstruct import ReconstructionBank, build_bank
@@ -242,10 +243,12 @@ class LiveAccuracy:
         folded: Any = fold_batch_norms(module, self._network)
         if self.bf16:
             folded = folded.to(torch.bfloat16)
+        fused = fuse_convolutions(folded, self._scored[0][:1])
 
         def classify(batch: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():
-                return folded(batch).argmax(1)
+                predicted: torch.Tensor = fused(batch).argmax(1)
+            return predicted
 
         if self._threads == 1:
             predicted = torch.cat([classify(batch) for batch in self._scored])

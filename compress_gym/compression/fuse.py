@@ -1,0 +1,132 @@
+"""Additions and ReLUs computed by the convolution before them, as oneDNN can: scoring waits for memory otherwise.
+
+They are the operations that `torch.compile` uses on processors; compiling every compressed network would take longer
+than scoring it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+_RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, "relu", "relu_")
+_ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+
+
+class FusedConv2d(nn.Module):
+    """A convolution, then the addition of another tensor if one is given, then a ReLU if it is asked for."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        """Takes over a convolution; nothing is fused into it yet."""
+        super().__init__()
+        self.convolution, self.relu = convolution, False
+
+    def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        """Maps `[N, in_channels, H, W]`, and what is added of the output's shape, to `[N, out_channels, H', W']`."""
+        c, run = self.convolution, torch.ops.mkldnn._convolution_pointwise
+        geometry = (c.padding, c.stride, c.dilation, c.groups)
+        if other is None:
+            y = run(x, c.weight, c.bias, *geometry, "relu" if self.relu else "none", [], "")
+        else:
+            y = run.binary(x, other, c.weight, c.bias, *geometry, "add", 1.0, "relu" if self.relu else None, [], None)
+        assert isinstance(y, torch.Tensor)
+        return y
+
+
+def fuse_convolutions(module: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Fuses what can be, wherever a value has no other use; the rest stays as it is.
+
+    Args:
+        module: A model in evaluation mode that `torch.fx` can trace, batch norms folded.
+        example: An input `[N, channels, height, width]`, for the shapes.
+
+    Returns:
+        A model that shares the parameters. The very module where it has hooks, which fusing would step over, where it
+        changes in place what is used elsewhere, or where oneDNN is not there.
+    """
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    if hooked or not torch.backends.mkldnn.is_available():
+        return module
+    graph = fx.symbolic_trace(module)
+    if any(_changes_shared_value(graph, node) for node in graph.graph.nodes):
+        return module
+    with torch.no_grad():
+        ShapeProp(graph).propagate(example)
+    for name, uses in Counter(node.target for node in graph.graph.nodes if node.op == "call_module").items():
+        part = graph.get_submodule(str(name))
+        if uses == 1 and type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+            graph.set_submodule(str(name), FusedConv2d(part))
+    for node in list(graph.graph.nodes):
+        if _is_identity(graph, node):
+            _replace(graph, node, node.args[0])
+    order = {node: place for place, node in enumerate(graph.graph.nodes)}
+    for node in list(graph.graph.nodes):
+        if _is(node, _ADDITIONS):
+            _fuse_addition(graph, node, order)
+    for node in list(graph.graph.nodes):
+        if _is(node, _RELU_FUNCTIONS) or isinstance(_part(graph, node), nn.ReLU):
+            fused = _fusable(graph, node.args[0]) if node.args else None
+            if fused is not None and not fused.relu:
+                fused.relu = True
+                _replace(graph, node, node.args[0])
+    graph.graph.lint()
+    graph.recompile()
+    return graph
+
+
+def _fuse_addition(graph: fx.GraphModule, node: fx.Node, order: dict[fx.Node, int]) -> None:
+    """Fuses an addition into the later of its terms, if that is a convolution and the other has the same shape."""
+    terms = [term for term in node.args if isinstance(term, fx.Node)]
+    if len(terms) != 2 or len(node.args) != 2 or node.kwargs or terms[0] is terms[1]:
+        return
+    earlier, later = sorted(terms, key=order.__getitem__)
+    if _shape(earlier) == _shape(later) and _fusable(graph, later) is not None and len(later.args) == 1:
+        later.args = (later.args[0], earlier)
+        _replace(graph, node, later)
+
+
+def _fusable(graph: fx.GraphModule, node: Any) -> FusedConv2d | None:
+    """Returns the convolution a node calls, if its value has one use."""
+    part = _part(graph, node)
+    return part if isinstance(part, FusedConv2d) and len(node.users) == 1 else None
+
+
+def _is_identity(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return isinstance(_part(graph, node), (nn.Identity, nn.Dropout, nn.Dropout2d))  # drop-out rests in evaluation
+
+
+def _changes_shared_value(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether a node writes into its first argument, and that has other uses whose order would matter."""
+    writes = (
+        node.target in (operator.iadd, operator.imul, torch.relu_)
+        or (node.op == "call_method" and str(node.target).endswith("_"))
+        or node.kwargs.get("inplace", False)
+        or getattr(_part(graph, node), "inplace", False)
+    )
+    first = node.args[0] if node.args else None
+    return bool(writes) and isinstance(first, fx.Node) and len(first.users) > 1
+
+
+def _part(graph: fx.GraphModule, node: Any) -> nn.Module | None:
+    """Returns the submodule a node calls, if it calls one."""
+    return graph.get_submodule(str(node.target)) if isinstance(node, fx.Node) and node.op == "call_module" else None
+
+
+def _is(node: fx.Node, targets: tuple[Any, ...]) -> bool:
+    return node.op in ("call_function", "call_method") and node.target in targets
+
+
+def _shape(node: fx.Node) -> Any:
+    meta = node.meta.get("tensor_meta")
+    return getattr(meta, "shape", None)
+
+
+def _replace(graph: fx.GraphModule, node: fx.Node, by: fx.Node) -> None:
+    node.replace_all_uses_with(by)
+    graph.graph.erase_node(node)

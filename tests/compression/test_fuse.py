@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress_gym.compression.fold import fold_batch_norms
+from compress_gym.compression.fuse import FusedConv2d, fuse_convolutions
+from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
+from compress_gym.decisions import channel_decisions
+from compress_gym.processor import bf16_supported, one_thread
+from tests.user_nets import EVERY, build, traced
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
+
+
+@pytest.fixture(autouse=True)
+def single_thread():
+    with one_thread():
+        yield
+
+
+def images(shape, count=3):
+    drawn = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
+    return drawn.contiguous(memory_format=torch.channels_last)
+
+
+def left(module):
+    """How many additions and ReLUs are computed on their own, and how many are fused."""
+    nodes = list(module.graph.nodes)
+    alone = [n for n in nodes if "relu" in str(n.target).rpartition(".")[2] or n.name.startswith("add")]
+    fused = [m for m in module.modules() if isinstance(m, FusedConv2d)]
+    return len(alone), sum(m.relu for m in fused) + sum(len(n.args) == 2 for n in nodes if n.op == "call_module")
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_fused_equals_folded(name, pruned):
+    module, network = build(name).to(memory_format=torch.channels_last), traced(name)
+    if pruned:
+        decisions = channel_decisions(network)
+        row = np.random.default_rng(0).integers(decisions.sizes)
+        counts = {d.subject: d.values[c] for d, c in zip(decisions.decisions, row, strict=True)}
+        module = remove_channels(module, network, kept_channels(channel_ranking(module, network), counts))
+    x, folded = images(network.input_shape), fold_batch_norms(module, network)
+    with torch.no_grad():
+        expected = folded(x)
+        fused = fuse_convolutions(folded, x[:1])
+        assert torch.allclose(fused(x), expected, atol=1e-4) and expected.std() > 1e-3
+        assert torch.equal(folded(x), expected), "the module itself stays as it was"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("plain20", (0, 19)), ("resnet20", (0, 19 + 9)), ("resnet56", (0, 82))])
+def test_every_addition_and_relu_of_a_residual_network_is_fused(name, expected):
+    folded = fold_batch_norms(build(name), traced(name))
+    assert left(fuse_convolutions(folded, images((3, 32, 32), 1))) == expected
+
+
+@pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
+def test_fused_in_bfloat16_is_as_near_to_float32():
+    network = traced("resnet20")
+    folded, x = fold_batch_norms(build("resnet20"), network), images(network.input_shape, 32)
+    with torch.no_grad():
+        exact = folded(x)
+        coarse = copy.deepcopy(folded).to(torch.bfloat16)
+        errors = [
+            (module(x.to(torch.bfloat16)).float() - exact).abs().mean()
+            for module in (coarse, fuse_convolutions(coarse, x[:1].to(torch.bfloat16)))
+        ]
+    assert 0 < errors[1] <= 1.2 * errors[0]
+
+
+class Odd(nn.Module):
+    """What must not be fused: a broadcast sum, a value used twice, a layer called twice, padding by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.same, self.mirrored = nn.Conv2d(8, 8, 3, padding="same"), nn.Conv2d(8, 8, 3, 1, 1, padding_mode="reflect")
+        self.gate = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        x = self.a(x)
+        y = torch.relu(x) + x
+        y = torch.relu(self.b(torch.relu(self.b(y))))
+        y = torch.relu(self.same(y)) + torch.relu(self.mirrored(y))
+        y = y + self.gate(y.mean((2, 3), keepdim=True))
+        return (y + y).mean((2, 3))
+
+
+class ChangesItsInput(nn.Module):
+    """The first convolution's output is changed in place before it is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.a(x)
+        y = self.b(x)
+        x.add_(1)
+        return (y + x).mean((2, 3))
+
+
+class Hooked(ChangesItsInput):
+    def forward(self, x):
+        return torch.relu(self.a(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", [Odd, ChangesItsInput])
+def test_what_would_change_is_left_alone(kind):
+    torch.manual_seed(0)
+    module, x = kind().eval(), images((3, 8, 8))
+    with torch.no_grad():
+        assert torch.allclose(fuse_convolutions(module, x[:1])(x), module(x), atol=1e-5)
+
+
+def test_hooks_are_not_stepped_over():
+    module, x = Hooked().eval(), images((3, 8, 8))
+    module.a.register_forward_hook(lambda _module, _inputs, y: torch.round(y))
+    assert fuse_convolutions(module, x[:1]) is module

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.fidelity.exploitation import found_by_search, gap
+from benchmarks.fidelity.exploitation import gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order
-from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problem
+from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, found_within, refit_round, surrogate_problems
 from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
@@ -113,14 +113,14 @@ def _earlier_rounds(report: str) -> list[dict[str, Any]]:
 
 
 def _exploitation(task: Task, env: str, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
-    problem = surrogate_problem(task, env, surrogate, UNSEEN_BUDGET)
-    rows = found_by_search(problem, UNSEEN_METHOD, UNSEEN_SEEDS)
+    rows = found_within(task, env, surrogate, UNSEEN_BUDGET, UNSEEN_METHOD, UNSEEN_SEEDS)
     identity = sha256(task.asset("strategies", env))[:8]
     scores = score(task, rows, _conditions(task, env), work / f"check-{identity}", workers)
     live = scores.correct.sum(1) / task.strategies(env).images
     return {
         "method": UNSEEN_METHOD,
         "budget": UNSEEN_BUDGET,
+        "costs": [problem.cost for problem in surrogate_problems(task, env, surrogate, UNSEEN_BUDGET)],
         "seeds": f"{UNSEEN_SEEDS.start}-{UNSEEN_SEEDS.stop - 1}",
         **gap(surrogate(rows), live),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from compress_gym.accuracy.fit import fit_surrogate
 from compress_gym.accuracy.scoring import Conditions
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.costs.build import network_cost_terms
+from compress_gym.devices import load_device
 from compress_gym.problem import Problem
-from compress_gym.tasks import Task
+from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task
 
 # The refits see these; the held-out check uses others (see __main__).
 METHODS = ("random", "hill-climb", "evolution")
@@ -24,10 +27,28 @@ SEEDS = range(10)
 BEST = 2
 
 
-def surrogate_problem(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> Problem:
-    """Builds the problem of the highest predicted accuracy within a budget of MACs, bit operations or latency."""
-    terms, cost = searched_cost(task, env)
-    return Problem(task.decisions(env), terms, surrogate, cost=cost, budget=budget, reward="accuracy")
+def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> list[Problem]:
+    """Builds the problems of the highest predicted accuracy within a budget, one for each cost that is searched.
+
+    They are the cost over whose range strategies were sampled and, since other shapes fit it, the latency that the
+    environment bounds by default, where the task has a device.
+    """
+    terms, sampled = searched_cost(task, env)
+    problem = partial(Problem, task.decisions(env), accuracy_model=surrogate, budget=budget, reward="accuracy")
+    problems = [problem(cost_terms=terms, cost=sampled)]
+    device = task.device if env == "ChannelPrune" else DEFAULT_BITS_DEVICE
+    if device is not None and sampled != "latency_ms":
+        on_device = network_cost_terms(task.network(), task.decisions(env), load_device(device))
+        problems.append(problem(cost_terms=on_device, cost="latency_ms"))
+    return problems
+
+
+def found_within(
+    task: Task, env: str, surrogate: SurrogateAccuracy, budget: float, method: str, seeds: range, best: int = 1
+) -> NDArray[np.int64]:
+    """Returns the best strategies that a search's runs find within each of the costs, int64 `[N, T]`."""
+    problems = surrogate_problems(task, env, surrogate, budget)
+    return np.concatenate([found_by_search(problem, method, seeds, best) for problem in problems])
 
 
 def refit_round(
@@ -50,7 +71,7 @@ def refit_round(
     baseline = measured.baseline_correct / measured.images
     surrogate = fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline)
     found: list[NDArray[np.int64]] = [
-        found_by_search(surrogate_problem(task, env, surrogate, budget), method, SEEDS, BEST)
+        found_within(task, env, surrogate, budget, method, SEEDS, BEST)
         for method in METHODS
         for budget in BUDGETS
     ]

@@ -28,12 +28,12 @@ def write_report(
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
-_COSTS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
+COST_WORDS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 
 
 def _markdown(name: str, facts: dict[str, Any]) -> str:
-    cost = _COSTS[facts["cost"]]
+    cost = COST_WORDS[facts["cost"]]
     broad, all_rows = facts["held_out"]["broad_sample"], facts["held_out"]["all_rows"]
     lines = [
         f"# Surrogate of {name}",
@@ -66,7 +66,8 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
     rounds = [(f"refit, round {r['round']}", r) for r in facts["refits"]["rounds"]]
     if "exploitation" in facts:
         e = facts["exploitation"]
-        rounds.append((f"**unseen: {e['method']} at {e['budget']}, seeds {e['seeds']}**", e))
+        within = " and ".join(COST_WORDS[name] for name in e.get("costs", [facts["cost"]]))
+        rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
     if rounds:
         lines += [
             "What searches found by maximising the surrogate, scored live (surrogate - live):",

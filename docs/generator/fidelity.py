@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fidelity.report import COST_WORDS
 from compress_gym.cards import read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
@@ -131,7 +132,8 @@ def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
     for name, facts in _reports(results).items():
         if gap := facts.get("exploitation"):
-            yield name, f"{gap['method']} at {gap['budget']}, seeds {gap['seeds']}", gap
+            within = " and ".join(COST_WORDS[cost] for cost in gap.get("costs", [facts["cost"]]))
+            yield name, f"{gap['method']} at {gap['budget']} of {within}, seeds {gap['seeds']}", gap
         elif "searches" in facts:
             budgets = ", ".join(map(str, facts["budgets"]))
             yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order
+from benchmarks.fidelity.refit import found_within, surrogate_problems
 from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
 from benchmarks.finetuned import __main__ as command
@@ -63,6 +64,18 @@ def test_search_returns_distinct_best_strategies():
     )
     found = found_by_search(problem, "random", range(2), best=2, evaluations=300)
     assert found.tolist() == [[3, 3], [3, 2], [3, 3], [3, 2]]
+
+
+def test_searches_look_within_what_was_sampled_over_and_within_latency():
+    task = get_task("cifar10-resnet20")
+    surrogate = task.surrogate()
+    problems = surrogate_problems(task, "ChannelPrune", surrogate, 0.5)
+    assert [problem.cost for problem in problems] == ["macs", "latency_ms"]
+    found = found_within(task, "ChannelPrune", surrogate, 0.5, "random", range(2), best=3)
+    for problem, rows in zip(problems, np.split(found, 2), strict=True):
+        costs = problem.costs(rows)[problem.cost]
+        assert len(rows) == 6 and (costs <= 0.5 * problem.baseline_costs[problem.cost] * (1 + 1e-9)).all()
+    assert [p.cost for p in surrogate_problems(get_task("digits-cnn"), "JointPQ", surrogate, 0.5)] == ["latency_ms"]
 
 
 def test_cross_validation_and_curve_on_a_real_table():

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.fidelity.exploitation import gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
-from benchmarks.fidelity.front import front_order
+from benchmarks.fidelity.front import front_order, label_ceiling
 from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, found_within, refit_round, surrogate_problems
 from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import transfer_curve
@@ -64,7 +64,10 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
         "broad_rows": int(broad.sum()),
         "held_out": {
             "how": "5-fold cross-validation; every row predicted by a fit that did not see it",
-            "broad_sample": errors(predicted[broad], measured.accuracy[broad]),
+            "broad_sample": {
+                **errors(predicted[broad], measured.accuracy[broad]),
+                **label_ceiling(measured.halves[broad]),
+            },
             "all_rows": errors(predicted, measured.accuracy),
         },
         "learning_curve": learning_curve(decisions, measured, baseline),

@@ -13,6 +13,22 @@ PARTS = 10
 BEST = 0.2
 
 
+def label_ceiling(halves: NDArray[np.float64]) -> dict[str, float]:
+    """States how well a perfect predictor of the true accuracy would order these labels.
+
+    Where the noise is small beside the spread of accuracies, pairs change their order in proportion to the noise of
+    their difference. That of a label and the truth is half that of two labels of half as many images each.
+
+    Args:
+        halves: Labels on each half of the images, float64 `[N, 2]`.
+
+    Returns:
+        Kendall's tau of the halves, and the ceiling, 1 - (1 - tau) / 2.
+    """
+    tau = float(kendalltau(halves[:, 0], halves[:, 1]).statistic)
+    return {"tau_of_halves": round(tau, 4), "ceiling": round(1 - (1 - tau) / 2, 4)}
+
+
 def front_order(
     predicted: NDArray[np.float64],
     live: NDArray[np.float64],

@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.stats import kendalltau
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
-from benchmarks.fidelity.front import front_order
+from benchmarks.fidelity.front import front_order, label_ceiling
 from benchmarks.fidelity.refit import found_within, surrogate_problems
 from benchmarks.fidelity.report import write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
@@ -37,6 +38,17 @@ def test_the_ceiling_is_what_a_perfect_predictor_reaches():
     assert part["strategies"] == 400
     assert part["share_of_ceiling"] == pytest.approx(1.0, abs=0.15)
     assert part["tau_of_halves"] < part["kendall_tau"] < 1
+
+
+@pytest.mark.parametrize("images", [400, 2000])
+def test_the_ceiling_of_all_is_what_a_perfect_predictor_reaches(images):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.1, 0.95, size=4000) ** 0.5
+    correct = labels(truth, images, rng)
+    stated = label_ceiling(correct / (images // 2))
+    reached = kendalltau(truth, correct.sum(1)).statistic
+    assert stated["tau_of_halves"] < reached - 0.01
+    assert stated["ceiling"] == pytest.approx(reached, abs=0.006)
 
 
 def test_small_parts_have_no_numbers():
@@ -158,7 +170,7 @@ def test_transfer_from_pruning_on_real_rows(monkeypatch, tmp_path):
             point["from_pruning"] != point["from_nothing"] and min(point["from_pruning"], point["from_nothing"]) > 0.6
         )
         assert point["rows_from_nothing"] == needed(point["from_pruning"])
-    held_out = {"mae": 0.01, "kendall_tau": 0.9}
+    held_out = {"mae": 0.01, "kendall_tau": 0.9, "tau_of_halves": 0.92, "ceiling": 0.96}
     facts = {
         "task": "digits-cnn",
         "cost": "latency_ms",

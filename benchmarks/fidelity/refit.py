@@ -71,9 +71,7 @@ def refit_round(
     baseline = measured.baseline_correct / measured.images
     surrogate = fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline)
     found: list[NDArray[np.int64]] = [
-        found_within(task, env, surrogate, budget, method, SEEDS, BEST)
-        for method in METHODS
-        for budget in BUDGETS
+        found_within(task, env, surrogate, budget, method, SEEDS, BEST) for method in METHODS for budget in BUDGETS
     ]
     rows = np.unique(np.concatenate(found), axis=0)
     longer, hardware = add_round(task, measured, rows, conditions, folder, workers)

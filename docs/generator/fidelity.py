@@ -40,10 +40,10 @@ def fidelity_page(results: Path = RESULTS) -> str:
             table(("task", "environment", "strategies", "error"), _measured_rows()),
             "## Accuracies that are predicted",
             "Held out: strategies that the fit did not see; beside their Kendall tau what a perfect predictor of the "
-            "true accuracy would reach, since the labels themselves are of so many images. Near the front is where agents "
-            "drive a surrogate: the fifth that is predicted best in each tenth of the budgets; shown are the lowest and the highest Kendall "
-            "tau of the tenths, and the median share of what a perfect predictor could reach on labels as noisy as "
-            "these.",
+            "true accuracy would reach, since the labels themselves are of so many images. Near the front is where "
+            "agents drive a surrogate: the fifth that is predicted best in each tenth of the budgets; shown are the "
+            "lowest and the highest Kendall tau of the tenths, and the median share of what a perfect predictor could "
+            "reach on labels as noisy as these.",
             _surrogates(results),
             "## What searches make of the errors",
             "The exploitation gap: strategies that a search found by maximising the surrogate, scored live. Positive: "

@@ -121,13 +121,19 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
     return {"finetuned_test_accuracy": None, **scores}
 
 
+def _precisions(rows: list[dict[str, Any]], key: str) -> str:
+    return " and ".join(sorted({row[key] for row in rows if row.get(key)})) or "no precision yet"
+
+
 def table(rows: list[dict[str, Any]], task: str) -> str:
     """Writes the Markdown table of a task: measured beside recalled."""
     recalled = RECALLED[task]
     lines = [
         f"## {task} at {BUDGET:.0%} of the MACs",
         "",
-        "The last column is the paper's, recalled: validation / test / fine-tuned.",
+        f"{EPISODES} strategies of random search and of each learner, scored live in {_precisions(rows, 'precision')}; "
+        f"{FINETUNE_EPOCHS} epochs of fine-tuning in {_precisions(rows, 'finetune_precision')}. Before it, what was "
+        "found is scored in fp32. The last column is the paper's, recalled: validation / test / fine-tuned.",
         "",
         "| policy | validation | test | fine-tuned | seconds | paper |",
         "|---|---|---|---|---|---|",

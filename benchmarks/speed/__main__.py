@@ -27,6 +27,11 @@ rates at which an agent can be fed, not of like with like. `unwrapped` is the cl
 checks. A step of a vector environment also makes the infos of every environment and copies the observations, unless
 views are asked for (copies 0); the reset that `NEXT_STEP` puts between two episodes counts as a step, as CartPole's
 does."""
+LIVE = """One thread. A strategy is scored from nothing: channels removed, recovered on the calibration images, images
+classified. `plain` is what a user would write: float32, channels first, batches of 256, batch norms not folded, and
+removed channels multiplied by zero at full cost, as in AMC's release; it re-estimates batch norms alone. `live` is the
+task's evaluator with its recovery, in float32 or bfloat16: channels really removed, batch norms folded, additions and
+ReLUs fused into convolutions, batches that fit the cache."""
 
 
 @click.command()
@@ -46,7 +51,7 @@ def main(live: bool, costs: bool, learners: bool, name: str, device: str | None,
         task = get_task(name)
         title = f"Live evaluation of {name}, {images:,} images and {task.calibration_images} for calibration"
         with one_thread():
-            _report(f"live-{name}", title, "One thread.", {"rows": compare(task, images)}, ["torch"])
+            _report(f"live-{name}", title, LIVE, {"rows": compare(task, images)}, ["torch"])
     elif costs:
         from benchmarks.speed.costs import measure
 

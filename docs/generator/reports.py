@@ -29,6 +29,7 @@ class Expected:
 SPEED = (
     Expected("Steps of the environments", "speed/environments", "python -m benchmarks.speed"),
     Expected("Steps while learning", "speed/learners", "python -m benchmarks.speed --learners"),
+    Expected("Live evaluation", "speed/live-cifar10-resnet20", "python -m benchmarks.speed --live"),
     Expected(
         "Costs of ResNet-20",
         "speed/costs-cifar10-resnet20",

@@ -345,13 +345,14 @@ def _cifar10(name: str, builder: str, summary: str, shipped: bool, device: str |
     )
 
 
+_MEASURED_ON = "epyc-milan-ort-fp32"
 _TASKS = (
     Task(
         name="digits-cnn",
         version=1,
         dataset="digits",
         module="compress_gym.networks.digits_cnn:DigitsCNN",
-        device="epyc-milan-ort-fp32",
+        device=_MEASURED_ON,
         recovery="adaptive-bn",
         calibration_images=256,
         levels=8,
@@ -359,9 +360,9 @@ _TASKS = (
         fixed=("fc",),
         summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
     ),
-    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: nineteen convolutions in a row", False),
-    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, "epyc-milan-ort-fp32"),
-    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False),
+    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: convolutions in a row", False, _MEASURED_ON),
+    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, _MEASURED_ON),
+    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False, _MEASURED_ON),
     _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),
     _cifar10("mobilenetv2", "mobilenet_v2:MobileNetV2", "MobileNetV2 with CIFAR strides on CIFAR-10", False),
     _cifar10("vgg16", "vgg16:VGG16", "VGG-16 with batch norm on CIFAR-10", False),

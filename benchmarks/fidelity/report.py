@@ -68,10 +68,10 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
         "",
     ]
     rounds = [(f"refit, round {r['round']}", r) for r in facts["refits"]["rounds"]]
-    if "exploitation" in facts:
-        e = facts["exploitation"]
-        within = " and ".join(COST_WORDS[name] for name in e.get("costs", [facts["cost"]]))
-        rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
+    for key in ("exploitation", "exploitation_latency_ms"):
+        if e := facts.get(key):
+            within = COST_WORDS[e.get("cost", facts["cost"])]
+            rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
     if rounds:
         lines += [
             "What searches found by maximising the surrogate, scored live (surrogate - live):",

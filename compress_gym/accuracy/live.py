@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,8 @@ from compress_gym.processor import bf16_supported, checked_device, one_thread
 
 # Small enough for a processor's cache: larger batches lose to memory traffic.
 _BATCH = 125
+# Images that a network with fused operations is tried on beside the one without.
+_TRIED = 4
 # Networks that differ in bits alone share the values of their first layers, where so much memory can hold them.
 _SHARED_BYTES = 2**30
 # A layer's output, its batch norm's, its ReLU's, and what the next one rounds it to.
@@ -240,10 +241,10 @@ class LiveAccuracy:
 
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""
-        folded: Any = fold_batch_norms(module, self._network)
+        folded = fold_batch_norms(module, self._network)
+        fused = fuse_convolutions(folded, self._scored[0][:_TRIED].float())
         if self.bf16:
-            folded = folded.to(torch.bfloat16)
-        fused = fuse_convolutions(folded, self._scored[0][:1])
+            fused = fused.to(torch.bfloat16)
 
         def classify(batch: torch.Tensor) -> torch.Tensor:
             with torch.no_grad():

@@ -43,28 +43,43 @@ def fuse_convolutions(module: nn.Module, example: torch.Tensor) -> nn.Module:
     """Fuses what can be, wherever a value has no other use; the rest stays as it is.
 
     Args:
-        module: A model in evaluation mode that `torch.fx` can trace, batch norms folded.
-        example: An input `[N, channels, height, width]`, for the shapes.
+        module: A float32 model in evaluation mode that `torch.fx` can trace, batch norms folded.
+        example: A few inputs `[N, channels, height, width]`, which both models are tried on.
 
     Returns:
-        A model that shares the parameters. The very module where it has hooks, which fusing would step over, where it
-        changes in place what is used elsewhere, or where oneDNN is not there.
+        A model that shares the parameters. The very module where it has hooks, which fusing would step over, where
+        oneDNN is not there, and where the fused model answers otherwise: `torch.fx` follows no value that is changed
+        in place under another name.
     """
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-    if hooked or not torch.backends.mkldnn.is_available():
-        return module
-    graph = fx.symbolic_trace(module)
-    if any(_changes_shared_value(graph, node) for node in graph.graph.nodes):
+    if hooked or not _has_onednn():
         return module
     with torch.no_grad():
-        ShapeProp(graph).propagate(example)
-    for name, uses in Counter(node.target for node in graph.graph.nodes if node.op == "call_module").items():
-        part = graph.get_submodule(str(name))
-        if uses == 1 and type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
-            graph.set_submodule(str(name), FusedConv2d(part))
-    for node in list(graph.graph.nodes):
-        if _is_identity(graph, node):
-            _replace(graph, node, node.args[0])
+        expected = module(example.clone())  # a model may change its input
+        fused = _fused(module, example)
+        found = fused(example.clone())
+    scale = float(expected.abs().max())
+    return fused if torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * scale) else module
+
+
+def _has_onednn() -> bool:
+    """Returns whether torch has oneDNN's own kernels; those of ARM's library are not fused by torch either."""
+    acl = getattr(torch.ops.mkldnn, "_is_mkldnn_acl_supported", lambda: False)
+    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled and not acl())
+
+
+def _fused(module: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+    graph = fx.symbolic_trace(module)
+    ShapeProp(graph).propagate(example.clone())
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    once = [str(name) for name, uses in Counter(node.target for node in calls).items() if uses == 1]
+    for name in (str(node.target) for node in calls if str(node.target) in once and len(node.args) == 1):
+        part = graph.get_submodule(name)
+        if type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+            graph.set_submodule(name, FusedConv2d(part))
+    for node in calls:
+        if isinstance(_part(graph, node), (nn.Identity, nn.Dropout, nn.Dropout2d)) and node.args:
+            _replace(graph, node, node.args[0])  # drop-out rests in evaluation
     order = {node: place for place, node in enumerate(graph.graph.nodes)}
     for node in list(graph.graph.nodes):
         if _is(node, _ADDITIONS):
@@ -95,22 +110,6 @@ def _fusable(graph: fx.GraphModule, node: Any) -> FusedConv2d | None:
     """Returns the convolution a node calls, if its value has one use."""
     part = _part(graph, node)
     return part if isinstance(part, FusedConv2d) and len(node.users) == 1 else None
-
-
-def _is_identity(graph: fx.GraphModule, node: fx.Node) -> bool:
-    return isinstance(_part(graph, node), (nn.Identity, nn.Dropout, nn.Dropout2d))  # drop-out rests in evaluation
-
-
-def _changes_shared_value(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Returns whether a node writes into its first argument, and that has other uses whose order would matter."""
-    writes = (
-        node.target in (operator.iadd, operator.imul, torch.relu_)
-        or (node.op == "call_method" and str(node.target).endswith("_"))
-        or node.kwargs.get("inplace", False)
-        or getattr(_part(graph, node), "inplace", False)
-    )
-    first = node.args[0] if node.args else None
-    return bool(writes) and isinstance(first, fx.Node) and len(first.users) > 1
 
 
 def _part(graph: fx.GraphModule, node: Any) -> nn.Module | None:

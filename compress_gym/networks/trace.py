@@ -122,11 +122,15 @@ class _Tracer:
         try:
             with torch.no_grad():
                 ShapeProp(self.graph).propagate(torch.zeros(1, *input_shape))
+                probe = torch.ones(1, *input_shape)
+                module(probe)
         except RuntimeError as error:
             raise ValueError(f"network {name!r} does not accept inputs of shape {self.input_shape}: {error}") from error
         finally:
             for part, training in modes.items():
                 part.training = training
+        if not torch.equal(probe, torch.ones_like(probe)):  # calibration images are passed again and again
+            raise self.refuse(inputs[0], "the network changes its input in place; let it work on a copy")
         self.found: dict[str, _Found] = {}
         self.used: set[str] = set()
         self.tensors: dict[fx.Node, _Tensor] = {}

@@ -99,14 +99,15 @@ def stated(card: Mapping[str, Any]) -> str:
             f"held out ({error['held_out']:,} strategies): {100 * error['mean_absolute_error']:.2f} points, "
             f"Kendall tau {error['kendall_tau']:.2f}"
         )
-    held_out, exploited = error["held_out"]["broad_sample"], error.get("exploitation")
+    held_out = error["held_out"]["broad_sample"]
     words = f"held out: {100 * held_out['mae']:.2f} points, Kendall tau {held_out['kendall_tau']:.2f}"
-    if exploited is None:
-        return words
-    return (
-        f"{words}; where a search drove it: {100 * exploited['signed_mean']:+.2f} points on average, 9 of 10 within "
-        f"{100 * exploited['p90_absolute']:.2f}"
-    )
+    for key, where in (("exploitation", ""), ("exploitation_latency_ms", " within latency")):
+        if gap := error.get(key):
+            words += (
+                f"; where a search drove it{where}: {100 * gap['signed_mean']:+.2f} points on average, 9 of 10 within "
+                f"{100 * gap['p90_absolute']:.2f}"
+            )
+    return words
 
 
 def standard_error(accuracy: float, images: int) -> float:

@@ -134,10 +134,10 @@ def _exploitation(results: Path) -> str:
 def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
     for name, facts in _reports(results).items():
-        if gap := facts.get("exploitation"):
-            within = " and ".join(COST_WORDS[cost] for cost in gap.get("costs", [facts["cost"]]))
+        for gap in (facts[key] for key in ("exploitation", "exploitation_latency_ms") if key in facts):
+            within = COST_WORDS[gap.get("cost", facts.get("cost"))]
             yield name, f"{gap['method']} at {gap['budget']} of {within}, seeds {gap['seeds']}", gap
-        elif "searches" in facts:
+        if "searches" in facts:
             budgets = ", ".join(map(str, facts["budgets"]))
             yield name, f"{', '.join(facts['searches'])} at {budgets}, {facts['seeds']} seeds", facts["accuracy"]
 

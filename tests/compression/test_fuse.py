@@ -68,7 +68,7 @@ def test_fused_in_bfloat16_is_as_near_to_float32():
         coarse = copy.deepcopy(folded).to(torch.bfloat16)
         errors = [
             (module(x.to(torch.bfloat16)).float() - exact).abs().mean()
-            for module in (coarse, fuse_convolutions(coarse, x[:1].to(torch.bfloat16)))
+            for module in (coarse, fuse_convolutions(folded, x[:1]).to(torch.bfloat16))
         ]
     assert 0 < errors[1] <= 1.2 * errors[0]
 
@@ -91,34 +91,91 @@ class Odd(nn.Module):
         return (y + y).mean((2, 3))
 
 
-class ChangesItsInput(nn.Module):
-    """The first convolution's output is changed in place before it is added."""
+class Two(nn.Module):
+    """Two convolutions, and a forward that a test gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, forward) -> None:
         super().__init__()
         self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.drop, self.forward_of = nn.Dropout(), forward
 
     def forward(self, x):
-        x = self.a(x)
-        y = self.b(x)
-        x.add_(1)
-        return (y + x).mean((2, 3))
+        return self.forward_of(self, x).mean((2, 3))
 
 
-class Hooked(ChangesItsInput):
-    def forward(self, x):
-        return torch.relu(self.a(x)).mean((2, 3))
+def adds_to_what_is_used_again(net, x):
+    x = torch.relu(net.a(x))
+    skip = x
+    x += net.b(x)
+    return torch.relu(net.b(x)) + skip
 
 
-@pytest.mark.parametrize("kind", [Odd, ChangesItsInput])
-def test_what_would_change_is_left_alone(kind):
+def multiplies_what_is_used_again(net, x):
+    x = net.a(x)
+    k = x
+    k *= 2
+    return torch.relu(net.b(x)) + x
+
+
+def changes_a_term_before_it_is_added(net, x):
+    x = net.a(x)
+    y = net.b(x)
+    x.add_(1)
+    return y + x
+
+
+def changes_a_term_under_another_name(net, x):
+    x = net.a(x)
+    y = net.b(x)
+    net.drop(x).flatten(1).add_(1)
+    return y + x
+
+
+def calls_by_keyword(net, x):
+    return torch.relu(input=net.b(input=net.drop(input=net.a(input=x))))
+
+
+def changes_its_input(net, x):
+    x *= 2.0
+    return torch.relu(net.a(x))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        adds_to_what_is_used_again,
+        multiplies_what_is_used_again,
+        changes_a_term_before_it_is_added,
+        changes_a_term_under_another_name,
+        calls_by_keyword,
+        changes_its_input,
+    ],
+)
+def test_what_would_change_is_left_alone(forward):
     torch.manual_seed(0)
-    module, x = kind().eval(), images((3, 8, 8))
+    module, x = Two(forward).eval(), images((3, 8, 8))
     with torch.no_grad():
-        assert torch.allclose(fuse_convolutions(module, x[:1])(x), module(x), atol=1e-5)
+        before = x.clone()
+        fused = fuse_convolutions(module, x[:2])
+        assert torch.equal(x, before)
+        assert torch.allclose(fused(x.clone()), module(x.clone()), atol=1e-5)
+
+
+def test_odd_networks_are_fused_where_they_can_be():
+    torch.manual_seed(0)
+    module, x = Odd().eval(), images((3, 8, 8))
+    with torch.no_grad():
+        fused = fuse_convolutions(module, x[:1])
+        assert fused is not module and torch.allclose(fused(x), module(x), atol=1e-5)
+
+
+def test_nothing_is_fused_where_onednn_is_switched_off():
+    module, x = Odd().eval(), images((3, 8, 8))
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert fuse_convolutions(module, x[:1]) is module
 
 
 def test_hooks_are_not_stepped_over():
-    module, x = Hooked().eval(), images((3, 8, 8))
+    module, x = Two(lambda net, x: torch.relu(net.a(x))).eval(), images((3, 8, 8))
     module.a.register_forward_hook(lambda _module, _inputs, y: torch.round(y))
     assert fuse_convolutions(module, x[:1]) is module

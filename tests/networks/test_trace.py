@@ -183,6 +183,11 @@ class TwoInputs(nn.Module):
         return self.conv(x) + self.conv(y)
 
 
+def scales_its_input(net, x):
+    x *= 2.0
+    return net.b(net.a(x).mean((2, 3)))
+
+
 REFUSED = {
     "unknown function": (Net(lambda net, x: net.a(x).sin(), a=conv()), "operation 'sin'.*sin is not understood"),
     "unknown module": (
@@ -279,6 +284,10 @@ REFUSED = {
             b=nn.Linear(2048, 10),
         ),
         r"operation 'norm' \(layer 'norm'\).*flattened pixels",
+    ),
+    "an input that is changed": (
+        Plain(scales_its_input, a=conv(), b=nn.Linear(8, 10)),
+        "operation 'x'.*changes its input in place",
     ),
     "two inputs": (TwoInputs(), "operation 'y'.*more than one input"),
     "another number of input channels": (nn.Sequential(conv(1), nn.Flatten(), nn.Linear(2048, 10)), "network 'net'"),

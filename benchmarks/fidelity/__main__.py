@@ -47,7 +47,11 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
     history: list[dict[str, Any]] = []
     for _ in range(rounds):
         measured = task.strategies(env)
-        history.append(_refit(task, env, measured, work, workers, command))
+        facts_of_round = _refit(task, env, measured, work, workers, command)
+        if facts_of_round is None:
+            click.echo("searches find nothing that is not measured")
+            break
+        history.append(facts_of_round)
     measured = task.strategies(env)
     decisions, baseline = task.decisions(env), measured.baseline_correct / measured.images
     predicted, uncertain = held_out_predictions(decisions, measured, baseline)
@@ -93,10 +97,12 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
 
 def _refit(
     task: Task, env: str, measured: MeasuredStrategies, work: Path, workers: int, command: str
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     number = int(measured.rounds.max()) + 1
     path, conditions = task.asset("strategies", env), _conditions(task, env)
     longer, facts, hardware = refit_round(task, measured, conditions, work / f"round-{number}", workers)
+    if facts is None:
+        return None
     card = read_card(path)
     scored_on = tuple(sorted({*card["scored_on"], *hardware}))
     write_strategies(task, longer, path, conditions, scored_on, [*card["commands"], command])

@@ -53,7 +53,7 @@ def found_within(
 
 def refit_round(
     task: Task, measured: MeasuredStrategies, conditions: Conditions, folder: Path, workers: int
-) -> tuple[MeasuredStrategies, dict[str, Any], tuple[str, ...]]:
+) -> tuple[MeasuredStrategies, dict[str, Any] | None, tuple[str, ...]]:
     """Fits, searches, scores what was found, and adds it.
 
     Args:
@@ -64,7 +64,8 @@ def refit_round(
         workers: Processes, one thread each.
 
     Returns:
-        The longer table, what the round found out, and the processors that scored it.
+        The longer table, what the round found out (`None`: nothing that was not measured), and the processors that
+        scored it.
     """
     env = conditions.env
     decisions = task.decisions(env)
@@ -76,6 +77,8 @@ def refit_round(
     rows = np.unique(np.concatenate(found), axis=0)
     longer, hardware = add_round(task, measured, rows, conditions, folder, workers)
     new = longer.rounds > measured.rounds.max()
+    if not new.any():
+        return longer, None, hardware
     facts = {
         "round": int(longer.rounds.max()),
         "strategies_added": int(new.sum()),

@@ -44,6 +44,8 @@ def amc_command(
     bf16 = bf16_supported() if bf16 is None else bf16
     for task in tasks:
         settings = [amc.Setting(task, method, bf16=bf16) for method in (*amc.SEARCHES, *amc.LEARNERS)]
+        (work / task).mkdir(parents=True, exist_ok=True)
+        claim(work / task, amc.identity(settings[0]))
         folders = {s: work / task / s.method for s in settings}
         found = {}
         for setting in settings:

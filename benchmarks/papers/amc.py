@@ -14,7 +14,7 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from compress_gym.cards import read_json, write_atomically
+from compress_gym.cards import read_json, sha256, write_atomically
 from compress_gym.envs.channel_prune import channel_prune_problem
 from compress_gym.envs.compression import CompressionEnv
 from compress_gym.tasks import get_task
@@ -56,6 +56,22 @@ class Setting:
     method: str
     seed: int = 0
     bf16: bool = False
+
+
+def identity(setting: Setting) -> dict[str, Any]:
+    """Returns what the results of a task's settings depend on; a folder of others is refused."""
+    task = get_task(setting.task)
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "weights_sha256": sha256(task.folder / "weights.safetensors"),
+        "recovery": task.recovery,
+        "seed": setting.seed,
+        "episodes": EPISODES,
+        "budget": BUDGET,
+        "finetune_epochs": FINETUNE_EPOCHS,
+        "bf16": setting.bf16,
+    }
 
 
 def find(setting: Setting, folder: Path) -> dict[str, Any]:
@@ -110,6 +126,8 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
     """
     path, task = folder / "scores.json", get_task(setting.task)
     scores = read_json(path) if path.exists() else {}
+    if scores.get("strategy") != found["strategy"]:  # searched again
+        scores = {"strategy": found["strategy"]}
     row = task.channel_decisions().encode(found["strategy"])
     if "test_accuracy" not in scores:
         scores["test_accuracy"] = float(task.live(split="test", threads=None)(row)[0])
@@ -118,6 +136,7 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
         scores["finetune_precision"] = "bf16" if setting.bf16 else "fp32"
         scores["finetuned_test_accuracy"] = float(task.live(recovery, "test", bf16=setting.bf16)(row)[0])
     write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
+    del scores["strategy"]
     return {"finetuned_test_accuracy": None, **scores}
 
 
@@ -127,7 +146,7 @@ def _precisions(rows: list[dict[str, Any]], key: str) -> str:
 
 def table(rows: list[dict[str, Any]], task: str) -> str:
     """Writes the Markdown table of a task: measured beside recalled."""
-    recalled = RECALLED[task]
+    recalled = RECALLED.get(task, {})
     lines = [
         f"## {task} at {BUDGET:.0%} of the MACs",
         "",

@@ -14,7 +14,7 @@ from compress_gym.accuracy.measured import save
 from compress_gym.accuracy.sampling import broad_sample, mixed_sample
 from compress_gym.accuracy.scoring import Conditions, identity, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import card_path, portable, provenance, read_card, write_card
+from compress_gym.cards import card_path, portable, provenance, read_card, read_json, sha256, write_card
 from compress_gym.costs import CostTerms
 from compress_gym.costs.build import network_cost_terms
 from compress_gym.data.corruptions import CORRUPTIONS
@@ -90,7 +90,9 @@ def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int
     """Measures a sample, which is there to be used before its probes are."""
     path, shards = out / task.asset("strategies", default.env).name, out / "shards"
     evaluator = default.evaluator(task)
-    if path.exists() and card_path(path).exists():
+    # A file whose card is of another one was interrupted between the two; its shards are there still.
+    interrupted = (shards / "sample").exists() and not _is_carded(path)
+    if path.exists() and card_path(path).exists() and not interrupted:
         measured, scored_on, commands = _begun(path, task, default.env, evaluator, count, seed)
     else:
         rows = wanted_sample(task, default.env, count, seed)
@@ -120,6 +122,10 @@ def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int
     hardware = tuple(sorted({*scored_on, *(name for p in probes for name in p.hardware)}))
     write_strategies(task, measured, path, default, hardware, [*commands, command])
     return path
+
+
+def _is_carded(path: Path) -> bool:
+    return path.exists() and card_path(path).exists() and read_json(card_path(path)).get("sha256") == sha256(path)
 
 
 def _begun(
@@ -212,7 +218,6 @@ def write_strategies(
     commands: list[str],
 ) -> None:
     """Writes measured strategies with their card."""
-    measured.save(path, task.decisions(conditions.env))
     rounds = np.bincount(measured.rounds)
     card = {
         "what": f"live validation accuracy of {len(measured.strategies):,} strategies of {conditions.env} on task "
@@ -228,6 +233,7 @@ def write_strategies(
         "commands": [portable(command) for command in commands],
         **provenance(commands[-1], ["torch", "numpy"]),
     }
+    measured.save(path, task.decisions(conditions.env))  # next to its card, with nothing slow between
     write_card(path, card)
 
 

@@ -20,7 +20,8 @@ from compress_gym.accuracy.collect import add_round, collect
 from compress_gym.accuracy.measured import MeasuredAccuracy
 from compress_gym.accuracy.scoring import Conditions, score
 from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import read_card
+from compress_gym.cards import read_card, write_card
+from compress_gym.errors import AssetError
 from tests.helpers import write_tiny_task
 
 SCRIPT = """
@@ -118,6 +119,29 @@ def test_a_sample_is_there_before_its_probes(tmp_path, monkeypatch):
     assert read_card(path)["commands"] == ["first", "second"]
     with pytest.raises(ValueError, match="exists already"):
         collect(task, tmp_path / "out", 1, 4, 0, "third")
+
+
+def test_what_is_interrupted_between_file_and_card_goes_on(tmp_path, monkeypatch):
+    task = write_tiny_task(tmp_path)
+    for name, value in (("ENUMERABLE", 1), ("PROBED", 2), ("CORRUPTIONS", {})):
+        monkeypatch.setattr(collect_module, name, value)
+    path, written = tmp_path / "out" / "strategies.npz", []
+
+    def disk_full(asset, card):
+        written.append(asset)
+        if len(written) == 2:  # of the file with its probes
+            raise OSError("No space left on device")
+        write_card(asset, card)
+
+    with monkeypatch.context() as context:
+        context.setattr(collect_module, "write_card", disk_full)
+        with pytest.raises(OSError, match="No space left"):
+            collect(task, tmp_path / "out", 1, 4, 0, "first")
+    with pytest.raises(AssetError, match="checksum"):
+        read_card(path)
+    collect(task, tmp_path / "out", 1, 4, 0, "second")
+    whole = MeasuredStrategies.load(path, task.channel_decisions())
+    assert len(whole.strategies) == 4 and len(whole.probes) == 3 and read_card(path)["commands"] == ["second"]
 
 
 def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import kendalltau
 
+from benchmarks.fidelity import __main__ as fidelity
+from benchmarks.fidelity import refit
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order, label_ceiling
@@ -19,9 +21,13 @@ from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import Plan, measure, random_strategies
 from compress_gym import Problem
+from compress_gym.accuracy import collect as collect_module
+from compress_gym.accuracy.collect import collect
 from compress_gym.accuracy.strategies import MeasuredStrategies
+from compress_gym.cards import read_card
 from compress_gym.processor import processor_name
 from compress_gym.tasks import TASKS, get_task
+from tests.helpers import run_here, write_tiny_task
 
 
 def labels(truth, images, rng):
@@ -144,6 +150,36 @@ def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, m
         assert told in CliRunner().invoke(command.main, ["digits-cnn"], catch_exceptions=False).output
     assert json.loads((tmp_path / "results" / "digits-cnn.json").read_text())["correct"] == whole.correct.tolist()
     assert f"Fine-tuned on {processor_name()};" in (tmp_path / "results" / "digits-cnn.md").read_text()
+
+
+def test_the_command_refits_checks_and_states_the_gap_within_each_cost(tmp_path, monkeypatch, capsys):
+    task = dataclasses.replace(write_tiny_task(tmp_path), levels=5, device="bismo-edge")
+    monkeypatch.setattr(collect_module, "ENUMERABLE", 1)
+    monkeypatch.setattr(collect_module, "PROBED", 2)
+    monkeypatch.setattr(collect_module, "CORRUPTIONS", {})
+    collect(task, task.folder, 1, 12, 0, "first")
+    monkeypatch.setattr(fidelity, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(fidelity, "get_task", lambda _: task)
+    monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(3))
+    monkeypatch.setattr(fidelity, "UNSEEN_BUDGET", 0.8)
+    monkeypatch.setattr(refit, "SEEDS", range(1))
+    monkeypatch.setattr(refit, "BEST", 9)
+    monkeypatch.setattr(refit, "BUDGETS", (0.9,))
+    arguments = ["tiny", "--rounds", 9, "--work", tmp_path / "work"]
+    code, text, errors = run_here(fidelity.main, arguments, monkeypatch, capsys)
+    assert code == 0, errors
+    facts = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    assert (tmp_path / "results" / "tiny.md").read_text().strip() in text
+    assert 1 <= len(facts["refits"]["rounds"]) < 5 and "searches find nothing that is not measured" in text
+    assert [facts[key]["cost"] for key in ("exploitation", "exploitation_latency_ms")] == ["macs", "latency_ms"]
+    assert all(facts[key]["strategies"] == 3 for key in ("exploitation", "exploitation_latency_ms"))
+    measured, card = task.strategies(), read_card(task.asset("surrogate"))
+    found = sum(r["strategies_added"] for r in facts["refits"]["rounds"])
+    assert facts["rows"] == len(measured.strategies) == 12 + found
+    assert np.array_equal(measured.accuracy, task.live()(measured.strategies)), "rows of the rounds are live scores"
+    assert card["stated_error"]["exploitation_latency_ms"] == facts["exploitation_latency_ms"]
+    assert "of latency, seeds 0-2**" in text and "of MACs, seeds 0-2**" in text
+    assert task.surrogate()(measured.strategies).shape == (facts["rows"],)
 
 
 def test_rows_that_a_curve_needs():

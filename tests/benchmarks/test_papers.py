@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from benchmarks.papers import __main__ as papers
 from benchmarks.papers import amc
+from compress_gym.processor import bf16_supported
 from compress_gym.tasks import get_task
+from tests.helpers import run_here
 
 TASK = "digits-cnn"
 
@@ -28,6 +33,43 @@ def test_a_row_is_searched_live_once_and_scored_on_test_images(method, tmp_path,
     # A second call reads what is there.
     monkeypatch.setattr(amc, "channel_prune_problem", None)
     assert amc.find(setting, tmp_path) == found
+
+
+@pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
+def test_what_is_searched_in_bfloat16_is_reported_in_float32(tmp_path):
+    task, setting = get_task(TASK), amc.Setting(TASK, "uniform", bf16=True)
+    found = amc.find(setting, tmp_path)
+    row = task.channel_decisions().encode(found["strategy"])
+    assert found["precision"] == "bf16" and found["validation_accuracy"] == task.live()(row)[0]
+    scores = amc.score(setting, found, tmp_path, finetune=True)
+    assert scores["test_accuracy"] == task.live(split="test")(row)[0]
+    assert scores["finetune_precision"] == "bf16" and scores["finetuned_test_accuracy"] > 0
+
+
+def test_another_strategy_has_no_scores_of_the_first(tmp_path):
+    setting = amc.Setting(TASK, "uniform")
+    found = amc.find(setting, tmp_path)
+    first = amc.score(setting, found, tmp_path, finetune=False)
+    decisions = get_task(TASK).channel_decisions().decisions
+    narrow = {**found, "strategy": {decision.name: decision.values[0] for decision in decisions}}
+    assert amc.score(setting, narrow, tmp_path, finetune=False) != first
+
+
+def test_the_command_writes_a_table_and_refuses_a_folder_of_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(papers, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(amc, "SEARCHES", ("uniform", "random"))
+    monkeypatch.setattr(amc, "LEARNERS", ("ddpg-amc",))
+    arguments = ["amc", "--task", TASK, "--only-best", 1, "--no-bf16", "--work", tmp_path / "work"]
+    code, text, _ = run_here(papers.main, arguments, monkeypatch, capsys)
+    facts = json.loads((tmp_path / "results" / f"amc-{TASK}.json").read_text())
+    assert code == 0 and (tmp_path / "results" / f"amc-{TASK}.md").read_text().strip() in text
+    assert [row["method"] for row in facts["rows"]] == ["uniform", "random", "ddpg-amc"]
+    tuned = [row for row in facts["rows"] if row["finetuned_test_accuracy"] is not None]
+    assert len(tuned) == 1 and tuned[0]["validation_accuracy"] == max(r["validation_accuracy"] for r in facts["rows"])
+    assert "scored live in fp32; 1 epochs of fine-tuning in fp32" in text
+    monkeypatch.setattr(amc, "EPISODES", 7)
+    code, _, errors = run_here(papers.main, arguments, monkeypatch, capsys)
+    assert code == 2 and "pieces of another measurement" in errors
 
 
 def test_fine_tuning_helps(tmp_path, monkeypatch):

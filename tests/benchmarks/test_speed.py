@@ -32,6 +32,8 @@ def test_the_report_of_live_evaluation(monkeypatch):
         (case, name) for case in ("uncompressed", "half the MACs") for name in names
     ]
     assert all(row["times_plain"] == 1.0 for row in rows if row["evaluator"] == "plain")
+    whole = TASK.live(images=100)(TASK.channel_decisions().sizes - 1)[0]
+    assert next(row["accuracy"] for row in rows if row["evaluator"] == "live") == whole
 
 
 def test_half_the_macs_is_half():

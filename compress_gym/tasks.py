@@ -360,7 +360,7 @@ _TASKS = (
         fixed=("fc",),
         summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
     ),
-    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: convolutions in a row", False, _MEASURED_ON),
+    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: convolutions in a row", True, _MEASURED_ON),
     _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, _MEASURED_ON),
     _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False, _MEASURED_ON),
     _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from compress_gym.cards import card_path, read_card
 from compress_gym.commands import run_command
@@ -314,18 +314,31 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    # Names come first; they can be copied however narrow the terminal is.
-    first, *others = rows[0]
-    table = Table(Column(first, no_wrap=True), *(Column(name, overflow="fold") for name in others))
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    Console().print(table)
+    console, cells = Console(), {name.replace("_", " "): [_cell(row[name]) for row in rows] for name in rows[0]}
+    # Names come first; they can be copied however narrow the terminal is. So can what has no words to break it at,
+    # where that leaves enough to the columns of words.
+    of_words = [name for name, texts in cells.items() if any(" " in text for text in texts)]
+    widths = {n: max(map(len, [*n.split(), *texts])) for n, texts in cells.items() if n not in of_words}
+    roomy = sum(widths.values()) + 10 * len(of_words) + 3 * len(cells) + 1 <= console.width
+    table = Table()
+    for number, name in enumerate(cells):
+        width = widths.get(name) if roomy else None
+        table.add_column(name, min_width=width, max_width=width, overflow="fold", no_wrap=not number)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
+    console.print(table)
+
+
+# From here on the number of digits says more than the digits.
+_COUNTED = 10**9
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}" if value < _COUNTED else f"{value:.1e}"
+    return "" if value is None else str(value)
 
 
 def _indented(card: Mapping[str, object], depth: int = 0) -> str:

@@ -1,8 +1,9 @@
 """Problems to tune hyper-parameters on: real networks and costs, invented accuracies. No benchmark reports them.
 
-The networks are those of tasks that are not shipped, traced with fresh weights; their decisions, multiply-accumulates
-and observations are real. What compression loses is invented: each decision has a sensitivity and an exponent of its
-own, and narrow layers beside wide ones cost extra, so that decisions depend on each other as in a real network.
+The networks are those of CIFAR-10 tasks that no suite holds, traced with fresh weights; their decisions,
+multiply-accumulates and observations are real. What compression loses is invented: each decision has a sensitivity and
+an exponent of its own, and narrow layers beside wide ones cost extra, so that decisions depend on each other as in a
+real network.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budge
     """Builds the problems of the highest predicted accuracy within a budget, one for each cost that is searched.
 
     They are the cost over whose range strategies were sampled and, since other shapes fit it, the latency that the
-    environment bounds by default, where the task has a device.
+    environment bounds by default, where the task has a device and something fits the budget.
     """
     terms, sampled = searched_cost(task, env)
     problem = partial(Problem, task.decisions(env), accuracy_model=surrogate, budget=budget, reward="accuracy")
@@ -39,7 +40,10 @@ def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budge
     device = task.device if env == "ChannelPrune" else DEFAULT_BITS_DEVICE
     if device is not None and sampled != "latency_ms":
         on_device = network_cost_terms(task.network(), task.decisions(env), load_device(device))
-        problems.append(problem(cost_terms=on_device, cost="latency_ms"))
+        whole = problem(cost_terms=on_device, cost="latency_ms", budget=1.0)
+        cheapest = float(whole.costs(whole.reference)["latency_ms"][0]) / whole.baseline_costs["latency_ms"]
+        if cheapest <= budget:
+            problems.append(replace(whole, budget=budget))
     return problems
 
 

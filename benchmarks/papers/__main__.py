@@ -44,8 +44,11 @@ def amc_command(
     bf16 = bf16_supported() if bf16 is None else bf16
     for task in tasks:
         settings = [amc.Setting(task, method, bf16=bf16) for method in (*amc.SEARCHES, *amc.LEARNERS)]
+        identity = amc.identity(settings[0])
+        if any((work / task).glob("*/found.json")) and not (work / task / "identity.json").exists():
+            raise ValueError(f"{work / task} holds searches that do not say what they are of; choose another --work")
         (work / task).mkdir(parents=True, exist_ok=True)
-        claim(work / task, amc.identity(settings[0]))
+        claim(work / task, identity)
         folders = {s: work / task / s.method for s in settings}
         found = {}
         for setting in settings:

@@ -59,8 +59,13 @@ class Setting:
 
 
 def identity(setting: Setting) -> dict[str, Any]:
-    """Returns what the results of a task's settings depend on; a folder of others is refused."""
+    """Returns what the results of a task's settings depend on; a folder of others is refused.
+
+    Raises:
+        AssetError: The task's weights are not there; the message says what makes them.
+    """
     task = get_task(setting.task)
+    task.trained_module()
     return {
         "task": task.name,
         "task_version": task.version,
@@ -71,6 +76,7 @@ def identity(setting: Setting) -> dict[str, Any]:
         "budget": BUDGET,
         "finetune_epochs": FINETUNE_EPOCHS,
         "bf16": setting.bf16,
+        "hyperparameters": {method: read_hyperparameters(method, "ChannelPrune-v0") for method in LEARNERS},
     }
 
 
@@ -130,7 +136,8 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
         scores = {"strategy": found["strategy"]}
     row = task.channel_decisions().encode(found["strategy"])
     if "test_accuracy" not in scores:
-        scores["test_accuracy"] = float(task.live(split="test", threads=None)(row)[0])
+        scores["test_accuracy"] = float(task.live(split="test", threads=torch.get_num_threads())(row)[0])
+        write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
     if finetune and "finetuned_test_accuracy" not in scores:
         recovery = f"{task.recovery}+finetune-{FINETUNE_EPOCHS}"
         scores["finetune_precision"] = "bf16" if setting.bf16 else "fp32"
@@ -140,19 +147,22 @@ def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool)
     return {"finetuned_test_accuracy": None, **scores}
 
 
-def _precisions(rows: list[dict[str, Any]], key: str) -> str:
-    return " and ".join(sorted({row[key] for row in rows if row.get(key)})) or "no precision yet"
-
-
 def table(rows: list[dict[str, Any]], task: str) -> str:
-    """Writes the Markdown table of a task: measured beside recalled."""
+    """Writes the Markdown table of a task: measured, beside the paper's where it has the network."""
     recalled = RECALLED.get(task, {})
+    searched, tuned = ({row[key] for row in rows if row.get(key)} for key in ("precision", "finetune_precision"))
+    words = [
+        f"{EPISODES} strategies of random search and of each learner, scored live in {' and '.join(sorted(searched))}; "
+        "what was found is scored in fp32."
+    ]
+    if tuned:
+        words.append(f"Fine-tuned for {FINETUNE_EPOCHS} epochs in {' and '.join(sorted(tuned))}.")
+    if recalled:
+        words.append("The last column is the paper's, recalled: validation / test / fine-tuned.")
     lines = [
         f"## {task} at {BUDGET:.0%} of the MACs",
         "",
-        f"{EPISODES} strategies of random search and of each learner, scored live in {_precisions(rows, 'precision')}; "
-        f"{FINETUNE_EPOCHS} epochs of fine-tuning in {_precisions(rows, 'finetune_precision')}. Before it, what was "
-        "found is scored in fp32. The last column is the paper's, recalled: validation / test / fine-tuned.",
+        " ".join(words),
         "",
         "| policy | validation | test | fine-tuned | seconds | paper |",
         "|---|---|---|---|---|---|",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,9 +91,7 @@ def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int
     """Measures a sample, which is there to be used before its probes are."""
     path, shards = out / task.asset("strategies", default.env).name, out / "shards"
     evaluator = default.evaluator(task)
-    # A file whose card is of another one was interrupted between the two; its shards are there still.
-    interrupted = (shards / "sample").exists() and not _is_carded(path)
-    if path.exists() and card_path(path).exists() and not interrupted:
+    if path.exists() and card_path(path).exists() and not ((shards / "sample").exists() and _is_interrupted(path)):
         measured, scored_on, commands = _begun(path, task, default.env, evaluator, count, seed)
     else:
         rows = wanted_sample(task, default.env, count, seed)
@@ -124,8 +123,15 @@ def _sample(task: Task, default: Conditions, out: Path, workers: int, count: int
     return path
 
 
-def _is_carded(path: Path) -> bool:
-    return path.exists() and card_path(path).exists() and read_json(card_path(path)).get("sha256") == sha256(path)
+def _is_interrupted(path: Path) -> bool:
+    """Returns whether a file was written and its card was not; one that a refit made longer is left as it is."""
+    if read_json(card_path(path)).get("sha256") == sha256(path):
+        return False
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return bool((arrays["rounds"] == 0).all() and len(arrays["probe_rows"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def _begun(

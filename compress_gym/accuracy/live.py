@@ -31,6 +31,8 @@ from compress_gym.processor import bf16_supported, checked_device, one_thread
 
 # Small enough for a processor's cache: larger batches lose to memory traffic.
 _BATCH = 125
+# Values of layers in all scored images from where on fusing saves more than tracing the network costs.
+_FUSED_VALUES = 10**8
 # Images that a network with fused operations is tried on beside the one without.
 _TRIED = 4
 # Networks that differ in bits alone share the values of their first layers, where so much memory can hold them.
@@ -189,8 +191,15 @@ class LiveAccuracy:
         """Whether values of layers can be kept: nothing else is done to the network, and they fit into memory."""
         if self._steps.finetune_epochs or self._steps.bias_correction:
             return False
-        values = sum(x.out_channels * x.out_height * x.out_width for x in self._network.layers)
-        return 4 * _VALUES_A_LAYER * values * images <= _SHARED_BYTES
+        return 4 * _VALUES_A_LAYER * self._values_of_an_image * images <= _SHARED_BYTES
+
+    @property
+    def _values_of_an_image(self) -> int:
+        return sum(x.out_channels * x.out_height * x.out_width for x in self._network.layers)
+
+    @property
+    def _fuses(self) -> bool:
+        return self._values_of_an_image * self.images >= _FUSED_VALUES
 
     def _hits_of_bits(self, row: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Scores a strategy of bits alone; faster after one that begins alike."""
@@ -242,7 +251,7 @@ class LiveAccuracy:
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""
         folded = fold_batch_norms(module, self._network)
-        fused = fuse_convolutions(folded, self._scored[0][:_TRIED].float())
+        fused = fuse_convolutions(folded, self._scored[0][:_TRIED].float()) if self._fuses else folded
         if self.bf16:
             fused = fused.to(torch.bfloat16)
 

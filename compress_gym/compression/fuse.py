@@ -59,7 +59,7 @@ def fuse_convolutions(module: nn.Module, example: torch.Tensor) -> nn.Module:
         fused = _fused(module, example)
         found = fused(example.clone())
     scale = float(expected.abs().max())
-    return fused if torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * scale) else module
+    return fused if torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * scale) else module
 
 
 def _has_onednn() -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from math import lcm
+from math import lcm, prod
 from typing import Any
 
 import torch
@@ -122,14 +122,15 @@ class _Tracer:
         try:
             with torch.no_grad():
                 ShapeProp(self.graph).propagate(torch.zeros(1, *input_shape))
-                probe = torch.ones(1, *input_shape)
+                probe = torch.linspace(-2, 2, prod(input_shape)).reshape(1, *input_shape)
+                before = probe.clone()
                 module(probe)
         except RuntimeError as error:
             raise ValueError(f"network {name!r} does not accept inputs of shape {self.input_shape}: {error}") from error
         finally:
             for part, training in modes.items():
                 part.training = training
-        if not torch.equal(probe, torch.ones_like(probe)):  # calibration images are passed again and again
+        if not torch.equal(probe, before):  # calibration images are passed again and again
             raise self.refuse(inputs[0], "the network changes its input in place; let it work on a copy")
         self.found: dict[str, _Found] = {}
         self.used: set[str] = set()

@@ -94,6 +94,8 @@ def test_searches_look_within_what_was_sampled_over_and_within_latency():
         costs = problem.costs(rows)[problem.cost]
         assert len(rows) == 6 and (costs <= 0.5 * problem.baseline_costs[problem.cost] * (1 + 1e-9)).all()
     assert [p.cost for p in surrogate_problems(get_task("digits-cnn"), "JointPQ", surrogate, 0.5)] == ["latency_ms"]
+    for budget, costs in ((0.3, ["bops"]), (0.4, ["bops", "latency_ms"])):  # 0.31 is the least latency there
+        assert [p.cost for p in surrogate_problems(task, "MixedQuant", surrogate, budget)] == costs
 
 
 def test_cross_validation_and_curve_on_a_real_table():

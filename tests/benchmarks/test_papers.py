@@ -66,10 +66,15 @@ def test_the_command_writes_a_table_and_refuses_a_folder_of_another(tmp_path, mo
     assert [row["method"] for row in facts["rows"]] == ["uniform", "random", "ddpg-amc"]
     tuned = [row for row in facts["rows"] if row["finetuned_test_accuracy"] is not None]
     assert len(tuned) == 1 and tuned[0]["validation_accuracy"] == max(r["validation_accuracy"] for r in facts["rows"])
-    assert "scored live in fp32; 1 epochs of fine-tuning in fp32" in text
+    assert "scored live in fp32; what was found is scored in fp32. Fine-tuned for 1 epochs in fp32.\n" in text
     monkeypatch.setattr(amc, "EPISODES", 7)
     code, _, errors = run_here(papers.main, arguments, monkeypatch, capsys)
     assert code == 2 and "pieces of another measurement" in errors
+    (tmp_path / "work" / TASK / "identity.json").unlink()
+    code, _, errors = run_here(papers.main, arguments, monkeypatch, capsys)
+    assert code == 2 and "do not say what they are of; choose another --work" in errors
+    code, _, errors = run_here(papers.main, ["amc", "--task", "cifar10-vgg16"], monkeypatch, capsys)
+    assert code == 2 and "train them with: python -m compress_gym.train cifar10-vgg16" in errors
 
 
 def test_fine_tuning_helps(tmp_path, monkeypatch):
@@ -81,7 +86,9 @@ def test_fine_tuning_helps(tmp_path, monkeypatch):
 
 def test_the_table_has_measured_and_recalled_numbers():
     row = {"validation_accuracy": 0.84, "test_accuracy": 0.83, "finetuned_test_accuracy": None, "seconds": 12.3}
+    row["precision"] = "bf16"
     rows = [{"method": method, **row} for method in (*amc.SEARCHES, *amc.LEARNERS)]
     text = amc.table(rows, "cifar10-plain20")
     assert "| uniform | 84.0 | 83.0 |  | 12 | 84.0 / 83.9 / 89.7 |" in text
     assert "| random | 84.0 | 83.0 |  | 12 |  |" in text and "recalled" in text
+    assert "scored live in bf16; what was found is scored in fp32. The last column" in text

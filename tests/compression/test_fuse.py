@@ -28,6 +28,13 @@ def images(shape, count=3):
     return drawn.contiguous(memory_format=torch.channels_last)
 
 
+# ReLUs (not ReLU6) that follow a convolution at once, or its sum with another value.
+RELUS = {
+    **{"digits-cnn": 5, "plain20": 19, "resnet20": 19, "resnet56": 55, "vgg16": 13, "resnet18": 17},
+    **{"mobilenet-v2": 0, "densenet-like": 0, "resnext-like": 10, "squeeze-excite": 1},
+}
+
+
 def left(module):
     """How many additions and ReLUs are computed on their own, and how many are fused."""
     nodes = list(module.graph.nodes)
@@ -49,7 +56,8 @@ def test_fused_equals_folded(name, pruned):
     with torch.no_grad():
         expected = folded(x)
         fused = fuse_convolutions(folded, x[:1])
-        assert torch.allclose(fused(x), expected, atol=1e-4) and expected.std() > 1e-3
+        assert fused is not folded and torch.allclose(fused(x), expected, atol=1e-4) and expected.std() > 1e-3
+        assert sum(isinstance(m, FusedConv2d) and m.relu for m in fused.modules()) == RELUS[name]
         assert torch.equal(folded(x), expected), "the module itself stays as it was"
 
 
@@ -60,9 +68,10 @@ def test_every_addition_and_relu_of_a_residual_network_is_fused(name, expected):
 
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
-def test_fused_in_bfloat16_is_as_near_to_float32():
-    network = traced("resnet20")
-    folded, x = fold_batch_norms(build("resnet20"), network), images(network.input_shape, 32)
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet-v2", "resnext-like"])
+def test_fused_in_bfloat16_is_as_near_to_float32(name):
+    network = traced(name)
+    folded, x = fold_batch_norms(build(name), network), images(network.input_shape, 32)
     with torch.no_grad():
         exact = folded(x)
         coarse = copy.deepcopy(folded).to(torch.bfloat16)

@@ -183,6 +183,10 @@ class TwoInputs(nn.Module):
         return self.conv(x) + self.conv(y)
 
 
+def shrinks_what_is_negative(net, x):
+    return net.b(net.a(F.leaky_relu(x, 0.1, inplace=True)).mean((2, 3)))
+
+
 def scales_its_input(net, x):
     x *= 2.0
     return net.b(net.a(x).mean((2, 3)))
@@ -285,10 +289,13 @@ REFUSED = {
         ),
         r"operation 'norm' \(layer 'norm'\).*flattened pixels",
     ),
-    "an input that is changed": (
-        Plain(scales_its_input, a=conv(), b=nn.Linear(8, 10)),
-        "operation 'x'.*changes its input in place",
-    ),
+    **{
+        f"an input that is changed, {change.__name__}": (
+            Plain(change, a=conv(), b=nn.Linear(8, 10)),
+            "operation 'x'.*changes its input in place",
+        )
+        for change in (scales_its_input, shrinks_what_is_negative)
+    },
     "two inputs": (TwoInputs(), "operation 'y'.*more than one input"),
     "another number of input channels": (nn.Sequential(conv(1), nn.Flatten(), nn.Linear(2048, 10)), "network 'net'"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,20 @@ def _draw(facts: dict[str, Any], predicted: NDArray[np.float64], measured: Measu
     left.legend()
     rows, tau = zip(*((p["rows"], p["kendall_tau"]) for p in facts["learning_curve"]), strict=True)
     right.semilogx(rows, tau, "o-")
+    _tick(right, rows)
     right.set(xlabel="rows fitted on", ylabel="Kendall tau, held out", title="learning curve")
     for axes in more:
         curve = facts["transfer"]["curve"]
         for key, label in (("from_nothing", "from nothing"), ("from_pruning", "from a pruning surrogate")):
             axes.semilogx([p["rows"] for p in curve], [p[key] for p in curve], "o-", label=label)
+        _tick(axes, [p["rows"] for p in curve])
         axes.set(xlabel="rows fitted on", ylabel="Kendall tau, held out", title="APQ's transfer")
         axes.legend()
     figure.savefig(path, dpi=110, format="png")
     plt.close(figure)
+
+
+def _tick(axes: Any, rows: Sequence[int]) -> None:
+    """Names the numbers of rows themselves; a logarithmic axis would name too many others."""
+    axes.set_xticks(rows, [f"{number:,}" for number in rows], rotation=30)
+    axes.minorticks_off()

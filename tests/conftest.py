@@ -2,8 +2,13 @@
 
 import hashlib
 import os
+import signal
 import tempfile
 from pathlib import Path
+
+# A shell that runs the tests in the background lets them, and what they start, ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Numba notices changes of a function's own file only, not of the kernels it calls: one cache a state of the kernels.
 _SOURCES = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "compress_gym").rglob("*.py"))]

@@ -16,7 +16,7 @@ from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order, label_ceiling
 from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problems
-from benchmarks.fidelity.report import write_report
+from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
 from compress_gym.accuracy.fit import FitSettings, fit_surrogate
@@ -129,8 +129,8 @@ def _exploitation(task: Task, env: str, surrogate: Any, work: Path, workers: int
     scores = score(task, np.concatenate(found), _conditions(task, env), work / f"check-{identity}", workers)
     live = np.split(scores.correct.sum(1) / task.strategies(env).images, np.cumsum([len(rows) for rows in found])[:-1])
     gaps = {}
-    for problem, rows, accuracies in zip(problems, found, live, strict=True):
-        gaps["exploitation" if problem is problems[0] else f"exploitation_{problem.cost}"] = {
+    for key, problem, rows, accuracies in zip(GAPS, problems, found, live, strict=False):
+        gaps[key] = {
             "method": UNSEEN_METHOD,
             "budget": UNSEEN_BUDGET,
             "cost": problem.cost,
@@ -157,7 +157,7 @@ def _card(
         },
         "settings": asdict(FitSettings()),
         "spread": round(spread, 3),
-        "stated_error": {k: v for k, v in facts.items() if k in ("held_out", "front") or "exploitation" in k},
+        "stated_error": {key: facts[key] for key in ("held_out", "front", *GAPS) if key in facts},
         **provenance(command, ["torch", "numpy"]),
     }
 

@@ -29,6 +29,8 @@ def write_report(
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
+# What is found out of an unseen search: within the sampled cost, and within latency.
+GAPS = ("exploitation", "exploitation_latency_ms")
 COST_WORDS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 
@@ -69,10 +71,9 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
         "",
     ]
     rounds = [(f"refit, round {r['round']}", r) for r in facts["refits"]["rounds"]]
-    for key in ("exploitation", "exploitation_latency_ms"):
-        if e := facts.get(key):
-            within = COST_WORDS[e.get("cost", facts["cost"])]
-            rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
+    for e in (facts[key] for key in GAPS if key in facts):
+        within = COST_WORDS[e.get("cost", facts["cost"])]
+        rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
     if rounds:
         lines += [
             "What searches found by maximising the surrogate, scored live (surrogate - live):",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fidelity.report import COST_WORDS
+from benchmarks.fidelity.report import COST_WORDS, GAPS
 from compress_gym.cards import read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
@@ -134,7 +134,7 @@ def _exploitation(results: Path) -> str:
 def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
     for name, facts in _reports(results).items():
-        for gap in (facts[key] for key in ("exploitation", "exploitation_latency_ms") if key in facts):
+        for gap in (facts[key] for key in GAPS if key in facts):
             within = COST_WORDS[gap.get("cost", facts.get("cost"))]
             yield name, f"{gap['method']} at {gap['budget']} of {within}, seeds {gap['seeds']}", gap
         if "searches" in facts:

@@ -26,11 +26,20 @@ def bf16_supported(device: str = "cpu") -> bool:
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    return _has_any("avx512_bf16", "amx_bf16", "bf16")
+
+
+def int8_supported() -> bool:
+    """Returns whether the processor multiplies and sums 8-bit integers without saturating (x86: VNNI or AMX)."""
+    return _has_any("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _has_any(*wanted: str) -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:
         return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return any(flag in flags for flag in wanted)
 
 
 def checked_device(name: str) -> str:

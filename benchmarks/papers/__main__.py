@@ -151,11 +151,23 @@ def hat_latency_command(folder: Path, work: Path) -> None:
 @click.option(
     "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
 )
+@click.option("--bf16/--no-bf16", default=None, help="Fine-tune in it [default: where it is computed natively].")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-haq"), show_default=True)
-def haq_command(task: str, device: str, method: str, evaluations: int, seeds: int, epochs: int, work: Path) -> None:
+def haq_command(
+    task: str,
+    device: str,
+    method: str,
+    evaluations: int,
+    seeds: int,
+    epochs: int,
+    bf16: bool | None,
+    workers: int,
+    work: Path,
+) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
-    plan = haq.Plan(task, device, method, evaluations, seeds, epochs)
-    rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"))
+    plan = haq.Plan(task, device, method, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
+    rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"), workers)
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
 
@@ -168,6 +180,8 @@ def haq_command(task: str, device: str, method: str, evaluations: int, seeds: in
 @click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
 @click.option("--budget", "budgets", type=float, multiple=True, default=galen.BUDGETS, show_default=True)
+@click.option("--bf16/--no-bf16", default=None, help="Fine-tune in it [default: where it is computed natively].")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-galen"), show_default=True)
 def galen_command(
     task: str,
@@ -177,11 +191,14 @@ def galen_command(
     seeds: int,
     epochs: int,
     budgets: tuple[float, ...],
+    bf16: bool | None,
+    workers: int,
     work: Path,
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
-    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets)
-    facts = galen.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
+    trains_in = bf16_supported() if bf16 is None else bf16
+    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in)
+    facts = galen.compare(plan, _claimed(work / task / device, plan, "JointPQ"), workers)
     drawn = galen.series(facts), "share of the latency", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}", plan, facts, galen.table(facts, plan), drawn)
@@ -195,6 +212,7 @@ def galen_command(
 @click.option("--seeds", type=click.IntRange(1), default=apq.SEEDS, show_default=True)
 @click.option("--latency", type=float, multiple=True, default=apq.LATENCIES, show_default=True, help="Budgets.")
 @click.option("--energy", type=float, multiple=True, default=apq.ENERGIES, show_default=True, help="Budgets.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-apq"), show_default=True)
 def apq_command(
     task: str,
@@ -204,19 +222,21 @@ def apq_command(
     seeds: int,
     latency: tuple[float, ...],
     energy: tuple[float, ...],
+    workers: int,
     work: Path,
 ) -> None:
     """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
     plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
-    rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"))
+    rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"), workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     _write(f"apq-{task}", plan, {"rows": rows}, apq.table(rows, plan), drawn)
 
 
 def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> Path:
-    """Makes sure that what a folder holds was made with the same allowance and the same assets."""
+    """Makes sure that what a folder holds was made with the same allowance, the same assets and the same precision."""
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, {"evaluations": plan.evaluations, "asset_hash": get_task(plan.task).asset_hash(env)})
+    bf16 = {} if isinstance(plan, apq.Plan) else {"bf16": plan.bf16}
+    claim(folder, {"evaluations": plan.evaluations, "asset_hash": get_task(plan.task).asset_hash(env), **bf16})
     return folder
 
 

@@ -55,8 +55,8 @@ class Plan:
         return [*(("latency_ms", b) for b in self.latencies), *(("energy_mj", b) for b in self.energies)]
 
 
-def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
-    """Compares at each budget; what is finished is read from the folder.
+def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
+    """Compares at each budget; what is finished is read from the folder; so many workers score live.
 
     Returns:
         One row for each budget and approach: accuracies, latency and energy of what was found.
@@ -64,7 +64,7 @@ def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
     task, rows = get_task(plan.task), []
     for cost, budget in plan.budgets:
         problem = joint_pq_problem(plan.task, plan.device, cost=cost, budget=budget, reward="accuracy")
-        live = LiveScores(task, problem.decisions, work / "live.json")
+        live = LiveScores(task, problem.decisions, work / "live.json", workers)
         for approach in APPROACHES:
             folder = work / f"{cost}-{budget:.2f}" / approach.replace(" ", "-")
             seeds = track(range(plan.seeds), description=f"{approach} at {budget:.0%} of {cost}")
@@ -80,8 +80,8 @@ def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
             costs = problem.costs([problem.decisions.encode(s) for s in strategies])
             row |= {
                 "predicted": spread([f["accuracy"] for f in found]),
-                "validation": spread([live(s) for s in strategies]),
-                "test": spread([live(s, "test") for s in strategies]),
+                "validation": spread(live.all(strategies)),
+                "test": spread(live.all(strategies, "test")),
                 **{name: float(costs[name].mean()) for name in ("latency_ms", "energy_mj")},
             }
     return rows

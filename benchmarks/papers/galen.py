@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import track
 
-from benchmarks.papers.winners import LiveScores, held, points, spread, winner
+from benchmarks.papers.winners import PRECISIONS, LiveScores, held, points, spread, winner
 from compress_gym.decisions import BIT_KINDS
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
@@ -38,6 +38,7 @@ class Plan:
         seeds: Searches of each method, at each budget.
         epochs: Of fine-tuning the best of each approach; 0: none.
         budgets: Shares of the latency.
+        bf16: Whether fine-tuning computes in bfloat16.
     """
 
     task: str = "digits-cnn"
@@ -47,10 +48,11 @@ class Plan:
     seeds: int = SEEDS
     epochs: int = FINETUNE_EPOCHS
     budgets: tuple[float, ...] = BUDGETS
+    bf16: bool = False
 
 
-def compare(plan: Plan, work: Path) -> dict[str, Any]:
-    """Compares at each budget; what is finished is read from the folder.
+def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
+    """Compares at each budget; what is finished is read from the folder; so many workers score live.
 
     Either alone is the same problem with the other kind of decision held at its most, so all three are scored by the
     same accuracy model; what each search found is then scored live.
@@ -60,7 +62,7 @@ def compare(plan: Plan, work: Path) -> dict[str, Any]:
     """
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, reward="accuracy", budget=max(plan.budgets))
-    live = LiveScores(task, problem.decisions, work / "live.json")
+    live = LiveScores(task, problem.decisions, work / "live.json", workers, plan.bf16)
     rows = []
     for budget in plan.budgets:
         whole = problem.replace(budget=budget)
@@ -80,13 +82,16 @@ def compare(plan: Plan, work: Path) -> dict[str, Any]:
                 strategies = [f["strategy"] for f in found]
                 best += strategies
                 row["predicted"] = spread([f["accuracy"] for f in found])
-                row["validation"] = spread([live(s) for s in strategies])
-                row["test"] = spread([live(s, "test") for s in strategies])
+                row["validation"] = spread(live.all(strategies))
+                row["test"] = spread(live.all(strategies, "test"))
                 row["seconds"] = sum(f["seconds"] for f in found) / len(found)
             if best and plan.epochs:
-                chosen = live.rank(best, 1)[0]
-                rows[-1]["finetuned_test"] = live(chosen, "test", plan.epochs)
-                rows[-1]["finetuned_strategy"] = dict(chosen)
+                rows[-1]["finetuned_strategy"] = dict(live.rank(best, 1)[0])
+    tuned = [row for row in rows if "finetuned_strategy" in row]
+    for row, accuracy in zip(
+        tuned, live.all([r["finetuned_strategy"] for r in tuned], "test", plan.epochs), strict=True
+    ):
+        row["finetuned_test"] = accuracy
     baseline = float(task.live("none", "test", decisions=task.channel_decisions()).baseline)
     return {"baseline_test": baseline, "rows": rows}
 
@@ -138,7 +143,8 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
         f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation); accuracies in percent.",
         f"The uncompressed network has {100 * facts['baseline_test']:.2f} on test images. "
         + (
-            f"Fine-tuned is the best of an approach by validation accuracy, after {plan.epochs} epochs."
+            "Fine-tuned is the best of an approach by validation accuracy, after "
+            f"{plan.epochs} epochs in {PRECISIONS[plan.bf16]}."
             if plan.epochs
             else "Nothing was fine-tuned."
         ),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from benchmarks.papers.winners import LiveScores, points, spread, winner
+from benchmarks.papers.winners import PRECISIONS, LiveScores, points, spread, winner
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.problem import Problem
@@ -36,6 +36,7 @@ class Plan:
         evaluations: What each search may ask.
         seeds: Searches at each latency.
         epochs: Of fine-tuning; 0: none.
+        bf16: Whether fine-tuning computes in bfloat16.
     """
 
     task: str = "digits-cnn"
@@ -44,10 +45,11 @@ class Plan:
     evaluations: int = EVALUATIONS
     seeds: int = SEEDS
     epochs: int = FINETUNE_EPOCHS
+    bf16: bool = False
 
 
-def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
-    """Compares at each latency; what is finished is read from the folder.
+def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
+    """Compares at each latency; what is finished is read from the folder; so many workers score live.
 
     The budget is kept by HAQ's rule (`repair`), the reward is HAQ's. Uniform is the best of all strategies with the
     same bits in every layer that fit the latency.
@@ -57,7 +59,7 @@ def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
     """
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
-    live = LiveScores(task, whole.decisions, work / "live.json")
+    live = LiveScores(task, whole.decisions, work / "live.json", workers, plan.bf16)
     rows = []
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
@@ -69,7 +71,8 @@ def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
         mixed = [f["strategy"] for f in found]
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         best = live.rank(mixed, 2)
-        on = {split: spread([live(s, split) for s in mixed]) for split in ("validation", "test")}
+        on = {split: spread(live.all(mixed, split)) for split in ("validation", "test")}
+        tuned = live.all([*same, *best], "test", plan.epochs) if plan.epochs else []
         differences = {split: on[split]["mean"] - live(same[0], split) for split in on}
         rows.append(
             {
@@ -85,10 +88,7 @@ def compare(plan: Plan, work: Path) -> list[dict[str, Any]]:
                 "difference": differences,
                 "more_than_the_spread": bool(differences["validation"] > on["validation"]["std"]),
                 "best_of_all": _best_of_all(problem),
-                "finetuned_test": {
-                    name: [live(s, "test", plan.epochs) for s in chosen] if plan.epochs else []
-                    for name, chosen in (("uniform", same), ("mixed", best))
-                },
+                "finetuned_test": {"uniform": tuned[: len(same)], "mixed": tuned[len(same) :]},
                 "evaluations": plan.evaluations,
                 "seconds": float(np.mean([f["seconds"] for f in found])),
                 "recalled": list(published),
@@ -114,7 +114,8 @@ def table(rows: list[dict[str, Any]], plan: Plan) -> str:
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
         "",
-        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation).",
+        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation)."
+        + (f" Fine-tuned for {plan.epochs} epochs in {PRECISIONS[plan.bf16]}." if plan.epochs else ""),
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs); uniform is the best of all that",
         "fit. The last column is the paper's, recalled: another network (MobileNet-V1 on ImageNet),",

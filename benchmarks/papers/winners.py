@@ -6,16 +6,21 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
 
 from agents.hyperparams import read_hyperparameters
 from agents.learners import ALGORITHMS, build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
+from benchmarks.workers import results_of
 from compress_gym.accuracy import MeasuredAccuracy
+from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.cards import read_json, write_atomically
 from compress_gym.decisions import DecisionSpace
@@ -24,6 +29,9 @@ from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import Task, get_task
+
+PRECISIONS = {False: "fp32", True: "bf16"}
+_current: LiveAccuracy | None = None
 
 
 def held(problem: Problem, values: Mapping[str, int]) -> Problem:
@@ -103,34 +111,61 @@ def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: s
 class LiveScores:
     """Live accuracies of strategies, kept in a file: each is scored once."""
 
-    def __init__(self, task: Task, decisions: DecisionSpace, path: Path) -> None:
+    def __init__(self, task: Task, decisions: DecisionSpace, path: Path, workers: int = 1, bf16: bool = False) -> None:
         """Reads what is there.
 
         Args:
             task: The task.
             decisions: What strategies decide.
             path: A JSON file.
+            workers: Processes that score.
+            bf16: Whether fine-tuning computes in bfloat16; scores do not.
         """
         self._task, self._decisions, self._path = task, decisions, path
+        self._workers, self._bf16 = workers, bf16
         self._found: dict[str, float] = read_json(path) if path.exists() else {}
-        self._evaluators: dict[tuple[str, str], Any] = {}
 
     def __call__(self, strategy: Mapping[str, int], split: str = "validation", epochs: int = 0) -> float:
         """Returns the accuracy of a strategy, fraction of 1, after so many epochs of fine-tuning."""
+        return self.all([strategy], split, epochs)[0]
+
+    def all(self, strategies: Sequence[Mapping[str, int]], split: str = "validation", epochs: int = 0) -> list[float]:
+        """Returns the accuracies of strategies, fractions of 1, after so many epochs of fine-tuning."""
         recovery = self._task.recovery + (f"+finetune-{epochs}" if epochs else "")
-        row = self._decisions.encode(strategy)
-        key = f"{split} {recovery} {' '.join(map(str, row.tolist()))}"
-        if key not in self._found:
-            if (split, recovery) not in self._evaluators:
-                self._evaluators[split, recovery] = self._task.live(recovery, split, decisions=self._decisions)
-            self._found[key] = float(self._evaluators[split, recovery](row)[0])
+        rows = [self._decisions.encode(s) for s in strategies]
+        keys = [f"{split} {recovery} {' '.join(map(str, row.tolist()))}" for row in rows]
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._found}
+        jobs = [(row,) for row in missing.values()]
+        settings = self._task, self._decisions, recovery, split, self._bf16 and epochs > 0
+        workers = min(self._workers, len(jobs))
+        results = results_of(_score, jobs, workers, _prepare, settings)
+        told = f"live, {split}, {recovery}"
+        for number, accuracy in track(results, told, len(jobs)) if jobs else ():
+            self._found[list(missing)[number]] = accuracy
             write_atomically(self._path, lambda p: p.write_text(json.dumps(self._found, indent=1) + "\n"))
-        return self._found[key]
+        return [self._found[key] for key in keys]
 
     def rank(self, strategies: Sequence[Mapping[str, int]], count: int) -> list[Mapping[str, int]]:
         """Returns the best distinct strategies by validation accuracy, best first, the earlier of equals."""
         distinct = {tuple(self._decisions.encode(s).tolist()): s for s in reversed(strategies)}
-        return sorted(reversed(distinct.values()), key=lambda s: -self(s))[:count]
+        candidates = list(reversed(distinct.values()))
+        order = np.argsort(-np.array(self.all(candidates)), kind="stable")
+        return [candidates[n] for n in order[:count]]
+
+
+@lru_cache(maxsize=4)
+def _evaluator(task: Task, decisions: DecisionSpace, recovery: str, split: str, bf16: bool) -> LiveAccuracy:
+    return task.live(recovery, split, bf16=bf16, decisions=decisions)
+
+
+def _prepare(*settings: Any) -> None:
+    global _current
+    _current = _evaluator(*settings)
+
+
+def _score(row: NDArray[np.int64]) -> float:
+    assert _current is not None
+    return float(_current(row)[0])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from compress_gym.accuracy.prefix import PrunedPrefixes, QuantisedPrefixes
 from compress_gym.compression.bias_correction import correct_biases, output_means
 from compress_gym.compression.fold import fold_batch_norms
 from compress_gym.compression.fuse import fuse_convolutions
+from compress_gym.compression.integers import integer_convolutions
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.compression.quantise import InputRange, RememberedScales, input_ranges, quantise, settle
 from compress_gym.compression.reconstruct import ReconstructionBank, build_bank
@@ -49,6 +50,7 @@ class LiveAccuracy:
         decisions: The space of strategies.
         recovery: Name of the recovery.
         images: Number of images a strategy is scored on.
+        bf16: Whether it is scored in bfloat16.
     """
 
     source = "live"
@@ -81,7 +83,8 @@ class LiveAccuracy:
             ranges: Training images that the ranges of quantised inputs are found on; needed where bits are decided.
             training: Training images for `finetune-N`.
             finetune: Recipe of `finetune-N`; its epochs are replaced by N.
-            bf16: Run in bfloat16. Faster where the processor has it, a little less exact.
+            bf16: Run in bfloat16. Faster where the processor has it, a little less exact. Where bits are decided,
+                `finetune-N` alone does: numbers of few bits are not rounded twice when they are scored.
             threads: Threads that share the scored images; each batch is computed by one, so scores do not change.
             training_device: Where `finetune-N` computes, `cpu` or `cuda`; everything else runs on the processor.
 
@@ -94,8 +97,8 @@ class LiveAccuracy:
         self._decides_bits = any(d.kind in BIT_KINDS for d in decisions.decisions)
         if self._decides_bits and ranges is None:
             raise ValueError("decisions about bits need training images to find the ranges of inputs on; give ranges=")
-        if self._decides_bits and bf16:
-            raise ValueError("bf16=True: quantised networks are scored in float32; use bf16=False")
+        if self._decides_bits and bf16 and not self._steps.finetune_epochs:
+            raise ValueError("bf16=True: quantised networks are scored in float32 (only fine-tuned in bfloat16)")
         if self._steps.bias_correction and not self._decides_bits:
             raise ValueError(f"recovery={recovery!r} corrects what quantisation does, and no bits are decided")
         if self._steps.adaptive_bn:
@@ -107,7 +110,8 @@ class LiveAccuracy:
         if training_device != "cpu" and self._decides_bits:
             raise ValueError(f"training_device={training_device!r}: quantised networks are trained on the processor")
         self._training_device = checked_device(training_device)
-        self.recovery, self.bf16, self._threads = recovery, bf16, threads
+        self._trains_in_bf16, self.bf16 = bf16, bf16 and not self._decides_bits
+        self.recovery, self._threads = recovery, threads
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranking = channel_ranking(module, network)
@@ -117,7 +121,7 @@ class LiveAccuracy:
         self.range_images, self.range_digest = (0, "") if ranges is None else (len(ranges.labels), ranges.digest())
         self._range_images = None if ranges is None else _channels_last(ranges.images)
         self._layers = weighted_layers(network)
-        dtype = torch.bfloat16 if bf16 else torch.float32
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
         self._scored = [batch.to(dtype) for batch in _channels_last(scored.images).split(_BATCH)]
         self._labels = torch.from_numpy(scored.labels)
         self.images = len(scored.labels)
@@ -240,13 +244,13 @@ class LiveAccuracy:
         return input_ranges(small, self._layers, self._range_images)
 
     def _adapt(self, small: nn.Module) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16), integer_convolutions(small):
             adaptive_batch_norm(small, self._calibration)
 
     def _train(self, small: nn.Module) -> None:
         assert self._training is not None
         recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
-        train_module(small, self._training, recipe, seed=0, bf16=self.bf16, device=self._training_device)
+        train_module(small, self._training, recipe, seed=0, bf16=self._trains_in_bf16, device=self._training_device)
 
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""
@@ -260,11 +264,12 @@ class LiveAccuracy:
                 predicted: torch.Tensor = fused(batch).argmax(1)
             return predicted
 
-        if self._threads == 1:
-            predicted = torch.cat([classify(batch) for batch in self._scored])
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                predicted = torch.cat(list(pool.map(classify, self._scored)))
+        with integer_convolutions(fused):
+            if self._threads == 1:
+                predicted = torch.cat([classify(batch) for batch in self._scored])
+            else:
+                with ThreadPoolExecutor(self._threads) as pool:
+                    predicted = torch.cat(list(pool.map(classify, self._scored)))
         hits: NDArray[np.bool_] = (predicted == self._labels).numpy()
         return hits
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from compress_gym.compression.integers import integer_convolution
 from compress_gym.compression.quantise import InputQuantiser, InputRange, quantised_weight, weight_scales
 from compress_gym.compression.recovery import estimating
 from compress_gym.decisions import FLOAT_BITS
@@ -180,16 +181,22 @@ class QuantisedPrefixes:
 
     def _set(self, name: str, weight_bits: int, input_bits: int) -> None:
         target: Any = self._runner.model.get_submodule(name)
-        target.weight.data = self._rounded(name, weight_bits)
+        target.__dict__.pop("forward", None)
         target._forward_pre_hooks.clear()
+        target.weight.data, target.weight_scales = self._rounded(name, weight_bits)
         if input_bits != FLOAT_BITS:
             target.register_forward_pre_hook(self._quantisers(name, input_bits))
+        integer = integer_convolution(target)
+        if integer is not None:
+            target._forward_pre_hooks.clear()
+            target.forward = integer
 
-    def _round(self, name: str, bits: int) -> torch.Tensor:
+    def _round(self, name: str, bits: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         weight: torch.Tensor = self._weights[name]
         if bits == FLOAT_BITS:
-            return weight
-        return quantised_weight(weight, weight_scales(weight, bits), bits)
+            return weight, None
+        scales = weight_scales(weight, bits)
+        return quantised_weight(weight, scales, bits), scales
 
     def _quantiser(self, name: str, bits: int) -> InputQuantiser:
         return InputQuantiser(self._ranges[name], bits)

@@ -48,9 +48,8 @@ def export_quantised(module: nn.Module, network: Network, path: Path, batch: int
     plain: Any = copy.deepcopy(module).eval()
     layers = weighted_layers(network)
     quantisers = {name: _take_quantiser(plain.get_submodule(name)) for name in layers}
-    before = {name: _largest(plain.get_submodule(name).weight) for name in layers}
     fold_batch_norms(plain, network)
-    scales = {name: _folded_scales(plain.get_submodule(name), before[name]) for name in layers}
+    scales = {name: _positive_scales(plain.get_submodule(name)) for name in layers}
     model = onnx.load(export_onnx(plain, network.input_shape, path, batch))
     nodes = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     if len(nodes) != len(layers):
@@ -75,17 +74,12 @@ def _take_quantiser(target: Any) -> InputQuantiser | None:
     return found[0] if found else None
 
 
-def _largest(weight: torch.Tensor) -> torch.Tensor:
-    return weight.detach().flatten(1).abs().amax(1)
-
-
-def _folded_scales(target: Any, before: torch.Tensor) -> tuple[NDArray[np.float32], int] | None:
-    """Returns the scales of a layer's weights after folding, and their bits; `None` if they are floats."""
+def _positive_scales(target: Any) -> tuple[NDArray[np.float32], int] | None:
+    """Returns the scales of a layer's weights and their bits; `None` if they are floats."""
     if not hasattr(target, "weight_scales"):
         return None
-    factor = torch.where(before > 0, _largest(target.weight) / before, 1.0)
     # A factor of 0 leaves no weights, whatever their scale.
-    scales = torch.where(factor > 0, target.weight_scales * factor, 1.0)
+    scales = torch.where(target.weight_scales == 0, 1.0, target.weight_scales.abs())
     return scales.numpy().astype(np.float32), target.weight_bits
 
 

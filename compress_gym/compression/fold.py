@@ -12,7 +12,7 @@ def fold_batch_norms(module: nn.Module, network: Network) -> nn.Module:
     """Folds every batch norm that follows a layer into it, in place; the others stay.
 
     In evaluation mode a batch norm is `(y - mean) / sqrt(var + eps) * weight + bias`: a scale and a shift of each
-    output channel.
+    output channel. The scales of quantised weights are folded, too, and have the sign of theirs.
 
     Args:
         module: A model in evaluation mode, compressed or not.
@@ -38,6 +38,9 @@ def fold_batch_norms(module: nn.Module, network: Network) -> nn.Module:
                 shift = shift + target.bias * scale
             weight = target.weight * scale.reshape(-1, *[1] * (target.weight.dim() - 1))
             target.weight, target.bias = nn.Parameter(weight), nn.Parameter(shift)
+            scales = getattr(target, "weight_scales", None)
+            if isinstance(scales, torch.Tensor):
+                target.weight_scales = scales * scale
         parent, _, name = layer.batch_norm.rpartition(".")
         setattr(module.get_submodule(parent), name, nn.Identity())
     return module

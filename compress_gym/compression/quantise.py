@@ -133,10 +133,25 @@ class InputQuantiser:
 
     def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         """Rounds the input."""
-        if torch.is_grad_enabled():
-            return (torch.fake_quantize_per_tensor_affine(inputs[0], self.scale, 0, self.low, self.high),)
-        # The same numbers, thirty times as fast: torch's function also notes where gradients pass.
-        return (torch.mul(inputs[0], self._steps).round_().clamp_(self.low, self.high).mul_(self.scale),)
+        return (_Rounding.apply(inputs[0], self),)
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns `scale * clip(round(x / scale))`; many times as fast as torch's `fake_quantize`."""
+        return torch.mul(x, self._steps).round_().clamp_(self.low, self.high).mul_(self.scale)
+
+
+class _Rounding(torch.autograd.Function):
+    """Rounds; the gradient of what is not clipped goes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, quantiser: InputQuantiser) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        ctx.ends = (quantiser.low - 0.5) * quantiser.scale, (quantiser.high + 0.5) * quantiser.scale
+        return quantiser.rounded(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.ops.aten.hardtanh_backward(gradient, *ctx.saved_tensors, *ctx.ends), None
 
 
 class _StraightThrough(nn.Module):

@@ -14,6 +14,7 @@ from compress_gym.compression.recovery import adaptive_batch_norm
 from compress_gym.compression.training import Recipe
 from compress_gym.data import load_dataset
 from compress_gym.decisions import BitValues
+from compress_gym.processor import bf16_supported
 from compress_gym.tasks import get_task
 from tests.user_nets import build
 
@@ -99,6 +100,24 @@ def test_finetuning_keeps_weights_rounded_and_recovers():
     module = evaluator.compress(row)
     assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
     assert evaluator(row)[0] > live(MIXED, "none")(row)[0]
+
+
+@pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
+def test_finetuning_in_bfloat16_recovers_as_well():
+    recipe = Recipe(epochs=1, batch_size=50, peak_lr=0.02, weight_decay=0.0, augmentation="shift")
+    settings = {"training": DATA.train.take(400), "finetune": recipe}
+    evaluator, exact = (live(MIXED, "finetune-1", bf16=b, **settings) for b in (True, False))
+    row = [0, 1] * 5
+    module = evaluator.compress(row)
+    assert module.conv1.weight.dtype == torch.float32 and not evaluator.bf16
+    assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
+    assert evaluator(row)[0] >= exact(row)[0] - 0.03
+
+
+@pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
+def test_bits_are_not_scored_in_bfloat16():
+    with pytest.raises(ValueError, match="bf16=True: quantised networks are scored in float32"):
+        live(MIXED, bf16=True)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "squeeze-excite"])

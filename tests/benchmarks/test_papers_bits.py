@@ -67,6 +67,14 @@ def test_live_scores_are_kept(tmp_path, monkeypatch):
     assert LiveScores(TASK, decisions, tmp_path / "live.json")(best) == scores(best)
 
 
+def test_live_scores_of_two_processes_are_those_of_one(tmp_path):
+    decisions = TASK.decisions("MixedQuant")
+    strategies = [decisions.describe(row) for row in ([2] * 10, [0] * 10, [1] * 10, [2] * 10)]
+    found = LiveScores(TASK, decisions, tmp_path / "live.json", workers=2).all(strategies)
+    assert found == TASK.measured("MixedQuant")([decisions.encode(s) for s in strategies]).tolist()
+    assert len(json.loads((tmp_path / "live.json").read_text())) == 3
+
+
 def test_mean_and_spread():
     assert spread([0.9, 0.7]) == {"mean": pytest.approx(0.8), "std": pytest.approx(0.1 * 2**0.5)}
     assert spread([0.9]) == {"mean": 0.9, "std": 0.0}

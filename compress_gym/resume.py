@@ -20,12 +20,17 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
     Raises:
         ValueError: The folder holds pieces of another measurement, which are never mixed in.
     """
-    mark = folder / "identity.json"
+    mark, text = folder / "identity.json", json.dumps(identity, indent=1)
     if not mark.exists():
-        text = json.dumps(identity, indent=1)
         write_atomically(mark, lambda p: p.write_text(text))
-    elif read_json(mark) != json.loads(json.dumps(identity)):
-        raise ValueError(f"{folder} holds pieces of another measurement; remove the folder or choose another --out")
+        return
+    there, wanted = read_json(mark), json.loads(text)
+    differing = sorted(key for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key))
+    if differing:
+        raise ValueError(
+            f"{folder} holds pieces of another measurement (other: {', '.join(differing)}); remove the folder, or "
+            "choose another by --out or --work"
+        )
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

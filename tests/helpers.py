@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from compress_gym.devices import CALL, Device, Measurement, Operation, operation
 from compress_gym.devices.correction import Correction
 from compress_gym.networks import Network
 from compress_gym.problem import Problem
+from compress_gym.processor import processor_name
 from compress_gym.tasks import Task, get_task
 
 TINY = "tests.tiny_net:TinyNet"
@@ -75,6 +77,14 @@ def run_here(command, arguments, monkeypatch, capsys) -> tuple[int, str, str]:
         run_command(command, "command")
     captured = capsys.readouterr()
     return int(ended.value.code or 0), captured.out, captured.err
+
+
+def recorded_here(card: dict[str, Any]) -> bool:
+    """Returns whether what a card describes was scored by this processor and this torch alone, so that it is equal."""
+    import torch
+
+    processors = card.get("scored_on", [card["hardware"]])
+    return processors == [processor_name()] and card["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
 def needs_data(task_name: str) -> None:

@@ -79,7 +79,7 @@ def _collect_all(task: Task, conditions: Conditions, out: Path, workers: int, co
         "strategies": decisions.count,
         **identity(task, evaluator),
         "statistic": _STATISTIC,
-        "stated_error": _stated_error(),
+        "stated_error": _stated_error(conditions.env),
         "scored_on": scores.hardware,
         **provenance(command, ["torch", "numpy"]),
     }
@@ -234,7 +234,7 @@ def write_strategies(
         "halves": "images of even and of odd number are counted apart",
         "probes": {"strategies": len(measured.probe_rows), "conditions": list(measured.probes)},
         "statistic": _STATISTIC,
-        "stated_error": _stated_error(),
+        "stated_error": _stated_error(conditions.env),
         "scored_on": hardware,
         "commands": [portable(command) for command in commands],
         **provenance(commands[-1], ["torch", "numpy"]),
@@ -243,9 +243,13 @@ def write_strategies(
     write_card(path, card)
 
 
-def _stated_error() -> dict[str, str]:
+def _stated_error(env: str) -> dict[str, str]:
+    allowed = "2 images of 400"
+    if env != "ChannelPrune":
+        # Seen on integers and in floats, 24 strategies of ResNet-20: 6 of 2,000 (standard deviation), 15 at most.
+        allowed = "8 images of 400: sums in another order round to other integers"
     return {
         "same_machine": "0 images",
-        "other_machine": "a test allows 2 images of 400",
+        "other_machine": f"a test allows {allowed}",
         "sampling": "standard error of an accuracy a is sqrt(a(1-a)/images)",
     }

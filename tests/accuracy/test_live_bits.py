@@ -8,6 +8,7 @@ import torch
 
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.prefix import PrefixRunner, PrunedPrefixes
+from compress_gym.cards import read_card
 from compress_gym.compression.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.compression.quantise import RememberedScales, input_ranges, quantise, weight_scales
 from compress_gym.compression.recovery import adaptive_batch_norm
@@ -15,7 +16,8 @@ from compress_gym.compression.training import Recipe
 from compress_gym.data import load_dataset
 from compress_gym.decisions import BitValues
 from compress_gym.processor import bf16_supported
-from compress_gym.tasks import get_task
+from compress_gym.tasks import get_task, list_tasks
+from tests.helpers import needs_data, recorded_here
 from tests.user_nets import build
 
 TASK, DATA = get_task("digits-cnn"), load_dataset("digits")
@@ -31,6 +33,24 @@ def live(decisions, recovery="adaptive-bn", images=200, **settings):
         ranges=DATA.train.take(128),
         **settings,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [(n, e) for n in list_tasks() for e in ("MixedQuant", "JointPQ") if get_task(n).asset("strategies", e).exists()],
+)
+def test_measured_rows_are_scored_again(name, env):
+    """Equal on the machine that recorded them, elsewhere within 8 images of 400."""
+    needs_data(name)
+    task = get_task(name)
+    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
+    chosen = np.random.default_rng().permutation(len(measured.strategies))[:5]
+    evaluator = task.live(decisions=task.decisions(env))
+    difference = np.abs(evaluator.count_correct(measured.strategies[chosen]) - measured.correct.sum(1)[chosen])
+    allowed = 0 if recorded_here(card) else 8 * evaluator.images / 400
+    assert difference.max() <= allowed, measured.strategies[chosen][difference.argmax()]
+    assert card["calibration_digest"] == evaluator.calibration_digest
+    assert card["range_digest"] == evaluator.range_digest and card["validation_images"] == evaluator.images
 
 
 @pytest.mark.parametrize("recovery", ["none", "adaptive-bn"])

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
-from benchmarks.workers import results_of
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.processor import bf16_supported, checked_device
@@ -21,6 +20,7 @@ from compress_gym.resume import claim
 from compress_gym.tasks import get_task
 from compress_gym.translation.tasks import get_translation_task
 from compress_gym.translation.train import RECIPE
+from compress_gym.workers import results_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 

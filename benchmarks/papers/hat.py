@@ -18,7 +18,6 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from benchmarks.workers import results_of
 from compress_gym.cards import read_json, write_atomically
 from compress_gym.envs.transformer_nas import TransformerNASEnv
 from compress_gym.networks.supertransformer import Transformer
@@ -30,6 +29,7 @@ from compress_gym.translation.scoring import bleu, translate
 from compress_gym.translation.tasks import TranslationTask, get_translation_task
 from compress_gym.translation.train import RECIPE
 from compress_gym.translation.training import train_supertransformer
+from compress_gym.workers import results_of
 
 # Thirty generations of HAT's population.
 EVALUATIONS = 3025

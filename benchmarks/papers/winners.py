@@ -18,7 +18,6 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import ALGORITHMS, build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from benchmarks.workers import results_of
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
@@ -29,6 +28,7 @@ from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import Task, get_task
+from compress_gym.workers import results_of
 
 PRECISIONS = {False: "fp32", True: "bf16"}
 _current: LiveAccuracy | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.cards import sha256, write_arrays
 from compress_gym.processor import processor_name
-from compress_gym.resume import claim, end_with_parent
+from compress_gym.resume import claim
 from compress_gym.tasks import Task
+from compress_gym.workers import results_of
 
 SHARD = 64
 _evaluator: LiveAccuracy | None = None
@@ -129,12 +128,10 @@ def _score_missing(
     columns = (TextColumn(conditions.name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         bar = progress.add_task("", total=len(rows), completed=len(rows) - left)
-        # Spawned, not forked: torch's thread pools do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start_worker, (task, conditions)) as pool:
-            for start, correct in pool.map(_score_piece, pieces):
-                _write(_shard(folder, start), correct)
-                progress.advance(bar, len(correct))
+        jobs = [(piece,) for _, piece in pieces]
+        for number, correct in results_of(_score_piece, jobs, workers, _prepare, (task, conditions)):
+            _write(_shard(folder, pieces[number][0]), correct)
+            progress.advance(bar, len(correct))
 
 
 def _locked(folder: Path) -> Any:
@@ -162,16 +159,12 @@ def _read(path: Path, expected: int) -> tuple[NDArray[np.int64], str]:
     return correct, hardware
 
 
-def _start_worker(task: Task, conditions: Conditions) -> None:
+def _prepare(task: Task, conditions: Conditions) -> None:
     global _evaluator
-    end_with_parent()
-    import torch
-
-    torch.set_num_threads(1)
     _evaluator = conditions.evaluator(task)
 
 
-def _score_piece(piece: tuple[int, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
+def _score_piece(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     assert _evaluator is not None
-    hits = _evaluator.hits(piece[1])
-    return piece[0], np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)
+    hits = _evaluator.hits(rows)
+    return np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)

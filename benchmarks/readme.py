@@ -30,6 +30,7 @@ from docs.generator.cards import stated
 from docs.generator.fidelity import leaderboard_rows
 from docs.generator.text import percent, table
 
+HOW_MADE = {"measured": "every strategy scored live", "surrogate": "surrogate of live scores"}
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "demo"
 DOCUMENTS = (ROOT / "README.md", ROOT / "agents" / "README.md")
@@ -99,10 +100,10 @@ def measured_section() -> str:
 
 def _measured_rows() -> Iterator[tuple[object, ...]]:
     for task in map(get_task, list_tasks()):
-        for env in ENDINGS:
-            if (signal := task.best_signal(env)) != "live":
-                card = read_card(task.asset(signal, env))
-                yield f"accuracy of `{task.name}`, {env}", card["what"], stated(card)
+        signals = {env: signal for env in ENDINGS if (signal := task.best_signal(env)) != "live"}
+        made = (f"{env}: {HOW_MADE[signal]}" for env, signal in signals.items())
+        errors = (f"{env}: {stated(read_card(task.asset(signal, env)))}" for env, signal in signals.items())
+        yield f"accuracy of `{task.name}`", "; ".join(made), ". ".join(errors)
     for translation in TRANSLATION_TASKS.values():
         if translation.best_signal() == "surrogate":
             card = read_card(translation.folder / "surrogate.npz")

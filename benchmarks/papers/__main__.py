@@ -152,7 +152,9 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
 )
 @click.option("--bf16/--no-bf16", default=None, help="Fine-tune in it [default: where it is computed natively].")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Searches, and live scores, at once."
+)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-haq"), show_default=True)
 def haq_command(
     task: str,
@@ -181,7 +183,9 @@ def haq_command(
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
 @click.option("--budget", "budgets", type=float, multiple=True, default=galen.BUDGETS, show_default=True)
 @click.option("--bf16/--no-bf16", default=None, help="Fine-tune in it [default: where it is computed natively].")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Searches, and live scores, at once."
+)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-galen"), show_default=True)
 def galen_command(
     task: str,
@@ -212,7 +216,9 @@ def galen_command(
 @click.option("--seeds", type=click.IntRange(1), default=apq.SEEDS, show_default=True)
 @click.option("--latency", type=float, multiple=True, default=apq.LATENCIES, show_default=True, help="Budgets.")
 @click.option("--energy", type=float, multiple=True, default=apq.ENERGIES, show_default=True, help="Budgets.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Live scores at once.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Searches, and live scores, at once."
+)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("papers-apq"), show_default=True)
 def apq_command(
     task: str,

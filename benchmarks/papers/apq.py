@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from benchmarks.papers.galen import pruning_alone
-from benchmarks.papers.winners import LiveScores, held, points, spread, winner
+from benchmarks.papers.winners import LiveScores, held, in_order, points, spread, winner
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
@@ -56,7 +54,7 @@ class Plan:
 
 
 def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
-    """Compares at each budget; what is finished is read from the folder; so many workers score live.
+    """Compares at each budget; what is finished is read from the folder; so many workers search and score.
 
     Returns:
         One row for each budget and approach: accuracies, latency and energy of what was found.
@@ -67,12 +65,12 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         live = LiveScores(task, problem.decisions, work / "live.json", workers)
         for approach in APPROACHES:
             folder = work / f"{cost}-{budget:.2f}" / approach.replace(" ", "-")
-            seeds = track(range(plan.seeds), description=f"{approach} at {budget:.0%} of {cost}")
+            told = f"{approach} at {budget:.0%} of {cost}"
             search = together if approach == "joint" else in_sequence
             row: dict[str, Any] = {"cost": cost, "budget": budget, "approach": approach}
             rows.append(row)
             try:
-                found = [search(problem, plan, seed, folder) for seed in seeds]
+                found = in_order(search, [(problem, plan, s, folder) for s in range(plan.seeds)], told, workers)
             except ValueError as error:
                 row["error"] = str(error)
                 continue

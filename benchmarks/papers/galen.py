@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
-from benchmarks.papers.winners import PRECISIONS, LiveScores, held, points, spread, winner
+from benchmarks.papers.winners import PRECISIONS, LiveScores, held, points, spread, winners
 from compress_gym.decisions import BIT_KINDS
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
@@ -52,7 +50,7 @@ class Plan:
 
 
 def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
-    """Compares at each budget; what is finished is read from the folder; so many workers score live.
+    """Compares at each budget; what is finished is read from the folder; so many workers search and score.
 
     Either alone is the same problem with the other kind of decision held at its most, so all three are scored by the
     same accuracy model; what each search found is then scored live.
@@ -76,9 +74,9 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
                 except ValueError as error:
                     row["error"] = str(error)
                     continue
-                seeds = track(range(plan.seeds), description=f"{approach}, {method} at {budget:.0%}")
                 files = [folder / f"{method}-{seed}.json" for seed in range(plan.seeds)]
-                found = [winner(restricted, method, plan.evaluations, s, "JointPQ-v0", files[s]) for s in seeds]
+                told = f"{approach}, {method} at {budget:.0%}"
+                found = winners(restricted, method, plan.evaluations, "JointPQ-v0", files, told, workers)
                 strategies = [f["strategy"] for f in found]
                 best += strategies
                 row["predicted"] = spread([f["accuracy"] for f in found])

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
-from benchmarks.papers.winners import PRECISIONS, LiveScores, points, spread, winner
+from benchmarks.papers.winners import PRECISIONS, LiveScores, points, spread, winners
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.problem import Problem
@@ -49,7 +48,7 @@ class Plan:
 
 
 def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
-    """Compares at each latency; what is finished is read from the folder; so many workers score live.
+    """Compares at each latency; what is finished is read from the folder; so many workers search and score.
 
     The budget is kept by HAQ's rule (`repair`), the reward is HAQ's. Uniform is the best of all strategies with the
     same bits in every layer that fit the latency.
@@ -65,9 +64,9 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         row = uniform(whole, *pair)
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
         folder = work / f"{pair[0]}-{pair[1]}"
-        seeds = track(range(plan.seeds), description=f"{plan.method} at the latency of {pair}")
         files = [folder / f"{plan.method}-{seed}.json" for seed in range(plan.seeds)]
-        found = [winner(problem, plan.method, plan.evaluations, s, "MixedQuant-v0", files[s]) for s in seeds]
+        told = f"{plan.method} at the latency of {pair}"
+        found = winners(problem, plan.method, plan.evaluations, "MixedQuant-v0", files, told, workers)
         mixed = [f["strategy"] for f in found]
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         best = live.rank(mixed, 2)

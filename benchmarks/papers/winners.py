@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -106,6 +106,36 @@ def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: s
     }
     write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
     return found
+
+
+def winners(
+    problem: Problem,
+    method: str,
+    evaluations: int,
+    env_id: str,
+    files: Sequence[Path],
+    told: str,
+    workers: int,
+) -> list[dict[str, Any]]:
+    """Returns the winner of each seed, from 0 on; see `winner`.
+
+    Args:
+        problem: What is searched.
+        method: A search or a learner.
+        evaluations: The allowance of each.
+        env_id: Whose hyper-parameters a learner has.
+        files: A JSON file each.
+        told: What the progress bar says.
+        workers: Processes.
+    """
+    jobs = [(problem, method, evaluations, seed, env_id, path) for seed, path in enumerate(files)]
+    return in_order(winner, jobs, told, workers)
+
+
+def in_order(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], told: str, workers: int) -> list[Any]:
+    """Returns the results of jobs, in their order, however many workers there are."""
+    found = dict(track(results_of(function, jobs, min(workers, len(jobs))), told, len(jobs)))
+    return [found[number] for number in range(len(jobs))]
 
 
 class LiveScores:

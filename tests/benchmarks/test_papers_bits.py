@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import galen, haq
-from benchmarks.papers.winners import LiveScores, held, spread, winner
+from benchmarks.papers.winners import LiveScores, held, spread, winner, winners
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.tasks import get_task
@@ -54,6 +54,16 @@ def test_a_winner_is_searched_once(method, tmp_path, monkeypatch):
     assert winner(problem, method, 30, 0, "MixedQuant-v0", path) == found
     with pytest.raises(KeyError, match="method='evolutions' is not known.*Did you mean 'evolution'"):
         winner(problem, "evolutions", 30, 0, "MixedQuant-v0", tmp_path / "1.json")
+
+
+def test_winners_of_two_processes_are_those_of_one(tmp_path):
+    problem = mixed_quant_problem(device="bitfusion", budget=0.6, budget_rule="repair", reward="haq")
+
+    def found(name, workers):
+        files = [tmp_path / name / f"{seed}.json" for seed in range(3)]
+        return [f["strategy"] for f in winners(problem, "evolution", 40, "MixedQuant-v0", files, "", workers)]
+
+    assert found("two", 2) == found("one", 1)
 
 
 def test_live_scores_are_kept(tmp_path, monkeypatch):

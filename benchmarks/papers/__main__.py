@@ -58,6 +58,8 @@ def amc_command(
         wanted = ranked[: only_best or len(ranked)] if finetune else []
         jobs = [(s, found[s], folders[s], s in wanted) for s in settings]
         scores = {}
+        if wanted:
+            click.echo(f"{task}: {len(wanted)} strategies have {amc.FINETUNE_EPOCHS} epochs each, {workers} at once")
         for number, scored in results_of(amc.score, jobs, workers):
             scores[settings[number]] = scored
             click.echo(f"{task} {settings[number].method}: {json.dumps(scored)}")

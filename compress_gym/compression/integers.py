@@ -99,7 +99,8 @@ def integers_serve() -> bool:
     if not int8_supported():
         return False
     generator = torch.Generator().manual_seed(0)
-    convolution = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    # Initial weights would be drawn from the generator that learners draw from.
+    convolution = nn.utils.skip_init(nn.Conv2d, 8, 8, 3, padding=1, bias=False)
     scales = torch.rand(8, generator=generator) + 0.5
     integers = torch.randint(-127, 128, convolution.weight.shape, generator=generator)
     convolution.weight.data = integers * scales[:, None, None, None]

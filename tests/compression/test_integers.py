@@ -40,8 +40,10 @@ def agree(found: torch.Tensor, layer: nn.Conv2d, x: torch.Tensor) -> None:
     assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()) + 1e-30)
 
 
-def test_the_processor_serves():
-    assert integers_serve()
+def test_the_processor_serves_and_nothing_random_moves():
+    integers_serve.cache_clear()
+    before = torch.get_rng_state()
+    assert integers_serve() and torch.equal(torch.get_rng_state(), before)
 
 
 @settings(deadline=None, max_examples=60)

@@ -111,7 +111,7 @@ def in_sequence(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[s
         except ValueError:
             continue
     if quantised is None:
-        raise ValueError(f"no pruned network of seed {seed} can be quantised to {problem.budget} of {problem.cost}")
+        raise ValueError(f"no pruned network can be quantised to {problem.budget} of {problem.cost}")
     rest = plan.evaluations - half
     return winner(quantised, plan.method, rest, seed, "JointPQ-v0", folder / f"{seed}.json")
 

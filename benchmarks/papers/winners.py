@@ -177,13 +177,15 @@ class LiveScores:
 
     def rank(self, strategies: Sequence[Mapping[str, int]], count: int) -> list[Mapping[str, int]]:
         """Returns the best distinct strategies by validation accuracy, best first, the earlier of equals."""
-        distinct = {tuple(self._decisions.encode(s).tolist()): s for s in reversed(strategies)}
-        candidates = list(reversed(distinct.values()))
+        distinct: dict[tuple[int, ...], Mapping[str, int]] = {}
+        for strategy in strategies:
+            distinct.setdefault(tuple(self._decisions.encode(strategy).tolist()), strategy)
+        candidates = list(distinct.values())
         order = np.argsort(-np.array(self.all(candidates)), kind="stable")
         return [candidates[n] for n in order[:count]]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # one for each split
 def _evaluator(task: Task, decisions: DecisionSpace, recovery: str, split: str, bf16: bool) -> LiveAccuracy:
     return task.live(recovery, split, bf16=bf16, decisions=decisions)
 

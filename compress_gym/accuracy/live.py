@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ class LiveAccuracy:
         recovery: Name of the recovery.
         images: Number of images a strategy is scored on.
         bf16: Whether it is scored in bfloat16.
+        trains_in_bf16: Whether it is fine-tuned in it.
     """
 
     source = "live"
@@ -110,7 +112,8 @@ class LiveAccuracy:
         if training_device != "cpu" and self._decides_bits:
             raise ValueError(f"training_device={training_device!r}: quantised networks are trained on the processor")
         self._training_device = checked_device(training_device)
-        self._trains_in_bf16, self.bf16 = bf16, bf16 and not self._decides_bits
+        self.trains_in_bf16 = bf16 and self._steps.finetune_epochs > 0
+        self.bf16 = bf16 and not self._decides_bits
         self.recovery, self._threads = recovery, threads
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -130,6 +133,10 @@ class LiveAccuracy:
         self._prefixes: QuantisedPrefixes | None = None
         self._pruned_prefixes: PrunedPrefixes | None = None
         self._find_scales = RememberedScales()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what is only there to be faster, and cannot be copied: it is made again."""
+        return {**self.__dict__, "_prefixes": None, "_pruned_prefixes": None}
 
     @property
     def baseline(self) -> float:
@@ -250,7 +257,7 @@ class LiveAccuracy:
     def _train(self, small: nn.Module) -> None:
         assert self._training is not None
         recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
-        train_module(small, self._training, recipe, seed=0, bf16=self._trains_in_bf16, device=self._training_device)
+        train_module(small, self._training, recipe, seed=0, bf16=self.trains_in_bf16, device=self._training_device)
 
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:
         """Scores a module, which is folded and converted in place."""

@@ -168,6 +168,7 @@ class QuantisedPrefixes:
         """
         changed = [name for name in bits if bits[name] != self._bits.get(name)]
         position = self._runner.position(changed)
+        self._bits = {}  # interrupted from here on, everything is computed again
         for name in changed:
             self._set(name, *bits[name])
         with torch.no_grad():

@@ -71,6 +71,8 @@ class Scores:
 def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
     """Returns what a score depends on: scores of another identity are never mixed in."""
     of_bits = {"range_images": evaluator.range_images, "range_digest": evaluator.range_digest}
+    if evaluator.trains_in_bf16:  # and is scored in float32
+        of_bits["finetune_precision"] = "bf16"
     return {
         "task": task.name,
         "task_version": task.version,

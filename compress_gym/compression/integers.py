@@ -1,7 +1,8 @@
-"""Quantised convolutions computed on integers: the same numbers, several times as fast where a processor has them.
+"""Quantised convolutions computed on integers: several times as fast where a processor has instructions for them.
 
 Integers of at most 8 bits are multiplied and summed exactly (x86: VNNI or AMX); a float convolution of rounded numbers
-rounds its sums. Without such instructions oneDNN's sums can saturate, so floats are used there.
+rounds its sums, so that a later layer may round to another integer. Without such instructions oneDNN's sums can
+saturate, so floats are used there.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ class IntegerConvolution:
             quantiser: Of its input, unsigned.
         """
         self._scales = torch.where(scales == 0, 1.0, scales.abs())
-        integers = (convolution.weight.detach() / self._scales[:, None, None, None]).round_().to(torch.int8)
-        self._integers, self._quantiser = integers, quantiser
+        integers = (convolution.weight.detach() / self._scales[:, None, None, None]).round_().clamp_(-127, 127)
+        self._integers, self._quantiser = integers.to(torch.int8), quantiser
         self._bias = None if convolution.bias is None else convolution.bias.detach()
         self._zeros = torch.zeros(len(scales), dtype=torch.int32)
         self._geometry = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
         self._packed: torch.Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what cannot be copied: it is packed again."""
+        return {**self.__dict__, "_packed": None}
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Maps float32 `[N, in, H, W]` to `[N, out, H', W']`; no gradients pass."""
@@ -64,15 +69,18 @@ def integer_convolution(target: nn.Module) -> IntegerConvolution | None:
     """Returns what computes a quantised convolution on integers; `None` where floats have to.
 
     Args:
-        target: A layer, see `quantise`: its weights' scales hang on it, and a hook that rounds its input.
+        target: A layer, see `quantise`: its weights' scales hang on it, and a hook that rounds its input. One with
+            other hooks, or another forward, is left to floats.
     """
     scales: Any = getattr(target, "weight_scales", None)
-    quantisers = [hook for hook in target._forward_pre_hooks.values() if isinstance(hook, InputQuantiser)]
-    if type(target) is not nn.Conv2d or scales is None or not quantisers or quantisers[0].low < 0:
+    hooks = list(target._forward_pre_hooks.values())
+    if type(target) is not nn.Conv2d or scales is None or "forward" in target.__dict__:
+        return None
+    if len(hooks) != 1 or not isinstance(hooks[0], InputQuantiser) or hooks[0].low < 0:
         return None
     if target.padding_mode != "zeros" or isinstance(target.padding, str) or not integers_serve():
         return None
-    return IntegerConvolution(target, scales, quantisers[0])
+    return IntegerConvolution(target, scales, hooks[0])
 
 
 @contextmanager

@@ -88,10 +88,12 @@ def estimating(norms: Sequence[nn.BatchNorm1d | nn.BatchNorm2d]) -> Iterator[Non
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average: of all batches, equally
         norm.train()
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum  # a training that follows forgets early batches again
-        norm.eval()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum  # a training that follows forgets early batches again
+            norm.eval()
 
 
 def require_batch_norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:

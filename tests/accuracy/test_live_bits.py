@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +71,24 @@ def test_what_strategies_share_changes_no_score(recovery):
         assert (expected != (predicted == DATA.validation.labels[:200])).sum() <= 1
 
 
+def test_copies_of_an_evaluator_that_was_used_score_alike():
+    evaluator = live(MIXED, images=50)
+    hits = evaluator.hits([[2, 0] * 5])
+    for same in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
+        assert np.array_equal(same.hits([[2, 0] * 5]), hits)
+
+
+def test_an_interrupted_score_leaves_nothing_behind(monkeypatch):
+    evaluator, row = live(MIXED, images=50), [[2, 1] * 5]
+    expected = evaluator.hits(row)
+    evaluator.hits([[0] * 10])
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(PrefixRunner, "run", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluator.hits(row)
+    assert np.array_equal(evaluator.hits(row), expected)
+
+
 def test_eight_bits_cost_at_most_a_third_of_a_point_and_fewer_cost_more():
     task = get_task("digits-cnn")
     evaluator = task.live(decisions=MIXED)
@@ -131,6 +152,7 @@ def test_finetuning_in_bfloat16_recovers_as_well():
     module = evaluator.compress(row)
     assert module.conv1.weight.dtype == torch.float32 and not evaluator.bf16
     assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
+    assert not torch.equal(module.conv1.weight, exact.compress(row).conv1.weight)  # it was another training
     assert evaluator(row)[0] >= exact(row)[0] - 0.03
 
 

@@ -73,6 +73,9 @@ def test_live_scores_are_kept(tmp_path, monkeypatch):
     table = TASK.measured("MixedQuant")
     assert scores(best) == table([[2] * 10])[0] and scores(worst) == table([[0] * 10])[0]
     assert scores.rank([worst, best, worst], 2) == [best, worst]
+    with monkeypatch.context() as equal:
+        equal.setattr(scores, "all", lambda strategies: [0.5] * len(strategies))
+        assert scores.rank([worst, best, worst], 2) == [worst, best]  # the earlier one
     monkeypatch.setattr(type(TASK), "live", None)
     assert LiveScores(TASK, decisions, tmp_path / "live.json")(best) == scores(best)
 

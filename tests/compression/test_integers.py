@@ -81,15 +81,22 @@ def test_numbers_are_those_of_floats(
 
 
 def test_values_between_two_integers_are_rounded_alike():
-    """Halves, and what lies just beside them."""
-    halves = torch.arange(0, 256) / 2
-    x = torch.cat([halves, halves.nextafter(torch.tensor(torch.inf)), halves.nextafter(torch.tensor(0.0))])
-    x = x.reshape(1, 1, 1, -1).clamp(max=127)
+    """Halves of the scale, and what lies just beside them."""
     layer = nn.Conv2d(1, 1, 1, bias=False)
     with torch.no_grad():
         layer.weight.fill_(1.0)
         for bits in (2, 5, 8):
-            rounding = quantised(layer, x, (8, bits))
+            seen = torch.linspace(0, 3, 1000).reshape(1, 1, 1, -1)
+            rounding = quantised(layer, seen, (8, bits))
+            (quantiser,) = rounding._forward_pre_hooks.values()
+            # A scale that is a power of two, so that halves of it are numbers.
+            quantiser.scale = 2.0**-4
+            quantiser._steps = 2.0**4
+            halves = (torch.arange(2**bits - 1) + 0.5) * quantiser.scale
+            x = torch.cat([halves, halves.nextafter(torch.tensor(torch.inf)), halves.nextafter(torch.tensor(0.0))])
+            x = x.reshape(1, 1, 1, -1)
+            steps = x / quantiser.scale
+            assert (steps - steps.floor() == 0.5).sum() >= len(halves)
             integer = integer_convolution(rounding)
             assert integer is not None
             agree(integer(x), rounding, x)
@@ -135,4 +142,6 @@ def test_layers_are_as_before_afterwards():
         assert on_integers == [2]  # the first has signed inputs, the last a padding by name
         raise KeyError
     assert [(part.forward, list(part._forward_pre_hooks.values())) for part in module] == before
+    module[2].register_forward_pre_hook(lambda part, inputs: None)
+    assert integer_convolution(module[2]) is None  # it has another hook, too
     assert integer_convolution(nn.Conv2d(3, 4, 3)) is None and integer_convolution(nn.Linear(3, 4)) is None

@@ -152,8 +152,9 @@ def test_finetuning_in_bfloat16_recovers_as_well():
     module = evaluator.compress(row)
     assert module.conv1.weight.dtype == torch.float32 and not evaluator.bf16
     assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
-    assert not torch.equal(module.conv1.weight, exact.compress(row).conv1.weight)  # it was another training
-    assert evaluator(row)[0] >= exact(row)[0] - 0.03
+    # It was another training: seen where nothing is rounded, since two bits hide small steps.
+    assert not torch.equal(module.bn1.weight, exact.compress(row).bn1.weight)
+    assert evaluator(row)[0] >= exact(row)[0] - 0.05  # without training 0.6 less
 
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")

@@ -173,7 +173,7 @@ def haq_command(
     plan = haq.Plan(task, device, method, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
     rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"), workers)
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
-    _write(f"haq-{task}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
+    _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
 
 
 @main.command("galen")
@@ -183,7 +183,18 @@ def haq_command(
 @click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
+@click.option(
+    "--cost", type=click.Choice(list(galen.COSTS)), default="latency_ms", show_default=True, help="What is bounded."
+)
 @click.option("--budget", "budgets", type=float, multiple=True, default=galen.BUDGETS, show_default=True)
+@click.option(
+    "--tuned",
+    type=float,
+    multiple=True,
+    default=(galen.CLAIMED,),
+    show_default=True,
+    help="Fine-tune at these budgets.",
+)
 @click.option("--bf16/--no-bf16", default=None, help="Fine-tune in it [default: where it is computed natively].")
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Searches, and live scores, at once."
@@ -196,18 +207,20 @@ def galen_command(
     evaluations: int,
     seeds: int,
     epochs: int,
+    cost: str,
     budgets: tuple[float, ...],
+    tuned: tuple[float, ...],
     bf16: bool | None,
     workers: int,
     work: Path,
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in)
-    facts = galen.compare(plan, _claimed(work / task / device, plan, "JointPQ"), workers)
-    drawn = galen.series(facts), "share of the latency", f"Galen: {task}, {device}"
+    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned)
+    facts = galen.compare(plan, _claimed(work / task / device / cost, plan, "JointPQ"), workers)
+    drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
-    _write(f"galen-{task}", plan, facts, galen.table(facts, plan), drawn)
+    _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
 
 
 @main.command("apq")
@@ -237,14 +250,25 @@ def apq_command(
     plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
     rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"), workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
-    _write(f"apq-{task}", plan, {"rows": rows}, apq.table(rows, plan), drawn)
+    facts = {"rows": rows, "differences": apq.differences(rows)}
+    _write(f"apq-{task}-{device}", plan, facts, apq.table(rows, plan), drawn)
 
 
 def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> Path:
-    """Makes sure that what a folder holds was made with the same allowance, the same assets and the same precision."""
+    """Makes sure that what a folder holds was made with the same allowance, the same assets and the same precision.
+
+    Raises:
+        ValueError: It was not, or searches would score networks live, hundreds of thousands of them.
+    """
+    task = get_task(plan.task)
+    if task.best_signal(env) == "live":
+        raise ValueError(
+            f"--task {task.name}: accuracies of {env} are neither measured nor predicted; first: compress-gym collect "
+            f"{task.name} --env {env} and python -m benchmarks.fidelity {task.name} --env {env}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     bf16 = {} if isinstance(plan, apq.Plan) else {"bf16": plan.bf16}
-    claim(folder, {"evaluations": plan.evaluations, "asset_hash": get_task(plan.task).asset_hash(env), **bf16})
+    claim(folder, {"evaluations": plan.evaluations, "asset_hash": task.asset_hash(env), **bf16})
     return folder
 
 

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.galen import pruning_alone
-from benchmarks.papers.winners import LiveScores, held, in_order, points, spread, winner
+from benchmarks.papers.winners import (
+    SPLITS,
+    LiveScores,
+    exceeds,
+    held,
+    in_order,
+    points,
+    spread,
+    verdict,
+    winner,
+    within,
+)
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
@@ -21,7 +32,7 @@ PUBLISHED = (
     "12.17 / 14.14 / 75.1 on ImageNet and BitFusion, architectures searched too."
 )
 APPROACHES = ("joint", "in sequence")
-# Powers of the budget to which the network is pruned, until bits can do the rest.
+# Powers of the budget to which the network is pruned, until channels can and bits can do the rest.
 PRUNING_POWERS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -57,29 +68,28 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     """Compares at each budget; what is finished is read from the folder; so many workers search and score.
 
     Returns:
-        One row for each budget and approach: accuracies, latency and energy of what was found.
+        One row for each budget and approach: how many seeds found something that fits, and the accuracies, latency and
+        energy of that.
     """
-    task, rows = get_task(plan.task), []
+    task, rows = get_task(plan.task), list[dict[str, Any]]()
     for cost, budget in plan.budgets:
-        problem = joint_pq_problem(plan.task, plan.device, cost=cost, budget=budget, reward="accuracy")
-        live = LiveScores(task, problem.decisions, work / "live.json", workers)
+        whole = joint_pq_problem(plan.task, plan.device, cost=cost, budget=1.0, reward="accuracy")
+        live = LiveScores(task, whole.decisions, work / "live.json", workers)
+        problem = within(whole, budget)
         for approach in APPROACHES:
             folder = work / f"{cost}-{budget:.2f}" / approach.replace(" ", "-")
             told = f"{approach} at {budget:.0%} of {cost}"
             search = together if approach == "joint" else in_sequence
-            row: dict[str, Any] = {"cost": cost, "budget": budget, "approach": approach}
-            rows.append(row)
-            try:
-                found = in_order(search, [(problem, plan, s, folder) for s in range(plan.seeds)], told, workers)
-            except ValueError as error:
-                row["error"] = str(error)
+            jobs = [(problem, plan, seed, folder) for seed in range(plan.seeds)] if problem is not None else []
+            found = [f for f in in_order(search, jobs, told, workers) if f is not None]
+            rows.append({"cost": cost, "budget": budget, "approach": approach, "fit": len(found)})
+            if not found:
                 continue
             strategies = [f["strategy"] for f in found]
-            costs = problem.costs([problem.decisions.encode(s) for s in strategies])
-            row |= {
+            costs = whole.costs([whole.decisions.encode(s) for s in strategies])
+            rows[-1] |= {
                 "predicted": spread([f["accuracy"] for f in found]),
-                "validation": spread(live.all(strategies)),
-                "test": spread(live.all(strategies, "test")),
+                **{split: spread(live.all(strategies, split)) for split in SPLITS},
                 **{name: float(costs[name].mean()) for name in ("latency_ms", "energy_mj")},
             }
     return rows
@@ -87,55 +97,73 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
 
 def together(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[str, Any]:
     """Searches for channels and bits together."""
-    return winner(problem, plan.method, plan.evaluations, seed, "JointPQ-v0", folder / f"{seed}.json")
+    path = folder / f"{plan.method}-{seed}.json"
+    return winner(problem, plan.method, plan.evaluations, seed, "JointPQ-v0", path)
 
 
-def in_sequence(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[str, Any]:
+def in_sequence(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[str, Any] | None:
     """Prunes first, then quantises what is left, each with half of the evaluations.
 
-    Both take the same factor of the cost, the square root of the budget. Where bits cannot keep the budget after that,
-    the network is pruned again, further; those evaluations are not counted.
+    Both take the same factor of the cost, the square root of the budget. Where channels alone cannot keep that, or bits
+    the budget after it, the network is pruned to the next power of the budget; further evaluations are not counted.
 
-    Raises:
-        ValueError: Channels alone cannot go as far as bits would need.
+    Returns:
+        What was found; `None` where no power leaves anything that fits.
     """
-    half, quantised = plan.evaluations // 2, None
+    half = plan.evaluations // 2
     for power in PRUNING_POWERS:
         channels = pruning_alone(problem.replace(budget=problem.budget**power))
-        path = folder / f"{seed}-pruned-{power}.json"
+        if channels is None:
+            continue
+        path = folder / f"{plan.method}-{seed}-pruned-{power}.json"
         pruned = winner(channels, plan.method, half, seed, "JointPQ-v0", path)
         kept = {d.name: pruned["strategy"][d.name] for d in problem.decisions.decisions if d.kind == "channels"}
-        try:
-            quantised = held(problem, kept)
-            break
-        except ValueError:
-            continue
-    if quantised is None:
-        raise ValueError(f"no pruned network can be quantised to {problem.budget} of {problem.cost}")
-    rest = plan.evaluations - half
-    return winner(quantised, plan.method, rest, seed, "JointPQ-v0", folder / f"{seed}.json")
+        quantised = held(problem, kept)
+        if quantised is not None:
+            path = folder / f"{plan.method}-{seed}.json"
+            return winner(quantised, plan.method, plan.evaluations - half, seed, "JointPQ-v0", path)
+    return None
+
+
+def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """States how much better joint search is, on the means, at each budget where both find something."""
+    stated = []
+    for joint, sequence in zip(rows[::2], rows[1::2], strict=True):
+        stated.append({"cost": joint["cost"], "budget": joint["budget"]})
+        if joint["fit"] and sequence["fit"]:
+            stated[-1] |= {split: exceeds(joint[split], sequence[split]) for split in SPLITS}
+    return stated
 
 
 def table(rows: list[dict[str, Any]], plan: Plan) -> str:
-    """Writes the Markdown table."""
+    """Writes the Markdown tables."""
     lines = [
         f"## APQ: joint search on {plan.task}, {plan.device}",
         "",
         f"Channels and bits searched together, or pruned first and then quantised; {plan.method}, {plan.evaluations}",
-        f"evaluations in all, {plan.seeds} seeds (mean ± standard deviation); accuracies in percent.",
+        f"evaluations in all, {plan.seeds} seeds (mean ± standard deviation); accuracies in percent. In sequence, both",
+        "take the square root of the budget, or channels more where bits could not do the rest.",
         "",
         PUBLISHED,
         "",
-        "| bounded | share | approach | predicted | validation | test | latency, ms | energy, mJ |",
-        "|---|---|---|---|---|---|---|---|",
+        "| bounded | share | approach | seeds that fit | predicted | validation | test | latency, ms | energy, mJ |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        head = f"| {row['cost']} | {row['budget']:.2f} | {row['approach']} "
-        if "error" in row:
-            lines.append(f"{head}| nothing fits | | | | |")
-            continue
-        numbers = " | ".join(points(row[key]) for key in ("predicted", "validation", "test"))
-        lines.append(f"{head}| {numbers} | {row['latency_ms']:.4f} | {row['energy_mj']:.4f} |")
+        head = f"| {row['cost']} | {row['budget']:.2f} | {row['approach']} | {row['fit']} of {plan.seeds} "
+        if row["fit"]:
+            numbers = " | ".join(points(row[key]) for key in ("predicted", *SPLITS))
+            lines.append(f"{head}| {numbers} | {row['latency_ms']:.4f} | {row['energy_mj']:.4f} |")
+        else:
+            lines.append(f"{head}| | | | | |")
+    lines += [
+        "",
+        "| bounded | share | joint is better by, points (validation / test) | by more than the spread |",
+        "|---|---|---|---|",
+    ]
+    for d in differences(rows):
+        told = verdict(d) if "test" in d else "not both fit | "
+        lines.append(f"| {d['cost']} | {d['budget']:.2f} | {told} |")
     return "\n".join([*lines, ""])
 
 
@@ -145,7 +173,7 @@ def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, flo
         approach: [
             (row["budget"], row["test"]["mean"], row["test"]["std"])
             for row in rows
-            if row["approach"] == approach and row["cost"] == "latency_ms" and "error" not in row
+            if row["approach"] == approach and row["cost"] == "latency_ms" and row["fit"]
         ]
         for approach in APPROACHES
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.papers.winners import PRECISIONS, LiveScores, points, spread, winners
+from benchmarks.papers.winners import PRECISIONS, SPLITS, LiveScores, exceeds, points, spread, verdict, winners
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.problem import Problem
@@ -59,7 +59,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     live = LiveScores(task, whole.decisions, work / "live.json", workers, plan.bf16)
-    rows = []
+    rows, two_best = list[dict[str, Any]](), list[dict[str, list[Mapping[str, int]]]]()
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
@@ -70,30 +70,41 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         mixed = [f["strategy"] for f in found]
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         best = live.rank(mixed, 2)
-        on = {split: spread(live.all(mixed, split)) for split in ("validation", "test")}
-        tuned = live.all([*same, *best], "test", plan.epochs) if plan.epochs else []
-        differences = {split: on[split]["mean"] - live(same[0], split) for split in on}
+        on = {split: spread(live.all(mixed, split)) for split in SPLITS}
+        alike = {split: live(same[0], split) for split in SPLITS}
+        costs = problem.costs([problem.decisions.encode(s) for s in mixed])[problem.cost]
         rows.append(
             {
                 "bits": list(pair),
                 "latency": problem.budget,
-                "uniform": {
-                    "bits": _bits(problem, same[0]),
-                    "validation": live(same[0]),
-                    "test": live(same[0], "test"),
-                    "strategy": dict(same[0]),
+                "uniform": {"bits": _bits(problem, same[0]), **alike, "strategy": dict(same[0])},
+                "mixed": {
+                    "latency": float(costs.mean()) / problem.baseline_costs[problem.cost],
+                    "predicted": spread([f["accuracy"] for f in found]),
+                    **on,
                 },
-                "mixed": on,
-                "difference": differences,
-                "more_than_the_spread": bool(differences["validation"] > on["validation"]["std"]),
+                "better": {split: exceeds(on[split], {"mean": alike[split], "std": 0.0}) for split in SPLITS},
                 "best_of_all": _best_of_all(problem),
-                "finetuned_test": {"uniform": tuned[: len(same)], "mixed": tuned[len(same) :]},
                 "evaluations": plan.evaluations,
                 "seconds": float(np.mean([f["seconds"] for f in found])),
                 "recalled": list(published),
             }
         )
+        two_best.append({"uniform": same, "mixed": best})
+    if plan.epochs:  # all together: every worker has something to do
+        live.all([s for two in two_best for each in two.values() for s in each], "test", plan.epochs)
+    for row, two in zip(rows, two_best, strict=True):
+        row["finetuned"] = {name: _finetuned(strategies, live, plan) for name, strategies in two.items()}
     return rows
+
+
+def _finetuned(strategies: list[Mapping[str, int]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
+    if not plan.epochs:
+        return []
+    before, after = live.all(strategies, "test"), live.all(strategies, "test", plan.epochs)
+    return [
+        {"strategy": dict(s), "test_before": b, "test": a} for s, b, a in zip(strategies, before, after, strict=True)
+    ]
 
 
 def bit_pairs(problem: Problem) -> Sequence[tuple[int, int]]:
@@ -109,35 +120,53 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
 
 
 def table(rows: list[dict[str, Any]], plan: Plan) -> str:
-    """Writes the Markdown table: measured beside recalled."""
+    """Writes the Markdown tables: measured beside recalled."""
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
         "",
-        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation)."
-        + (f" Fine-tuned for {plan.epochs} epochs in {PRECISIONS[plan.bf16]}." if plan.epochs else ""),
+        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation).",
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
-        "chance. Budgets are the latencies of uniform bits (of weights / of inputs); uniform is the best of all that",
-        "fit. The last column is the paper's, recalled: another network (MobileNet-V1 on ImageNet),",
-        "another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
+        "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
+        "uniform is the best of all that fit. The last column is the paper's, recalled: another network (MobileNet-V1",
+        "on ImageNet), another device (its edge accelerator), other bits.",
         "",
-        "| latency of | share | uniform | validation | test | mixed, validation | mixed, test "
-        "| mixed better by, validation / test | more than its spread (validation) | best of all, validation "
-        "| fine-tuned, test: uniform | mixed | HAQ (recalled) |",
+        "| latency of | share | uniform | validation | test | mixed: share used | predicted | validation | test "
+        "| better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        tuned = (" / ".join(f"{100 * x:.2f}" for x in row["finetuned_test"][name]) for name in ("uniform", "mixed"))
+    for row, (bits, _) in zip(rows, PAPERS_BITS, strict=True):
         best = "" if row["best_of_all"] is None else f"{100 * row['best_of_all']:.2f}"
-        same = row["uniform"]
+        same, mixed = row["uniform"], row["mixed"]
         lines.append(
             f"| {row['bits'][0]}/{row['bits'][1]} | {row['latency']:.3f} | {same['bits'][0]}/{same['bits'][1]} "
-            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} "
-            f"| {points(row['mixed']['validation'])} | {points(row['mixed']['test'])} "
-            f"| {100 * row['difference']['validation']:+.2f} / {100 * row['difference']['test']:+.2f} "
-            f"| {'yes' if row['more_than_the_spread'] else 'no'} | {best} | {' | '.join(tuned)} "
-            f"| {row['recalled'][0]:.2f} → {row['recalled'][1]:.2f} |"
+            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {mixed['latency']:.3f} | "
+            + " | ".join(points(mixed[key]) for key in ("predicted", *SPLITS))
+            + f" | {verdict(row['better'])} | {best} "
+            f"| {bits} bits: {row['recalled'][0]:.2f} → {row['recalled'][1]:.2f} |"
         )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_finetuned_lines(rows, plan), ""])
+
+
+def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
+    if not plan.epochs:
+        return ["Nothing was fine-tuned."]
+    lines = [
+        f"The two best of each by validation accuracy before and after {plan.epochs} epochs of fine-tuning in "
+        f"{PRECISIONS[plan.bf16]} (test images):",
+        "",
+        "| latency of | uniform, best | second | mixed, best | second | best mixed better by, before / after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        both = [row["finetuned"][name] for name in ("uniform", "mixed")]
+        cells = [
+            f"{100 * tuned[n]['test_before']:.2f} → {100 * tuned[n]['test']:.2f}" if n < len(tuned) else ""
+            for tuned in both
+            for n in range(2)
+        ]
+        better = (f"{100 * (both[1][0][key] - both[0][0][key]):+.2f}" for key in ("test_before", "test"))
+        lines.append(f"| {row['bits'][0]}/{row['bits'][1]} | {' | '.join(cells)} | {' / '.join(better)} |")
+    return lines
 
 
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:

@@ -21,6 +21,7 @@ from agents.search import METHODS, search
 from compress_gym.accuracy import MeasuredAccuracy
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.budgets import TOLERANCE
 from compress_gym.cards import read_json, write_atomically
 from compress_gym.decisions import DecisionSpace
 from compress_gym.envs.compression import CompressionEnv
@@ -30,19 +31,27 @@ from compress_gym.problem import Problem
 from compress_gym.tasks import Task, get_task
 from compress_gym.workers import results_of
 
+SPLITS = ("validation", "test")
 PRECISIONS = {False: "fp32", True: "bf16"}
 _current: LiveAccuracy | None = None
 
 
-def held(problem: Problem, values: Mapping[str, int]) -> Problem:
+def within(problem: Problem, budget: float) -> Problem | None:
+    """Returns the same problem within another budget; `None` where no strategy keeps it."""
+    cheapest = float(problem.costs(problem.reference)[problem.cost][0])
+    allowed = budget * problem.baseline_costs[problem.cost] * (1 + TOLERANCE)
+    return problem.replace(budget=budget) if cheapest <= allowed else None
+
+
+def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 
     Args:
         problem: Of a task.
         values: Decision name to the value that it keeps.
 
-    Raises:
-        ValueError: No strategy that is left keeps the budget.
+    Returns:
+        The problem; `None` where no strategy that is left keeps the budget.
     """
     task = get_task(problem.origin["task"])
     chosen = [replace(d, values=(values[d.name],)) if d.name in values else d for d in problem.decisions.decisions]
@@ -52,17 +61,18 @@ def held(problem: Problem, values: Mapping[str, int]) -> Problem:
     else:
         model = task.live(decisions=decisions, threads=None)
     whole = float(problem.costs(problem.decisions.encode(_most(decisions)))[problem.cost][0])
-    return network_problem(
+    rest = network_problem(
         task.network(),
         decisions,
         model,
         problem.origin["device"],
         problem.origin,
         cost=problem.cost,
-        budget=min(1.0, problem.budget * problem.baseline_costs[problem.cost] / whole),
+        budget=1.0,
         budget_rule=problem.budget_rule,
         reward=problem.reward,
     )
+    return within(rest, min(1.0, problem.budget * problem.baseline_costs[problem.cost] / whole))
 
 
 def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: str, path: Path) -> dict[str, Any]:
@@ -210,6 +220,19 @@ def points(values: Mapping[str, float]) -> str:
     return f"{100 * values['mean']:.2f} ± {100 * values['std']:.2f}"
 
 
+def exceeds(mean: Mapping[str, float], other: Mapping[str, float]) -> dict[str, Any]:
+    """Returns by how much one mean is above another, and whether that is more than the larger of their spreads."""
+    difference, wide = mean["mean"] - other["mean"], max(mean["std"], other["std"])
+    return {"difference": difference, "more_than_the_spread": bool(difference > wide)}
+
+
+def verdict(stated: Mapping[str, Mapping[str, Any]]) -> str:
+    """Writes two cells: differences in points on validation and test images, and whether spreads are exceeded."""
+    both = [stated[split] for split in SPLITS]
+    gained = " / ".join(f"{100 * s['difference']:+.2f}" for s in both)
+    return f"{gained} | {' / '.join('yes' if s['more_than_the_spread'] else 'no' for s in both)}"
+
+
 def draw(series: Mapping[str, Sequence[tuple[float, float, float]]], x: str, title: str, path: Path) -> None:
     """Draws accuracies over budgets.
 
@@ -225,7 +248,7 @@ def draw(series: Mapping[str, Sequence[tuple[float, float, float]]], x: str, tit
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.5, 4), layout="constrained")
-    for name, given in series.items():
+    for name, given in ((name, given) for name, given in series.items() if given):
         budgets, means, stds = np.array(sorted(given)).T
         axes.errorbar(budgets, 100 * means, 100 * stds, marker="o", capsize=3, label=name)
     axes.set(xlabel=x, ylabel="accuracy on test images, %", title=title)

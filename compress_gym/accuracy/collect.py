@@ -180,8 +180,9 @@ def searched_cost(task: Task, env: str) -> tuple[CostTerms, str]:
 
 def other_conditions(default: Conditions) -> list[Conditions]:
     """Returns the other cheap recoveries, and the default one on corrupted images and, if it is not, in fp32."""
-    # Where no channel goes, nothing is refitted.
-    cheap = [name for name in CHEAP_RECOVERIES if default.env != "MixedQuant" or "reconstruct" not in name]
+    cheap = list(CHEAP_RECOVERIES)
+    if default.env == "MixedQuant":  # no channel goes, so nothing is refitted: what differs in that alone is the same
+        cheap = [name for name in cheap if "reconstruct" not in name and name not in default.recovery]
     others = [replace(default, recovery=name) for name in cheap if name != default.recovery]
     others += [replace(default, corruption=corruption) for corruption in sorted(CORRUPTIONS)]
     return others + ([replace(default, precision="fp32")] if default.precision != "fp32" else [])

@@ -54,14 +54,26 @@ ZOO = (
     Expected("Standard suite", "search/standard", "python -m benchmarks.search --suite standard --workers 2"),
     Expected("Networks never seen", "search/generalisation", "python -m benchmarks.search.generalisation"),
 )
+_RESNET20 = " --task cifar10-resnet20"
+_OF_BITS = (
+    ("HAQ", "haq", "bitfusion", "digits-cnn", ""),
+    ("HAQ", "haq", "bitfusion", "cifar10-resnet20", _RESNET20),
+    ("HAQ, bits 4 to 6,", "haq", "bismo-edge", "cifar10-resnet20", f"{_RESNET20} --device bismo-edge"),
+    ("Galen", "galen", "bismo-edge-latency_ms", "digits-cnn", ""),
+    ("Galen", "galen", "bismo-edge-latency_ms", "cifar10-resnet20", _RESNET20),
+    ("Galen, bit operations,", "galen", "bismo-edge-bops", "cifar10-resnet20", f"{_RESNET20} --cost bops"),
+    ("APQ", "apq", "bitfusion", "digits-cnn", ""),
+    ("APQ", "apq", "bitfusion", "cifar10-resnet20", _RESNET20),
+)
 PAPERS = (
     Expected("AMC on Plain-20", "papers/amc-cifar10-plain20", "python -m benchmarks.papers amc --task cifar10-plain20"),
     Expected(
         "AMC on ResNet-56", "papers/amc-cifar10-resnet56", "python -m benchmarks.papers amc --task cifar10-resnet56"
     ),
-    Expected("HAQ on digits-cnn", "papers/haq-digits-cnn", "python -m benchmarks.papers haq"),
-    Expected("Galen on digits-cnn", "papers/galen-digits-cnn", "python -m benchmarks.papers galen"),
-    Expected("APQ on digits-cnn", "papers/apq-digits-cnn", "python -m benchmarks.papers apq"),
+    *(
+        Expected(f"{title} on {task}", f"papers/{name}-{task}-{rest}", f"python -m benchmarks.papers {name}{options}")
+        for title, name, rest, task, options in _OF_BITS
+    ),
     Expected("HAT's search", "papers/hat-multi30k-ende", "python -m benchmarks.papers hat"),
     Expected("HAT's latency predictor", "papers/hat-latency", "python -m benchmarks.papers hat-latency FOLDER"),
 )

@@ -168,6 +168,21 @@ def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path,
     assert again is longer
 
 
+@pytest.mark.parametrize(
+    ("env", "recovery", "expected"),
+    [
+        ("ChannelPrune", "reconstruct+adaptive-bn", {"none", "adaptive-bn", "reconstruct"}),
+        ("JointPQ", "reconstruct+adaptive-bn", {"none", "adaptive-bn", "reconstruct"}),
+        ("MixedQuant", "reconstruct+adaptive-bn", {"none"}),  # whole groups: nothing is refitted
+        ("MixedQuant", "none", {"adaptive-bn"}),
+    ],
+)
+def test_probed_recoveries_differ_from_the_default(env, recovery, expected):
+    default = collect_module.Conditions(recovery, env=env)
+    probed = {c.recovery for c in collect_module.other_conditions(default) if not c.corruption}
+    assert probed == expected
+
+
 @pytest.mark.parametrize("env", ["MixedQuant", "JointPQ"])
 def test_other_environments_are_collected_by_the_same_command(tmp_path, env, monkeypatch):
     """Bits alone: a table of all 81 strategies; with channels: a sample. Both are what is scored live."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.papers import __main__ as papers
-from benchmarks.papers import galen, haq
-from benchmarks.papers.winners import LiveScores, held, spread, winner, winners
+from benchmarks.papers import apq, galen, haq
+from benchmarks.papers.winners import LiveScores, exceeds, held, spread, winner, winners, within
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.tasks import get_task
@@ -30,8 +30,13 @@ def test_decisions_that_are_held_keep_accuracy_and_cost():
     assert problem.cost_limit == pytest.approx(whole.cost_limit) and all(
         problem.describe(row)[name] == value for row in rows for name, value in kept.items()
     )
-    with pytest.raises(ValueError, match="below the cheapest strategy"):
-        held(whole.replace(budget=0.15), kept)
+    assert held(whole.replace(budget=0.15), kept) is None
+
+
+def test_a_problem_within_a_budget_that_nothing_keeps_is_none():
+    whole = joint_pq_problem(budget=1.0, reward="accuracy")
+    cheapest = whole.costs(whole.reference)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
+    assert within(whole, cheapest).budget == cheapest and within(whole, 0.99 * cheapest) is None
 
 
 def test_a_live_problem_is_held_too():
@@ -108,12 +113,12 @@ def test_haqs_budgets_are_the_papers_where_its_bits_are():
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(papers, "RESULTS", tmp_path / "results")
 
-    def command(name, *arguments):
+    def command(name, *arguments, report):
         code, out, err = run_here(papers.main, [name, *arguments, "--work", tmp_path / "work"], monkeypatch, capsys)
         assert code == 0, err
-        facts = json.loads((tmp_path / "results" / f"{name}-digits-cnn.json").read_text())
-        assert (tmp_path / "results" / f"{name}-digits-cnn.png").read_bytes()[:4] == b"\x89PNG"
-        assert (tmp_path / "results" / f"{name}-digits-cnn.md").read_text() in out
+        facts = json.loads((tmp_path / "results" / f"{report}.json").read_text())
+        assert (tmp_path / "results" / f"{report}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / "results" / f"{report}.md").read_text() in out
         return facts, out
 
     return command
@@ -121,46 +126,104 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_haq_from_end_to_end(run):
     pilot = ("haq", "--method", "evolution", "--evaluations", "60", "--seeds", "2", "--epochs", "0")
-    facts, text = run(*pilot)
+    facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     for row in facts["rows"]:
-        mixed = row["mixed"]["validation"]
-        assert row["uniform"]["validation"] <= row["best_of_all"] and mixed["mean"] <= row["best_of_all"]
-        gain = row["difference"]
-        assert gain["validation"] == pytest.approx(mixed["mean"] - row["uniform"]["validation"])
-        assert gain["test"] == pytest.approx(row["mixed"]["test"]["mean"] - row["uniform"]["test"])
-        assert row["more_than_the_spread"] == (gain["validation"] > mixed["std"])
-        assert row["finetuned_test"] == {"uniform": [], "mixed": []}
-    assert "recalled" in text and "62.44 → 67.40" in text and "| 4/4 |" in text
-    again, _ = run(*pilot)
+        mixed, uniform = row["mixed"], row["uniform"]
+        assert uniform["validation"] <= row["best_of_all"] and mixed["validation"]["mean"] <= row["best_of_all"]
+        assert mixed["latency"] <= row["latency"] and mixed["predicted"] == mixed["validation"]  # all are measured
+        for split in ("validation", "test"):
+            better = row["better"][split]
+            assert better["difference"] == pytest.approx(mixed[split]["mean"] - uniform[split])
+            assert better["more_than_the_spread"] == (better["difference"] > mixed[split]["std"])
+        assert row["finetuned"] == {"uniform": [], "mixed": []}
+    assert "recalled" in text and "4 bits: 62.44 → 67.40" in text and "| 4/4 |" in text
+    again, _ = run(*pilot, report="haq-digits-cnn-bitfusion")
     assert again["rows"] == facts["rows"]  # seconds too: nothing was searched again
 
 
+def test_haq_states_what_finetuning_changes():
+    def best(before, after):
+        return {"strategy": {}, "test_before": before, "test": after}
+
+    tuned = {"uniform": [best(0.8, 0.9)], "mixed": [best(0.85, 0.91), best(0.84, 0.92)]}
+    lines = haq._finetuned_lines([{"bits": [4, 4], "finetuned": tuned}], haq.Plan(epochs=5))
+    assert "after 5 epochs" in lines[0]
+    assert lines[-1] == "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
+
+
 def test_galen_from_end_to_end(run):
-    pilot = ("--method", "evolution", "--evaluations", "40", "--seeds", "2", "--epochs", "1")
-    facts, text = run("galen", *pilot, "--budget", "0.5", "--budget", "0.15")
+    pilot = ("--method", "evolution", "--evaluations", "40", "--seeds", "2", "--epochs", "1", "--tuned", "0.5")
+    report = "galen-digits-cnn-bismo-edge-latency_ms"
+    facts, text = run("galen", *pilot, "--budget", "0.5", "--budget", "0.15", "--budget", "0.01", report=report)
     rows = {(r["budget"], r["approach"]): r for r in facts["rows"]}
-    assert len(rows) == 6 and 0.9 < facts["baseline_test"] <= 1
-    assert "error" in rows[0.15, "pruning alone"] and "nothing fits" in text and "its abstract" in text
-    half, low = facts["differences"]
+    assert len(rows) == 9 and 0.9 < facts["baseline_test"] <= 1
+    assert not rows[0.15, "pruning alone"]["fits"] and "nothing fits" in text and "its abstract" in text
+    assert not any(rows[0.01, approach]["fits"] for approach in galen.APPROACHES)
+    half, low, _ = facts["differences"]
     alone = max(rows[0.5, a]["validation"]["mean"] for a in ("pruning alone", "quantisation alone"))
-    assert half["difference"] == pytest.approx(rows[0.5, "joint"]["validation"]["mean"] - alone)
-    assert low["difference"] is None and "neither fits" in text
-    assert 0 < rows[0.5, "joint"]["finetuned_test"] <= 1
+    assert half["validation"]["difference"] == pytest.approx(rows[0.5, "joint"]["validation"]["mean"] - alone)
+    assert low["best_alone"] is None and "neither fits" in text
+    assert [f["approach"] for f in facts["finetuned"]] == list(galen.APPROACHES)
+    for tuned in facts["finetuned"]:
+        assert tuned["budget"] == 0.5 and 0 < tuned["test"] <= 1
+        assert tuned["lost"] == pytest.approx(facts["baseline_test"] - tuned["test"])
+
+
+def test_galen_bounds_bit_operations_too(run):
+    pilot = ("--method", "random", "--evaluations", "20", "--seeds", "2", "--epochs", "0", "--budget", "0.2")
+    facts, text = run("galen", *pilot, "--cost", "bops", report="galen-digits-cnn-bismo-edge-bops")
+    assert all(row["fits"] for row in facts["rows"]) and "within bit operations" in text
+    assert facts["finetuned"] == [] and "Nothing was fine-tuned" in text
 
 
 def test_apq_from_end_to_end(run):
-    facts, text = run("apq", "--evaluations", "60", "--seeds", "2", "--latency", "0.5", "--energy", "0.3")
-    for row in facts["rows"]:
+    budgets = ("--latency", "0.5", "--latency", "0.05", "--energy", "0.3")
+    facts, text = run("apq", "--evaluations", "60", "--seeds", "2", *budgets, report="apq-digits-cnn-bitfusion")
+    within_budget = [row for row in facts["rows"] if row["fit"]]
+    for row in within_budget:
         whole = joint_pq_problem(device="bitfusion").baseline_costs[row["cost"]]
         assert row[row["cost"]] <= row["budget"] * whole * (1 + 1e-6)
-    assert [r["approach"] for r in facts["rows"]] == ["joint", "in sequence"] * 2 and "README" in text
+    assert [r["approach"] for r in facts["rows"]] == ["joint", "in sequence"] * 3 and "README" in text
+    assert [r["fit"] for r in facts["rows"]][2:4] == [0, 0] and len(within_budget) == 4 and "0 of 2" in text
+    half, none, _ = facts["differences"]
+    first, second = facts["rows"][:2]
+    assert half["test"]["difference"] == pytest.approx(first["test"]["mean"] - second["test"]["mean"])
+    assert "test" not in none and "not both fit" in text
+
+
+def test_in_sequence_may_find_nothing_where_joint_search_does(tmp_path):
+    plan = apq.Plan(evaluations=60)
+    whole = joint_pq_problem(device="bitfusion", budget=1.0, reward="accuracy")
+    cheapest = whole.costs(whole.reference)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
+    problem = within(whole, 1.001 * cheapest)
+    assert apq.together(problem, plan, 0, tmp_path)["accuracy"] > 0
+    assert apq.in_sequence(problem, plan, 0, tmp_path) is None
+    assert apq.in_sequence(within(whole, 0.6), plan, 0, tmp_path)["costs"]["latency_ms"] > 0
+
+
+def test_a_difference_is_set_beside_the_larger_spread():
+    one = {"mean": 0.9, "std": 0.01}
+    assert exceeds(one, {"mean": 0.85, "std": 0.0}) == {
+        "difference": pytest.approx(0.05),
+        "more_than_the_spread": True,
+    }
+    assert not exceeds(one, {"mean": 0.85, "std": 0.06})["more_than_the_spread"]
 
 
 def test_galens_differences_by_hand():
-    def row(approach, mean, std):
-        return {"budget": 0.3, "method": "ddpg", "approach": approach, "validation": {"mean": mean, "std": std}}
+    def row(approach, mean, test):
+        both = {"validation": {"mean": mean, "std": 0.01}, "test": {"mean": test, "std": 0.02}}
+        return {"budget": 0.3, "method": "ddpg", "approach": approach, "fits": True, **both}
 
-    rows = [row("joint", 0.9, 0.01), row("pruning alone", 0.85, 0.06), row("quantisation alone", 0.8, 0.0)]
+    rows = [row("joint", 0.9, 0.88), row("pruning alone", 0.85, 0.87), row("quantisation alone", 0.8, 0.9)]
     (stated,) = galen.differences(rows)
-    assert stated["best_alone"] == "pruning alone" and stated["difference"] == pytest.approx(0.05)
-    assert not stated["more_than_the_spread"]
+    assert stated["best_alone"] == "pruning alone"  # by validation images
+    assert stated["validation"] == {"difference": pytest.approx(0.05), "more_than_the_spread": True}
+    assert stated["test"] == {"difference": pytest.approx(0.01), "more_than_the_spread": False}
+
+
+@pytest.mark.parametrize("name", ["haq", "galen", "apq"])
+def test_a_task_without_accuracies_of_bits_is_refused(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(type(TASK), "best_signal", lambda task, env: "live")
+    code, _, err = run_here(papers.main, [name, "--work", tmp_path], monkeypatch, capsys)
+    assert code != 0 and "--task digits-cnn: accuracies of" in err and "compress-gym collect digits-cnn" in err

@@ -363,7 +363,7 @@ _TASKS = (
     ),
     _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: convolutions in a row", True, _MEASURED_ON),
     _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, _MEASURED_ON),
-    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", False, _MEASURED_ON),
+    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", True, _MEASURED_ON),
     _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),
     _cifar10("mobilenetv2", "mobilenet_v2:MobileNetV2", "MobileNetV2 with CIFAR strides on CIFAR-10", False),
     _cifar10("vgg16", "vgg16:VGG16", "VGG-16 with batch norm on CIFAR-10", False),

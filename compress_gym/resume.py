@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import threading
 import time
@@ -50,7 +51,8 @@ def load_arrays(paths: list[Path], axis: int) -> np.ndarray:
 
 def end_with_parent() -> None:
     """Ends this worker process when its parent is gone: a killed parent cannot tell its workers to stop."""
-    parent = os.getppid()
+    began_in = multiprocessing.parent_process()
+    parent = os.getppid() if began_in is None else began_in.pid  # it may be gone already
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -136,7 +136,7 @@ def speed_note(results: dict[str, Any]) -> str:
     ratio = call["measured_here"] / call["in_the_table"]
     return (
         f"The runtime's empty call took at least {call['measured_here']:.2f} us here and {call['in_the_table']:.2f} us "
-        f"when the table was measured: this machine was {ratio:.2f} times as slow."
+        f"when the table was measured: this machine took {ratio:.2f} times as long."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -25,6 +26,7 @@ from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from compress_gym.translation.tasks import get_translation_task, list_translation_tasks
 
 LARGEST_ERROR = 0.1
+_PIPED_COLUMNS = 200
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -112,7 +114,10 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
 @click.argument("task")
 @as_json
 def describe(task: str, as_json: bool) -> None:
-    """Shows TASK's layers, channel groups and decisions."""
+    """Shows TASK's layers, channel groups and decisions; of a transformer its decisions."""
+    if task in list_translation_tasks():
+        _describe_transformer(task, as_json)
+        return
     chosen = get_task(task)
     network, decisions = chosen.network(), chosen.channel_decisions()
     if as_json:
@@ -139,6 +144,18 @@ def describe(task: str, as_json: bool) -> None:
         click.echo(f"\n{decision.name}: keeps {', '.join(map(str, decision.values))}")
         for label, names in (("shrinks the outputs of", group.producers), ("and the inputs of", group.consumers)):
             click.echo(click.wrap_text(f"{label} {', '.join(names)}", 100, "    ", "        "))
+
+
+def _describe_transformer(task: str, as_json: bool) -> None:
+    chosen = get_translation_task(task)
+    decisions = chosen.decisions()
+    values = {d.name: list(d.values) for d in decisions.decisions}
+    if as_json:
+        click.echo(json.dumps({"decisions": values, "strategies": decisions.count}, indent=2))
+        return
+    click.echo(f"{task}: {chosen.summary}\n{len(values)} decisions, {decisions.count:,} strategies:")
+    for name, legal in values.items():
+        click.echo(f"{name}: {', '.join(map(str, legal))}")
 
 
 @cli.command()
@@ -188,8 +205,11 @@ def profile(
         _install(results, name)
         return
     chosen = [get_task(task) for task in dict.fromkeys(tasks)]
-    from compress_gym.devices.plan import Plan
-    from compress_gym.devices.profiler import profile as run
+    try:
+        from compress_gym.devices.plan import Plan
+        from compress_gym.devices.profiler import profile as run
+    except ModuleNotFoundError as error:
+        raise missing_extra(str(error.name), "live", "measuring latencies") from error
 
     plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)
     if export is not None:
@@ -314,7 +334,12 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    console, cells = Console(), {name.replace("_", " "): [_cell(row[name]) for row in rows] for name in rows[0]}
+    # A pipe has no width of its own; names are not to be cut there.
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_COLUMNS
+    console, cells = (
+        Console(width=wide),
+        {name.replace("_", " "): [_cell(row[name]) for row in rows] for name in rows[0]},
+    )
     # Names come first; they can be copied however narrow the terminal is. So can what has no words to break it at,
     # where that leaves enough to the columns of words.
     of_words = [name for name, texts in cells.items() if any(" " in text for text in texts)]

@@ -10,7 +10,7 @@ from compress_gym.cli import cli
 from compress_gym.devices import list_devices
 from compress_gym.devices.transformer_latency import list_transformer_devices
 from compress_gym.tasks import list_tasks
-from compress_gym.translation.tasks import list_translation_tasks
+from compress_gym.translation.tasks import get_translation_task, list_translation_tasks
 from tests.helpers import run_here
 
 
@@ -44,6 +44,19 @@ def test_describe(run):
     described = json.loads(run("describe", "digits-cnn", "--json")[1])
     assert described["strategies"] == 32768 and len(described["groups"]) == 5
     assert "conv1.channels" in run("describe", "digits-cnn")[1]
+
+
+def test_describe_a_transformer(run):
+    described = json.loads(run("describe", "multi30k-ende", "--json")[1])
+    decisions = get_translation_task("multi30k-ende").decisions()
+    names = [d.name for d in decisions.decisions]
+    assert described["strategies"] == decisions.count and list(described["decisions"]) == names
+    assert all(f"\n{name}: " in run("describe", "multi30k-ende")[1] for name in names[:2])
+
+
+def test_names_are_whole_in_a_pipe(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "│ stage1.block1.conv1 " in run("describe", "cifar10-resnet56")[1]
 
 
 @pytest.mark.parametrize("name", list_devices())

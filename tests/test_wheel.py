@@ -110,6 +110,12 @@ env.render()
     assert done.returncode == 1 and words in done.stderr
 
 
+def test_profiling_without_torch_is_told(unpacked, tmp_path):
+    script = "\nsys.argv[1:] = ['profile', 'digits-cnn']\nfrom compress_gym.cli import main\nmain()"
+    done = run(script, unpacked[1], tmp_path)
+    assert done.returncode == 1 and "pip install 'compress_gym[live]'" in done.stderr
+
+
 def test_nothing_heavy_is_imported(tmp_path):
     """In the development environment, where torch is installed: looked at, not blocked."""
     code = """

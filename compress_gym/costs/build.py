@@ -20,6 +20,8 @@ from compress_gym.networks.network import WEIGHTED
 from compress_gym.networks.sources import weighted_roots
 
 MAX_DECISIONS = 6
+# What costs nothing without a device.
+DEVICE_METRICS = ("latency_ms", "energy_mj")
 
 
 @lru_cache(maxsize=32)
@@ -37,7 +39,7 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
     Raises:
         ValueError: The device has no measurement of an operation, or lacks bits; the message names it.
     """
-    metrics = METRICS if device is None else (*METRICS, "latency_ms", "energy_mj")
+    metrics = METRICS if device is None else (*METRICS, *DEVICE_METRICS)
     terms, sources, known = [], dict[Operation, str](), _Known()
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))

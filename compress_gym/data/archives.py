@@ -133,7 +133,7 @@ def _download(name: str, url: str, known_hash: str, folder: Path) -> None:
 
 
 def fetch(name: str, source: Path | None = None) -> Path:
-    """Brings an archive into the data root: downloads it, or takes it from a folder.
+    """Brings an archive into the data root: downloads it unless it is there, or takes it from a folder.
 
     Args:
         name: Name in `ARCHIVES`.
@@ -151,6 +151,8 @@ def fetch(name: str, source: Path | None = None) -> Path:
         raise unknown_name("data set", name, ARCHIVES)
     archive, root = ARCHIVES[name], data_root()
     target = root / archive.folder
+    if source is None and _complete(archive, target):
+        return target
     if source is None:
         if archive.url.endswith("/"):
             with tempfile.TemporaryDirectory(dir=_made(root)) as downloaded:
@@ -169,6 +171,14 @@ def fetch(name: str, source: Path | None = None) -> Path:
     else:
         _install(archive, folder, target)
     return target
+
+
+def _complete(archive: Archive, folder: Path) -> bool:
+    try:
+        check_archive(archive, folder)
+    except ValueError:
+        return False
+    return True
 
 
 def _made(folder: Path) -> Path:

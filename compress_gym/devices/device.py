@@ -156,7 +156,8 @@ class _Times(Mapping[Operation, float]):
         if found is None:
             raise ValueError(
                 f"device={self._device!r} has no measurement of {operation}, nor of channel counts around it; "
-                "measure the task on it with: compress-gym profile TASK"
+                "use a device whose card names the task (compress-gym devices NAME), or measure it there with: "
+                "compress-gym profile TASK"
             )
         return found
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from compress_gym.accuracy import AccuracyModel, MeasuredAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
-from compress_gym.cards import sha256
+from compress_gym.cards import card_path, sha256
+from compress_gym.costs.build import DEVICE_METRICS
 from compress_gym.decisions import BitValues, DecisionSpace
 from compress_gym.devices import Hardware, list_devices, load_device
 from compress_gym.distribution import draw_from
@@ -65,6 +66,8 @@ def task_problem(
     hardware = load_device(device) if device is not None else None
     offered = None if env == "ChannelPrune" else _bit_values(env, chosen, hardware, bits)
     decisions = chosen.decisions(env, offered)
+    if hardware is None and cost in DEVICE_METRICS:
+        raise ValueError(f"device=None has no {cost}; give a device, or bound another cost, such as cost='macs'")
     network, described, extra = chosen.network(), dict[str, str](), None
     if features is not None:
         extra = chosen.sensitivities().features(network, decisions)
@@ -144,6 +147,11 @@ def _accuracy_model(task: Task, env: str, decisions: DecisionSpace, accuracy: st
             accuracy = "live"
     if accuracy == "live":
         return task.live(threads=None, decisions=decisions)
+    asset = task.asset(accuracy, env)
+    if not asset.exists() and not card_path(asset).exists():  # where one of them is there, a file was lost
+        raise ValueError(
+            f"accuracy={accuracy!r}: task {task.name!r} has none for {env}; use accuracy={task.best_signal(env)!r}"
+        )
     model: MeasuredAccuracy | SurrogateAccuracy = task.measured(env) if accuracy == "measured" else task.surrogate(env)
     if decisions == task.decisions(env):
         return model

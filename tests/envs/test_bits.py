@@ -112,6 +112,8 @@ def test_one_decision_a_layer_where_bits_come_in_pairs():
         ({"bits": (3, 8), "accuracy": "shipped"}, r"can be \[3\].*use accuracy='live'"),
         ({"device": "xeon-ort-fp32"}, "device='xeon-ort-fp32' leaves no choice of bits.*'bismo-edge'.*'bitfusion'"),
         ({"budget": 0.01}, "budget=0.01 is below the cheapest strategy"),
+        ({"device": None}, "device=None has no latency_ms; give a device, or .* cost='macs'"),
+        ({"task": "cifar10-plain20", "accuracy": "measured"}, "accuracy='measured': task 'cifar10-plain20' has none"),
     ],
 )
 def test_bad_input_is_named(env_id, settings, words):

@@ -43,7 +43,8 @@ class ProblemDistribution:
             try:
                 problem.check_budget(self.budgets[0])
             except ValueError as error:
-                raise ValueError(f"{dict(problem.origin)}: {error}") from error
+                where = ", ".join(f"{key}={problem.origin.get(key)!r}" for key in ("task", "device"))
+                raise ValueError(f"budget={self.budgets} for {where}: {error}") from error
 
     @property
     def draws(self) -> bool:

@@ -209,7 +209,7 @@ def profile(
         from compress_gym.devices.plan import Plan
         from compress_gym.devices.profiler import profile as run
     except ModuleNotFoundError as error:
-        raise missing_extra(str(error.name), "live", "measuring latencies") from error
+        raise missing_extra(str(error.name), "live,devices", "measuring latencies") from error
 
     plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)
     if export is not None:
@@ -309,7 +309,7 @@ def data() -> None:
     "--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Take it from this folder."
 )
 def fetch(name: str, source: Path | None) -> None:
-    """Brings data set NAME into the data root: downloads its official archive, or takes it from a folder."""
+    """Brings data set NAME into the data root: downloads its official archive unless it is there, or takes a copy."""
     archive = ARCHIVES[name]
     with Console(stderr=True).status(f"{'copying' if source else 'downloading ' + archive.url}"):
         folder = fetch_archive(name, source)

@@ -194,7 +194,6 @@ class Task:
         from compress_gym.compression.training import FINETUNE, FINETUNE_BITS, augmented
 
         decisions = decisions or self.channel_decisions()
-        prunes = any(d.kind == "channels" for d in decisions.decisions)
         if images is None and split == "validation":
             images = self.validation_images
         scored = getattr(data, split)
@@ -217,7 +216,8 @@ class Task:
             recovery=recovery or self.recovery,
             ranges=data.train.take(RANGE_IMAGES) if any(d.kind in BIT_KINDS for d in decisions.decisions) else None,
             training=data.train,
-            finetune=(FINETUNE if prunes else FINETUNE_BITS)[self.dataset],
+            finetune=FINETUNE[self.dataset],
+            finetune_bits=FINETUNE_BITS[self.dataset],
             bf16=bf16,
             threads=torch.get_num_threads() if threads is None else threads,
             training_device=training_device,

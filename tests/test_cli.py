@@ -56,7 +56,7 @@ def test_describe_a_transformer(run):
 
 def test_names_are_whole_in_a_pipe(run, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert "│ stage1.block1.conv1 " in run("describe", "cifar10-resnet56")[1]
+    assert "│ stage1.block1.conv1 │ conv1 " in run("describe", "cifar10-resnet56")[1]  # reads and writes
 
 
 @pytest.mark.parametrize("name", list_devices())

@@ -113,7 +113,7 @@ env.render()
 def test_profiling_without_torch_is_told(unpacked, tmp_path):
     script = "\nsys.argv[1:] = ['profile', 'digits-cnn']\nfrom compress_gym.cli import main\nmain()"
     done = run(script, unpacked[1], tmp_path)
-    assert done.returncode == 1 and "pip install 'compress_gym[live]'" in done.stderr
+    assert done.returncode == 2 and "pip install 'compress_gym[live,devices]'" in done.stderr
 
 
 def test_nothing_heavy_is_imported(tmp_path):

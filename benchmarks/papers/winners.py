@@ -43,6 +43,22 @@ def within(problem: Problem, budget: float) -> Problem | None:
     return problem.replace(budget=budget) if cheapest <= allowed else None
 
 
+def require_fast(problem: Problem) -> None:
+    """Refuses a problem whose accuracies would be scored live: searches ask for hundreds of thousands.
+
+    Raises:
+        ValueError: They would be.
+    """
+    if problem.accuracy_model.source == "live":
+        joint = any(d.kind == "channels" for d in problem.decisions.decisions)
+        task, env = problem.origin["task"], "JointPQ" if joint else "MixedQuant"
+        raise ValueError(
+            f"--task {task}: accuracies of {env} on device={problem.origin['device']!r} are neither measured nor "
+            f"predicted; first: compress-gym collect {task} --env {env} --out compress_gym/assets/{task}, then "
+            f"python -m benchmarks.fidelity {task} --env {env}"
+        )
+
+
 def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 

@@ -182,7 +182,8 @@ def other_conditions(default: Conditions) -> list[Conditions]:
     """Returns the other cheap recoveries, and the default one on corrupted images and, if it is not, in fp32."""
     cheap = list(CHEAP_RECOVERIES)
     if default.env == "MixedQuant":  # no channel goes, so nothing is refitted: what differs in that alone is the same
-        cheap = [name for name in cheap if "reconstruct" not in name and name not in default.recovery]
+        kept = "+".join(step for step in default.recovery.split("+") if step != "reconstruct") or "none"
+        cheap = [name for name in cheap if "reconstruct" not in name and name != kept]
     others = [replace(default, recovery=name) for name in cheap if name != default.recovery]
     others += [replace(default, corruption=corruption) for corruption in sorted(CORRUPTIONS)]
     return others + ([replace(default, precision="fp32")] if default.precision != "fp32" else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class LiveAccuracy:
         ranges: Split | None = None,
         training: Split | None = None,
         finetune: Recipe = FINETUNE["cifar10"],
+        finetune_bits: Recipe | None = None,
         bf16: bool = False,
         threads: int = 1,
         training_device: str = "cpu",
@@ -85,6 +87,7 @@ class LiveAccuracy:
             ranges: Training images that the ranges of quantised inputs are found on; needed where bits are decided.
             training: Training images for `finetune-N`.
             finetune: Recipe of `finetune-N`; its epochs are replaced by N.
+            finetune_bits: The same of networks that are quantised and keep all channels; default: `finetune`.
             bf16: Run in bfloat16. Faster where the processor has it, a little less exact. Where bits are decided,
                 `finetune-N` alone does: numbers of few bits are not rounded twice when they are scored.
             threads: Threads that share the scored images; each batch is computed by one, so scores do not change.
@@ -118,7 +121,7 @@ class LiveAccuracy:
         self._network, self.decisions = network, decisions
         self._module = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranking = channel_ranking(module, network)
-        self._training, self._finetune = training, finetune
+        self._training, self._finetune, self._finetune_bits = training, finetune, finetune_bits or finetune
         self.calibration_images, self.calibration_digest = len(calibration.labels), calibration.digest()
         self._calibration = _channels_last(calibration.images)
         self.range_images, self.range_digest = (0, "") if ranges is None else (len(ranges.labels), ranges.digest())
@@ -137,6 +140,11 @@ class LiveAccuracy:
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what is only there to be faster, and cannot be copied: it is made again."""
         return {**self.__dict__, "_prefixes": None, "_pruned_prefixes": None}
+
+    @property
+    def recipes(self) -> list[dict[str, Any]]:
+        """What networks are fine-tuned by, as plain data; none if they are not."""
+        return [asdict(r) for r in (self._finetune, self._finetune_bits)] if self._steps.finetune_epochs else []
 
     @property
     def baseline(self) -> float:
@@ -164,7 +172,7 @@ class LiveAccuracy:
             if self._steps.adaptive_bn:
                 self._adapt(small)
             if self._steps.finetune_epochs:
-                self._train(small)
+                self._train(small, self._finetune_bits if self._decides_bits and not kept else self._finetune)
         return settle(small).eval()
 
     def hits(self, strategies: ArrayLike) -> NDArray[np.bool_]:
@@ -254,9 +262,9 @@ class LiveAccuracy:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16), integer_convolutions(small):
             adaptive_batch_norm(small, self._calibration)
 
-    def _train(self, small: nn.Module) -> None:
+    def _train(self, small: nn.Module, recipe: Recipe) -> None:
         assert self._training is not None
-        recipe = self._finetune.for_epochs(self._steps.finetune_epochs)
+        recipe = recipe.for_epochs(self._steps.finetune_epochs)
         train_module(small, self._training, recipe, seed=0, bf16=self.trains_in_bf16, device=self._training_device)
 
     def _hits(self, module: nn.Module) -> NDArray[np.bool_]:

@@ -85,6 +85,7 @@ def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
         "precision": "bf16" if evaluator.bf16 else "fp32",
         "threads": 1,
         **(of_bits if evaluator.range_images else {}),
+        **({"finetune_recipes": evaluator.recipes} if evaluator.recipes else {}),
     }
 
 

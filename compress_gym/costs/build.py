@@ -20,7 +20,7 @@ from compress_gym.networks.network import WEIGHTED
 from compress_gym.networks.sources import weighted_roots
 
 MAX_DECISIONS = 6
-# What costs nothing without a device.
+# What a device alone can tell.
 DEVICE_METRICS = ("latency_ms", "energy_mj")
 
 

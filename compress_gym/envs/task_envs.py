@@ -53,8 +53,8 @@ def task_problem(
     Raises:
         KeyError: An unknown task, device, accuracy, cost, budget rule, reward or name of features.
         ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, a
-            device that was not profiled for the task, bits that the device or the accuracies lack, or features not
-            measured.
+            device that was not profiled for the task, bits that the device or the accuracies lack, features not
+            measured, a cost that needs a device where there is none, or accuracies that the task does not have.
     """
     chosen = get_task(task)
     if accuracy not in ACCURACIES:

@@ -175,6 +175,7 @@ def test_a_sample_is_measured_under_all_conditions_and_grows_by_rounds(tmp_path,
         ("JointPQ", "reconstruct+adaptive-bn", {"none", "adaptive-bn", "reconstruct"}),
         ("MixedQuant", "reconstruct+adaptive-bn", {"none"}),  # whole groups: nothing is refitted
         ("MixedQuant", "none", {"adaptive-bn"}),
+        ("MixedQuant", "reconstruct", {"adaptive-bn"}),
     ],
 )
 def test_probed_recoveries_differ_from_the_default(env, recovery, expected):

@@ -227,3 +227,12 @@ def test_a_task_without_accuracies_of_bits_is_refused(name, tmp_path, monkeypatc
     monkeypatch.setattr(type(TASK), "best_signal", lambda task, env: "live")
     code, _, err = run_here(papers.main, [name, "--work", tmp_path], monkeypatch, capsys)
     assert code != 0 and "--task digits-cnn: accuracies of" in err and "compress-gym collect digits-cnn" in err
+
+
+def test_budgets_that_are_none_are_refused(tmp_path, monkeypatch, capsys):
+    for arguments, words in (
+        (["apq", "--latency", "0"], "0 is not in the range"),
+        (["galen", "--tuned", "0.25"], "--tuned [0.25] must be among --budget"),
+    ):
+        code, _, err = run_here(papers.main, [*arguments, "--work", tmp_path], monkeypatch, capsys)
+        assert code != 0 and words in err

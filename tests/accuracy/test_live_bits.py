@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from compress_gym.accuracy import live as live_module
 from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.prefix import PrefixRunner, PrunedPrefixes
 from compress_gym.cards import read_card
@@ -141,6 +143,22 @@ def test_finetuning_keeps_weights_rounded_and_recovers():
     module = evaluator.compress(row)
     assert all(len(torch.unique(channel)) <= 3 for channel in module.conv4.weight)
     assert evaluator(row)[0] > live(MIXED, "none")(row)[0]
+
+
+def test_quantised_networks_whose_channels_stay_have_a_recipe_of_their_own(monkeypatch):
+    used = []
+    monkeypatch.setattr(live_module, "train_module", lambda module, data, recipe, **settings: used.append(recipe))
+    recipe = Recipe(epochs=1, batch_size=50, peak_lr=0.02, weight_decay=0.0, augmentation="shift")
+    gentle = dataclasses.replace(recipe, peak_lr=0.004)
+    joint = TASK.decisions("JointPQ")
+    settings = {"training": DATA.train.take(100), "finetune": recipe, "finetune_bits": gentle}
+    evaluator, whole = live(joint, "finetune-3", **settings), joint.sizes - 1
+    pruned = np.where([d.kind == "channels" for d in joint.decisions], 0, whole)
+    for row in (whole, pruned):
+        evaluator.compress(row)
+    live(TASK.channel_decisions(), "finetune-3", **settings).compress(TASK.channel_decisions().sizes - 1)
+    assert [r.peak_lr for r in used] == [0.004, 0.02, 0.02] and {r.epochs for r in used} == {3}
+    assert [r["peak_lr"] for r in evaluator.recipes] == [0.02, 0.004] and live(joint).recipes == []
 
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")

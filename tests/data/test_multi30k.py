@@ -85,6 +85,7 @@ def test_fetch_downloads_file_by_file(source, monkeypatch):
         register(source, monkeypatch, f"http://127.0.0.1:{server.server_port}/")
         target = fetch("multi30k")
         assert target == archive_folder("multi30k")
+        (target / "val.de.gz").write_bytes(b"damaged")
         before = {path.name: path.read_bytes() for path in target.iterdir()}
         (source / "train.de.gz").write_bytes(b"altered")
         with pytest.raises(ValueError, match="train.de.gz"):

@@ -15,11 +15,14 @@ from typing import Any
 
 import click
 
+from benchmarks.papers import winners
 from benchmarks.papers.winners import LiveScores
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.compression.quantise import BITS as QUANTISER_BITS
+from compress_gym.compression.training import finetune_recipes
 from compress_gym.decisions import BitValues
+from compress_gym.resume import claim
 from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "quantised"
@@ -40,6 +43,8 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[
         One row for each number of bits, the uncompressed network (32) first: accuracies, fractions of 1, before
         fine-tuning and, of the others, that on test images after it.
     """
+    work.mkdir(parents=True, exist_ok=True)
+    claim(work, {"asset_hash": task.asset_hash(), "recipes": finetune_recipes(task.dataset)})
     whole = task.channel_decisions()
     unpruned = {d.name: d.values[-1] for d in whole.decisions}
     floats = LiveScores(task, whole, work / "floats.json")
@@ -57,13 +62,12 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[
 def report(name: str, epochs: int, rows: list[dict[str, Any]]) -> str:
     """Writes the Markdown report."""
     whole = rows[0]["before"]
-    unit = "epoch" if epochs == 1 else "epochs"
     lines = [
         f"# {name} with equal bits everywhere",
         "",
         "Weights and activations of all layers whose bits can be chosen; the others have 8. Points lost against the",
         f"uncompressed network ({100 * whole['validation']:.2f} % of validation images, {100 * whole['test']:.2f} %",
-        f"of test images) before fine-tuning and after {epochs} {unit}.",
+        f"of test images) before fine-tuning and after {winners.epochs(epochs)}.",
         "",
         "| bits | validation, before | test, before | test, after |",
         "|---|---|---|---|",

@@ -50,7 +50,7 @@ def load_arrays(paths: list[Path], axis: int) -> np.ndarray:
 
 
 def end_with_parent() -> None:
-    """Ends this worker process when its parent is gone: a killed parent cannot tell its workers to stop."""
+    """Ends this spawned worker process when its parent is gone: a killed parent cannot tell its workers to stop."""
     began_in = multiprocessing.parent_process()
     parent = os.getppid() if began_in is None else began_in.pid  # it may be gone already
 

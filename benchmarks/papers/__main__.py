@@ -15,7 +15,7 @@ import click
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.compression.training import FINETUNE, FINETUNE_BITS
+from compress_gym.compression.training import finetune_recipes
 from compress_gym.processor import bf16_supported, checked_device
 from compress_gym.resume import claim
 from compress_gym.tasks import get_task
@@ -24,6 +24,7 @@ from compress_gym.translation.train import RECIPE
 from compress_gym.workers import results_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
+_SHARE = click.FloatRange(0, 1, min_open=True)
 
 
 @click.group()
@@ -145,9 +146,6 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     click.echo(text)
 
 
-_SHARE = click.FloatRange(0, 1, min_open=True)
-
-
 @main.command("haq")
 @click.option("--task", default="digits-cnn", show_default=True)
 @click.option("--device", default="bitfusion", show_default=True, help="One that has bits.")
@@ -193,7 +191,7 @@ def haq_command(
 @click.option("--budget", "budgets", type=_SHARE, multiple=True, default=galen.BUDGETS, show_default=True)
 @click.option(
     "--tuned",
-    type=float,
+    type=_SHARE,
     multiple=True,
     default=(galen.CLAIMED,),
     show_default=True,
@@ -268,7 +266,7 @@ def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     how = {}
     if not isinstance(plan, apq.Plan):  # which trains nothing
-        how = {"bf16": plan.bf16, "recipes": [asdict(r[task.dataset]) for r in (FINETUNE, FINETUNE_BITS)]}
+        how = {"bf16": plan.bf16, "recipes": finetune_recipes(task.dataset)}
     claim(folder, {"evaluations": plan.evaluations, "asset_hash": task.asset_hash(env), **how})
     return folder
 

@@ -11,6 +11,7 @@ from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
     LiveScores,
+    epochs,
     exceeds,
     held,
     points,
@@ -194,7 +195,7 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
     if not rows:
         return ["Nothing was fine-tuned."]
     return [
-        f"The best of each approach by validation accuracy, fine-tuned for {plan.epochs} epochs in "
+        f"The best of each approach by validation accuracy, fine-tuned for {epochs(plan.epochs)} in "
         f"{PRECISIONS[plan.bf16]} (test images):",
         "",
         f"| {COSTS[plan.cost]} | approach | before | after | lost, of the uncompressed | at most a point |",

@@ -13,6 +13,7 @@ from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
     LiveScores,
+    epochs,
     exceeds,
     points,
     require_fast,
@@ -162,7 +163,7 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
     if not plan.epochs:
         return ["Nothing was fine-tuned."]
     lines = [
-        f"The two best of each by validation accuracy before and after {plan.epochs} epochs of fine-tuning in "
+        f"The two best of each by validation accuracy before and after {epochs(plan.epochs)} of fine-tuning in "
         f"{PRECISIONS[plan.bf16]} (test images):",
         "",
         "| latency of | uniform, best | second | mixed, best | second | best mixed better by, before / after |",

@@ -231,6 +231,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
+def epochs(count: int) -> str:
+    """Writes a number of epochs."""
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
 def points(values: Mapping[str, float]) -> str:
     """Writes a mean and its standard deviation in points (percent)."""
     return f"{100 * values['mean']:.2f} ± {100 * values['std']:.2f}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,11 @@ FINETUNE = {
 # 5,000 validation images: with 4 bits everywhere 0.4 points are gained at 0.002 and 0.01, 0.1 lost at 0.05; with
 # weights of 2 bits 6.6 gained at 0.001, 8.1 at 0.005, 8.3 at 0.02.
 FINETUNE_BITS = {**FINETUNE, "cifar10": replace(FINETUNE["cifar10"], peak_lr=0.01)}
+
+
+def finetune_recipes(dataset: str) -> list[dict[str, Any]]:
+    """Returns what networks of a data set are fine-tuned by, as plain data: what is fine-tuned depends on it."""
+    return [asdict(recipes[dataset]) for recipes in (FINETUNE, FINETUNE_BITS)]
 
 
 def train_module(

@@ -141,6 +141,29 @@ def test_haq_from_end_to_end(run):
     assert again["rows"] == facts["rows"]  # seconds too: nothing was searched again
 
 
+def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
+    pilot = ("haq", "--method", "random", "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
+    facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
+    decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
+    again = LiveScores(TASK, decisions, tmp_path / "again.json")
+    for row in facts["rows"]:
+        assert row["finetuned"]["uniform"][0]["strategy"] == row["uniform"]["strategy"]
+        assert all(1 <= len(row["finetuned"][name]) <= 2 for name in ("uniform", "mixed"))
+    first = facts["rows"][0]["finetuned"]["mixed"][0]
+    assert first["test_before"] == again(first["strategy"], "test") and "before and after 1 epoch of" in text
+    assert first["test"] == again(first["strategy"], "test", 1)
+
+
+STORED = [(m, p) for m in (haq, galen, apq) for p in papers.RESULTS.glob(f"{m.__name__.rpartition('.')[2]}-*.json")]
+
+
+@pytest.mark.parametrize(("module", "path"), STORED, ids=lambda given: getattr(given, "stem", ""))
+def test_stored_tables_are_those_of_their_facts(module, path):
+    facts = json.loads(path.read_text())
+    found = facts if module is galen else facts["rows"]
+    assert module.table(found, module.Plan(**facts["plan"])) == path.with_suffix(".md").read_text()
+
+
 def test_haq_states_what_finetuning_changes():
     def best(before, after):
         return {"strategy": {}, "test_before": before, "test": after}
@@ -151,7 +174,7 @@ def test_haq_states_what_finetuning_changes():
     assert lines[-1] == "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
 
 
-def test_galen_from_end_to_end(run):
+def test_galen_from_end_to_end(run, tmp_path):
     pilot = ("--method", "evolution", "--evaluations", "40", "--seeds", "2", "--epochs", "1", "--tuned", "0.5")
     report = "galen-digits-cnn-bismo-edge-latency_ms"
     facts, text = run("galen", *pilot, "--budget", "0.5", "--budget", "0.15", "--budget", "0.01", report=report)
@@ -167,6 +190,9 @@ def test_galen_from_end_to_end(run):
     for tuned in facts["finetuned"]:
         assert tuned["budget"] == 0.5 and 0 < tuned["test"] <= 1
         assert tuned["lost"] == pytest.approx(facts["baseline_test"] - tuned["test"])
+    joint, decisions = facts["finetuned"][0], joint_pq_problem(device="bismo-edge").decisions
+    again = LiveScores(TASK, decisions, tmp_path / "again.json")
+    assert joint["test_before"] == again(joint["strategy"], "test")
 
 
 def test_galen_bounds_bit_operations_too(run):

@@ -149,7 +149,7 @@ def hat_latency_command(folder: Path, work: Path) -> None:
 @main.command("haq")
 @click.option("--task", default="digits-cnn", show_default=True)
 @click.option("--device", default="bitfusion", show_default=True, help="One that has bits.")
-@click.option("--method", default="ddpg", show_default=True, help="A learner or a search.")
+@click.option("--method", "methods", multiple=True, default=haq.METHODS, show_default=True)
 @click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
 @click.option(
@@ -163,7 +163,7 @@ def hat_latency_command(folder: Path, work: Path) -> None:
 def haq_command(
     task: str,
     device: str,
-    method: str,
+    methods: tuple[str, ...],
     evaluations: int,
     seeds: int,
     epochs: int,
@@ -172,7 +172,7 @@ def haq_command(
     work: Path,
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
-    plan = haq.Plan(task, device, method, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
+    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
     rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"), workers)
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)

@@ -1,4 +1,4 @@
-"""HAQ's comparison: mixed precision found by DDPG beside the same bits in all layers, at equal latency."""
+"""HAQ's comparison: mixed precision that is found beside the same bits in all layers, at equal latency."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ from compress_gym.tasks import get_task
 
 EVALUATIONS, SEEDS = 600, 10
 FINETUNE_EPOCHS = 5
+METHODS = ("ddpg", "annealing")  # HAQ's learner, and a search without learning
 # Bits of weights and of inputs whose latencies are the budgets: HAQ's, and those that are there where 5 and 6 are not.
 PAPERS_BITS, OTHER_BITS = ((4, 4), (5, 5), (6, 6)), ((2, 4), (4, 4), (4, 8))
 # Wang et al. 2019, MobileNet-V1 on ImageNet, the edge accelerator, quoted from memory: top-1 of uniform and of mixed
 # bits, at the latency of 4, 5 and 6 bits.
-RECALLED = ((62.44, 67.40), (67.00, 70.58), (70.46, 71.20))
+RECALLED = (
+    {"bits": 4, "uniform": 62.44, "mixed": 67.40},
+    {"bits": 5, "uniform": 67.00, "mixed": 70.58},
+    {"bits": 6, "uniform": 70.46, "mixed": 71.20},
+)
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,16 @@ class Plan:
     Attributes:
         task: Name of the task.
         device: Name of the device.
-        method: The learner, or a search.
+        methods: Learners and searches.
         evaluations: What each search may ask.
-        seeds: Searches at each latency.
+        seeds: Searches of each method, at each latency.
         epochs: Of fine-tuning; 0: none.
         bf16: Whether fine-tuning computes in bfloat16.
     """
 
     task: str = "digits-cnn"
     device: str = "bitfusion"
-    method: str = "ddpg"
+    methods: tuple[str, ...] = METHODS
     evaluations: int = EVALUATIONS
     seeds: int = SEEDS
     epochs: int = FINETUNE_EPOCHS
@@ -65,7 +70,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     same bits in every layer that fit the latency.
 
     Returns:
-        One row a latency.
+        One row for each latency and method.
     """
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
@@ -75,34 +80,34 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
-        folder = work / f"{pair[0]}-{pair[1]}"
-        files = [folder / f"{plan.method}-{seed}.json" for seed in range(plan.seeds)]
-        told = f"{plan.method} at the latency of {pair}"
-        found = winners(problem, plan.method, plan.evaluations, "MixedQuant-v0", files, told, workers)
-        mixed = [f["strategy"] for f in found]
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
-        best = live.rank(mixed, 2)
-        on = {split: spread(live.all(mixed, split)) for split in SPLITS}
         alike = {split: live(same[0], split) for split in SPLITS}
-        costs = problem.costs([problem.decisions.encode(s) for s in mixed])[problem.cost]
-        rows.append(
-            {
-                "bits": list(pair),
-                "latency": problem.budget,
-                "uniform": {"bits": _bits(problem, same[0]), **alike, "strategy": dict(same[0])},
-                "mixed": {
-                    "latency": float(costs.mean()) / problem.baseline_costs[problem.cost],
-                    "predicted": spread([f["accuracy"] for f in found]),
-                    **on,
-                },
-                "better": {split: exceeds(on[split], {"mean": alike[split], "std": 0.0}) for split in SPLITS},
-                "best_of_all": _best_of_all(problem),
-                "evaluations": plan.evaluations,
-                "seconds": float(np.mean([f["seconds"] for f in found])),
-                "recalled": list(published),
-            }
-        )
-        two_best.append({"uniform": same, "mixed": best})
+        for method in plan.methods:
+            files = [work / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
+            told = f"{method} at the latency of {pair}"
+            found = winners(problem, method, plan.evaluations, "MixedQuant-v0", files, told, workers)
+            mixed = [f["strategy"] for f in found]
+            on = {split: spread(live.all(mixed, split)) for split in SPLITS}
+            costs = problem.costs([problem.decisions.encode(s) for s in mixed])[problem.cost]
+            rows.append(
+                {
+                    "bits": list(pair),
+                    "latency": problem.budget,
+                    "method": method,
+                    "uniform": {"bits": _bits(problem, same[0]), **alike, "strategy": dict(same[0])},
+                    "mixed": {
+                        "latency": float(costs.mean()) / problem.baseline_costs[problem.cost],
+                        "predicted": spread([f["accuracy"] for f in found]),
+                        **on,
+                    },
+                    "better": {split: exceeds(on[split], {"mean": alike[split], "std": 0.0}) for split in SPLITS},
+                    "best_of_all": _best_of_all(problem),
+                    "evaluations": plan.evaluations,
+                    "seconds": float(np.mean([f["seconds"] for f in found])),
+                    "recalled": published,
+                }
+            )
+            two_best.append({"uniform": same, "mixed": live.rank(mixed, 2)})
     if plan.epochs:  # all together: every worker has something to do
         live.all([s for two in two_best for each in two.values() for s in each], "test", plan.epochs)
     for row, two in zip(rows, two_best, strict=True):
@@ -136,25 +141,25 @@ def table(rows: list[dict[str, Any]], plan: Plan) -> str:
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
         "",
-        f"Found by {plan.method}, {plan.evaluations} evaluations, {plan.seeds} seeds (mean ± standard deviation).",
+        f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation).",
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
         "uniform is the best of all that fit. The last column is the paper's, recalled: another network (MobileNet-V1",
         "on ImageNet), another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
         "",
-        "| latency of | share | uniform | validation | test | mixed: share used | predicted | validation | test "
-        "| better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| latency of | share | uniform | validation | test | mixed, found by | share used | predicted | validation "
+        "| test | better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row, (bits, _) in zip(rows, PAPERS_BITS, strict=True):
+    for row in rows:
         best = "" if row["best_of_all"] is None else f"{100 * row['best_of_all']:.2f}"
-        same, mixed = row["uniform"], row["mixed"]
+        same, mixed, published = row["uniform"], row["mixed"], row["recalled"]
         lines.append(
             f"| {row['bits'][0]}/{row['bits'][1]} | {row['latency']:.3f} | {same['bits'][0]}/{same['bits'][1]} "
-            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {mixed['latency']:.3f} | "
+            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {row['method']} | {mixed['latency']:.3f} | "
             + " | ".join(points(mixed[key]) for key in ("predicted", *SPLITS))
             + f" | {verdict(row['better'])} | {best} "
-            f"| {bits} bits: {row['recalled'][0]:.2f} → {row['recalled'][1]:.2f} |"
+            f"| {published['bits']} bits: {published['uniform']:.2f} → {published['mixed']:.2f} |"
         )
     return "\n".join([*lines, "", *_finetuned_lines(rows, plan), ""])
 
@@ -166,8 +171,9 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
         f"The two best of each by validation accuracy before and after {epochs(plan.epochs)} of fine-tuning in "
         f"{PRECISIONS[plan.bf16]} (test images):",
         "",
-        "| latency of | uniform, best | second | mixed, best | second | best mixed better by, before / after |",
-        "|---|---|---|---|---|---|",
+        "| latency of | mixed, found by | uniform, best | second | mixed, best | second "
+        "| best mixed better by, before / after |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         both = [row["finetuned"][name] for name in ("uniform", "mixed")]
@@ -177,16 +183,19 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
             for n in range(2)
         ]
         better = (f"{100 * (both[1][0][key] - both[0][0][key]):+.2f}" for key in ("test_before", "test"))
-        lines.append(f"| {row['bits'][0]}/{row['bits'][1]} | {' | '.join(cells)} | {' / '.join(better)} |")
+        head = f"| {row['bits'][0]}/{row['bits'][1]} | {row['method']}"
+        lines.append(f"{head} | {' | '.join(cells)} | {' / '.join(better)} |")
     return lines
 
 
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
     """Returns what is drawn: accuracies on test images over latency."""
-    return {
-        "uniform": [(r["latency"], r["uniform"]["test"], 0.0) for r in rows],
-        "mixed": [(r["latency"], r["mixed"]["test"]["mean"], r["mixed"]["test"]["std"]) for r in rows],
-    }
+    drawn: dict[str, list[tuple[float, float, float]]] = {}
+    for row in rows:
+        drawn.setdefault("uniform", []).append((row["latency"], row["uniform"]["test"], 0.0))
+        found = row["mixed"]["test"]
+        drawn.setdefault(f"mixed, {row['method']}", []).append((row["latency"], found["mean"], found["std"]))
+    return drawn
 
 
 def _uniform_within(problem: Problem) -> list[Any]:

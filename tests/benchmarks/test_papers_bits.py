@@ -125,8 +125,12 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_haq_from_end_to_end(run):
-    pilot = ("haq", "--method", "evolution", "--evaluations", "60", "--seeds", "2", "--epochs", "0")
+    methods = ("--method", "evolution", "--method", "annealing")
+    pilot = ("haq", *methods, "--evaluations", "60", "--seeds", "2", "--epochs", "0")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
+    assert [(tuple(r["bits"]), r["method"]) for r in facts["rows"]] == [
+        (bits, method) for bits in haq.OTHER_BITS for method in methods[1::2]
+    ]
     for row in facts["rows"]:
         mixed, uniform = row["mixed"], row["uniform"]
         assert uniform["validation"] <= row["best_of_all"] and mixed["validation"]["mean"] <= row["best_of_all"]
@@ -169,9 +173,9 @@ def test_haq_states_what_finetuning_changes():
         return {"strategy": {}, "test_before": before, "test": after}
 
     tuned = {"uniform": [best(0.8, 0.9)], "mixed": [best(0.85, 0.91), best(0.84, 0.92)]}
-    lines = haq._finetuned_lines([{"bits": [4, 4], "finetuned": tuned}], haq.Plan(epochs=5))
+    lines = haq._finetuned_lines([{"bits": [4, 4], "method": "ddpg", "finetuned": tuned}], haq.Plan(epochs=5))
     assert "after 5 epochs" in lines[0]
-    assert lines[-1] == "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
+    assert lines[-1] == "| 4/4 | ddpg | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
 
 
 def test_galen_from_end_to_end(run, tmp_path):

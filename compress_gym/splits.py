@@ -74,8 +74,8 @@ class Split:
         return tuple(found)
 
 
-# A budget of a split is at least what the cheapest strategy costs on each of its devices. Accuracies of bits are
-# shipped for one network, and there is one transformer: only ChannelPrune can hold a network out.
+# A budget of a split is at least what the cheapest strategy costs on each of its devices. Only that of
+# ChannelPrune holds a network out: on bitfusion bits alone save little of the larger one, and there is one transformer.
 SPLITS: dict[str, Split] = {
     split.env: split
     for split in (

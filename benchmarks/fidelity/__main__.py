@@ -12,10 +12,10 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.fidelity.exploitation import found_by_search, gap
+from benchmarks.fidelity.exploitation import gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order, label_ceiling
-from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, refit_round, surrogate_problems
+from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, found_within, refit_round, surrogate_problems
 from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
@@ -124,16 +124,17 @@ def _earlier_rounds(report: str) -> list[dict[str, Any]]:
 def _exploitation(task: Task, env: str, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
     """States the gap of an unseen search within each of the costs, under a name of its own."""
     problems = surrogate_problems(task, env, surrogate, UNSEEN_BUDGET)
-    found = [found_by_search(problem, UNSEEN_METHOD, UNSEEN_SEEDS) for problem in problems]
+    found = [found_within(task, env, problem, UNSEEN_METHOD, UNSEEN_SEEDS) for problem in problems.values()]
     identity = sha256(task.asset("strategies", env))[:8]
     scores = score(task, np.concatenate(found), _conditions(task, env), work / f"check-{identity}", workers)
     live = np.split(scores.correct.sum(1) / task.strategies(env).images, np.cumsum([len(rows) for rows in found])[:-1])
     gaps = {}
-    for key, problem, rows, accuracies in zip(GAPS, problems, found, live, strict=False):
+    for (key, problem), rows, accuracies in zip(problems.items(), found, live, strict=True):
         gaps[key] = {
             "method": UNSEEN_METHOD,
-            "budget": UNSEEN_BUDGET,
+            "budget": round(problem.budget, 3),
             "cost": problem.cost,
+            **problem.origin,  # the device, if the cost is of one
             "seeds": f"{UNSEEN_SEEDS.start}-{UNSEEN_SEEDS.stop - 1}",
             **gap(surrogate(rows), accuracies),
         }

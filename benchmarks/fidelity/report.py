@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,15 @@ def write_report(
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
-# What is found out of an unseen search: within the sampled cost, and within latency.
-GAPS = ("exploitation", "exploitation_latency_ms")
+# What is found out of an unseen search: within the sampled cost, within latency, and within another device's.
+GAPS = ("exploitation", "exploitation_latency_ms", "exploitation_other_device")
 COST_WORDS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
+
+
+def bounded(gap: Mapping[str, Any]) -> str:
+    """Says in words what was bounded while a gap was looked for: a cost, and whose it is."""
+    return COST_WORDS[gap["cost"]] + (f" on {gap['device']}" if "device" in gap else "")
 
 
 def _markdown(name: str, facts: dict[str, Any]) -> str:
@@ -72,7 +77,7 @@ def _markdown(name: str, facts: dict[str, Any]) -> str:
     ]
     rounds = [(f"refit, round {r['round']}", r) for r in facts["refits"]["rounds"]]
     for e in (facts[key] for key in GAPS if key in facts):
-        within = COST_WORDS[e.get("cost", facts["cost"])]
+        within = bounded({"cost": facts["cost"], **e})
         rounds.append((f"**unseen: {e['method']} at {e['budget']} of {within}, seeds {e['seeds']}**", e))
     if rounds:
         lines += [

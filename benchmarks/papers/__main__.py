@@ -149,7 +149,14 @@ def hat_latency_command(folder: Path, work: Path) -> None:
 @main.command("haq")
 @click.option("--task", default="digits-cnn", show_default=True)
 @click.option("--device", default="bitfusion", show_default=True, help="One that has bits.")
-@click.option("--method", "methods", multiple=True, default=haq.METHODS, show_default=True)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=haq.METHODS,
+    show_default=True,
+    help="A learner or a search; may be repeated.",
+)
 @click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
 @click.option(
@@ -181,7 +188,14 @@ def haq_command(
 @main.command("galen")
 @click.option("--task", default="digits-cnn", show_default=True)
 @click.option("--device", default="bismo-edge", show_default=True, help="One that has bits.")
-@click.option("--method", "methods", multiple=True, default=galen.METHODS, show_default=True)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=galen.METHODS,
+    show_default=True,
+    help="A learner or a search; may be repeated.",
+)
 @click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")

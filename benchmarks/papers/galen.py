@@ -16,6 +16,7 @@ from benchmarks.papers.winners import (
     held,
     points,
     require_fast,
+    require_methods,
     spread,
     verdict,
     winners,
@@ -87,6 +88,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
         `baseline_test`, the accuracy of the uncompressed network; `rows`, one for each budget, method and approach; and
         `finetuned`, one for each approach at the budgets where that is asked.
     """
+    require_methods(plan.methods)
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
     require_fast(problem)

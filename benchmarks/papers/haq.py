@@ -17,6 +17,7 @@ from benchmarks.papers.winners import (
     exceeds,
     points,
     require_fast,
+    require_methods,
     spread,
     verdict,
     winners,
@@ -72,6 +73,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     Returns:
         One row for each latency and method.
     """
+    require_methods(plan.methods)
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     require_fast(whole)
@@ -81,7 +83,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         row = uniform(whole, *pair)
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
-        alike = {split: live(same[0], split) for split in SPLITS}
+        alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
         for method in plan.methods:
             files = [work / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
             told = f"{method} at the latency of {pair}"
@@ -101,7 +103,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
                         **on,
                     },
                     "better": {split: exceeds(on[split], {"mean": alike[split], "std": 0.0}) for split in SPLITS},
-                    "best_of_all": _best_of_all(problem),
+                    "best_of_all": best_of_all,
                     "evaluations": plan.evaluations,
                     "seconds": float(np.mean([f["seconds"] for f in found])),
                     "recalled": published,
@@ -190,9 +192,9 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
 
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
     """Returns what is drawn: accuracies on test images over latency."""
-    drawn: dict[str, list[tuple[float, float, float]]] = {}
+    uniform = {row["latency"]: row["uniform"]["test"] for row in rows}
+    drawn = {"uniform": [(latency, accuracy, 0.0) for latency, accuracy in uniform.items()]}
     for row in rows:
-        drawn.setdefault("uniform", []).append((row["latency"], row["uniform"]["test"], 0.0))
         found = row["mixed"]["test"]
         drawn.setdefault(f"mixed, {row['method']}", []).append((row["latency"], found["mean"], found["std"]))
     return drawn

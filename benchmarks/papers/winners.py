@@ -59,6 +59,20 @@ def require_fast(problem: Problem) -> None:
         )
 
 
+def require_methods(methods: Sequence[str]) -> None:
+    """Makes sure, before anything is searched, that methods are known and that none is asked for twice.
+
+    Raises:
+        KeyError: Unknown method.
+        ValueError: A method stands there twice.
+    """
+    for method in methods:
+        if method not in (*METHODS, *ALGORITHMS):
+            raise unknown_name("method", method, (*METHODS, *ALGORITHMS))
+    if len(set(methods)) < len(methods):
+        raise ValueError(f"--method {list(methods)} names one twice; name each once")
+
+
 def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 
@@ -110,8 +124,7 @@ def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: s
     """
     if path.exists():
         return read_json(path)
-    if method not in (*METHODS, *ALGORITHMS):
-        raise unknown_name("method", method, (*METHODS, *ALGORITHMS))
+    require_methods([method])
     started = time.perf_counter()
     if method in METHODS:
         scored = list(search(problem, method, evaluations, seed))

@@ -119,8 +119,8 @@ def markdown(found: Sequence[Comparison], episodes: int) -> str:
         "of its deterministic policy on each of these; the best of so many of random search and evolution",
         f"on the problem. Accuracy: interquartile means of {seeds} seeds, with 95 % intervals of a bootstrap for",
         "the policy. To match: the evaluations that random search needs, in the median, to reach the policy's mean.",
-        "Accuracies of bits are shipped for one network, and there is one transformer: a network is unseen in",
-        "`ChannelPrune-v0` alone, whose agents were trained on another one.",
+        "A network is unseen in `ChannelPrune-v0` alone, whose agents were trained on another one; the others'",
+        "problems differ from those of training in device and budget.",
         "",
     ]
     lines += [f"| environment | task | device | budget | unseen | policy, 1 | uniform, 1 | random, {one} | "]

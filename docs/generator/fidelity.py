@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fidelity.report import COST_WORDS, GAPS
+from benchmarks.fidelity.report import GAPS, bounded
 from compress_gym.cards import read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
@@ -135,7 +135,7 @@ def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
     for name, facts in _reports(results).items():
         for gap in (facts[key] for key in GAPS if key in facts):
-            within = COST_WORDS[gap.get("cost", facts.get("cost"))]
+            within = bounded({"cost": facts["cost"], **gap})
             yield name, f"{gap['method']} at {gap['budget']} of {within}, seeds {gap['seeds']}", gap
         if "searches" in facts:
             budgets = ", ".join(map(str, facts["budgets"]))

@@ -63,7 +63,7 @@ _OF_BITS = (
     ("Galen", "galen", "bismo-edge-latency_ms", "cifar10-resnet20", _RESNET20),
     ("Galen, bit operations,", "galen", "bismo-edge-bops", "cifar10-resnet20", f"{_RESNET20} --cost bops"),
     ("APQ", "apq", "bitfusion", "digits-cnn", ""),
-    ("APQ", "apq", "bitfusion", "cifar10-resnet20", _RESNET20),
+    ("APQ", "apq", "bitfusion", "cifar10-resnet20", f"{_RESNET20} --latency 0.8 --energy 0.6"),
 )
 PAPERS = (
     Expected("AMC on Plain-20", "papers/amc-cifar10-plain20", "python -m benchmarks.papers amc --task cifar10-plain20"),

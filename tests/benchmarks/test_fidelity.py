@@ -15,7 +15,7 @@ from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order, label_ceiling
 from benchmarks.fidelity.refit import found_within, surrogate_problems
-from benchmarks.fidelity.report import write_report
+from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
 from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
@@ -86,16 +86,35 @@ def test_search_returns_distinct_best_strategies():
 
 def test_searches_look_within_what_was_sampled_over_and_within_latency():
     task = get_task("cifar10-resnet20")
-    surrogate = task.surrogate()
-    problems = surrogate_problems(task, "ChannelPrune", surrogate, 0.5)
-    assert [problem.cost for problem in problems] == ["macs", "latency_ms"]
-    found = found_within(task, "ChannelPrune", surrogate, 0.5, "random", range(2), best=3)
-    for problem, rows in zip(problems, np.split(found, 2), strict=True):
+    problems = surrogate_problems(task, "ChannelPrune", task.surrogate(), 0.5)
+    assert {key: problem.cost for key, problem in problems.items()} == {
+        "exploitation": "macs",
+        "exploitation_latency_ms": "latency_ms",
+    }
+    for problem in problems.values():
+        rows = found_within(task, "ChannelPrune", problem, "random", range(2), best=3)
         costs = problem.costs(rows)[problem.cost]
         assert len(rows) == 6 and (costs <= 0.5 * problem.baseline_costs[problem.cost] * (1 + 1e-9)).all()
-    assert [p.cost for p in surrogate_problems(get_task("digits-cnn"), "JointPQ", surrogate, 0.5)] == ["latency_ms"]
-    for budget, costs in ((0.3, ["bops"]), (0.4, ["bops", "latency_ms"])):  # 0.31 is the least latency there
-        assert [p.cost for p in surrogate_problems(task, "MixedQuant", surrogate, budget)] == costs
+
+
+@pytest.mark.parametrize("env", ["MixedQuant", "JointPQ"])
+def test_searches_of_bits_look_at_another_device_too(env):
+    task = get_task("cifar10-resnet20")
+    surrogate, decisions = task.surrogate(env), task.decisions(env)
+    problems = surrogate_problems(task, env, surrogate, 0.4)
+    latency = {"MixedQuant": "exploitation_latency_ms", "JointPQ": "exploitation"}[env]
+    assert problems[latency].origin == {"device": "bismo-edge"} and problems[latency].budget == 0.4
+    assert list(problems) == [key for key in GAPS if key in ("exploitation", latency, "exploitation_other_device")]
+    other = problems["exploitation_other_device"]
+    least = other.costs(other.reference)["latency_ms"][0] / other.baseline_costs["latency_ms"]
+    assert other.origin == {"device": "bitfusion"} and other.budget == pytest.approx(0.6 * least + 0.4)
+    rows = found_within(task, env, other, "random", range(2), best=3)
+    strategies = [decisions.describe(row) for row in rows]
+    assert all(s[d.name] in (2, 4, 8) for s in strategies for d in decisions.decisions if d.kind != "channels")
+    there = np.array([other.decisions.encode(strategy) for strategy in strategies])
+    assert other.evaluate(there).feasible.all() and np.array_equal(other.accuracy(there), surrogate(rows))
+    # 0.31 is the least latency of bits alone on bismo-edge.
+    assert "exploitation_latency_ms" not in surrogate_problems(task, env, surrogate, 0.3)
 
 
 def test_cross_validation_and_curve_on_a_real_table():
@@ -180,7 +199,7 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(tmp_path,
     assert facts["rows"] == len(measured.strategies) == 12 + found
     assert np.array_equal(measured.accuracy, task.live()(measured.strategies)), "rows of the rounds are live scores"
     assert card["stated_error"]["exploitation_latency_ms"] == facts["exploitation_latency_ms"]
-    assert "of latency, seeds 0-2**" in text and "of MACs, seeds 0-2**" in text
+    assert "of latency on bismo-edge, seeds 0-2**" in text and "of MACs, seeds 0-2**" in text
     assert task.surrogate()(measured.strategies).shape == (facts["rows"],)
 
 

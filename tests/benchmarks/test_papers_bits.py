@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import apq, galen, haq
-from benchmarks.papers.winners import LiveScores, exceeds, held, spread, winner, winners, within
+from benchmarks.papers.winners import LiveScores, exceeds, held, points, spread, winner, winners, within
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.tasks import get_task
@@ -141,18 +141,25 @@ def test_haq_from_end_to_end(run):
             assert better["more_than_the_spread"] == (better["difference"] > mixed[split]["std"])
         assert row["finetuned"] == {"uniform": [], "mixed": []}
     assert "recalled" in text and "4 bits: 62.44 → 67.40" in text and "| 4/4 |" in text
+    for row in facts["rows"]:
+        cell = f"| {row['method']} | {row['mixed']['latency']:.3f} | {points(row['mixed']['predicted'])} |"
+        assert cell in text
     again, _ = run(*pilot, report="haq-digits-cnn-bitfusion")
     assert again["rows"] == facts["rows"]  # seconds too: nothing was searched again
 
 
 def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
-    pilot = ("haq", "--method", "random", "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
+    methods = ("--method", "random", "--method", "annealing")
+    pilot = ("haq", *methods, "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
     again = LiveScores(TASK, decisions, tmp_path / "again.json")
     for row in facts["rows"]:
         assert row["finetuned"]["uniform"][0]["strategy"] == row["uniform"]["strategy"]
         assert all(1 <= len(row["finetuned"][name]) <= 2 for name in ("uniform", "mixed"))
+        folder = tmp_path / "work" / "digits-cnn" / "bitfusion" / "-".join(map(str, row["bits"]))
+        own = [json.loads((folder / f"{row['method']}-{seed}.json").read_text())["strategy"] for seed in range(2)]
+        assert row["finetuned"]["mixed"][0]["strategy"] == again.rank(own, 1)[0]
     first = facts["rows"][0]["finetuned"]["mixed"][0]
     assert first["test_before"] == again(first["strategy"], "test") and "before and after 1 epoch of" in text
     assert first["test"] == again(first["strategy"], "test", 1)
@@ -166,6 +173,25 @@ def test_stored_tables_are_those_of_their_facts(module, path):
     facts = json.loads(path.read_text())
     found = facts if module is galen else facts["rows"]
     assert module.table(found, module.Plan(**facts["plan"])) == path.with_suffix(".md").read_text()
+
+
+def test_haq_draws_equal_bits_once_and_each_method():
+    def row(latency, method, mean):
+        found = {"test": {"mean": mean, "std": 0.01}}
+        return {"latency": latency, "method": method, "uniform": {"test": latency}, "mixed": found}
+
+    drawn = haq.series([row(0.5, "ddpg", 0.6), row(0.5, "tpe", 0.7), row(0.9, "ddpg", 0.8), row(0.9, "tpe", 0.85)])
+    assert drawn["uniform"] == [(0.5, 0.5, 0.0), (0.9, 0.9, 0.0)]
+    assert drawn["mixed, ddpg"] == [(0.5, 0.6, 0.01), (0.9, 0.8, 0.01)]
+    assert drawn["mixed, tpe"] == [(0.5, 0.7, 0.01), (0.9, 0.85, 0.01)]
+
+
+@pytest.mark.parametrize("name", ["haq", "galen"])
+def test_methods_are_known_before_anything_is_searched(name, tmp_path, monkeypatch, capsys):
+    for method, words in (("tp", "method='tp' is not known"), ("random", "names one twice")):
+        arguments = [name, "--method", "random", "--method", method, "--epochs", "0", "--work", tmp_path]
+        code, _, err = run_here(papers.main, arguments, monkeypatch, capsys)
+        assert code == 2 and words in err and not list(tmp_path.rglob("random-*"))
 
 
 def test_haq_states_what_finetuning_changes():

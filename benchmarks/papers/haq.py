@@ -146,8 +146,9 @@ def table(rows: list[dict[str, Any]], plan: Plan) -> str:
         f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation).",
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
-        "uniform is the best of all that fit. The last column is the paper's, recalled: another network (MobileNet-V1",
-        "on ImageNet), another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
+        "uniform is the best of all that fit. It is one of the mixed strategies, too: where they are worse, a search",
+        "did not find it. The last column is the paper's, recalled: another network (MobileNet-V1 on ImageNet),",
+        "another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
         "",
         "| latency of | share | uniform | validation | test | mixed, found by | share used | predicted | validation "
         "| test | better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",

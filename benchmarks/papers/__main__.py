@@ -25,6 +25,7 @@ from compress_gym.workers import results_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)
+_ENVIRONMENTS = {haq.Plan: "MixedQuant", galen.Plan: "JointPQ", apq.Plan: "JointPQ"}
 
 
 @click.group()
@@ -180,7 +181,7 @@ def haq_command(
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
     plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
-    rows = haq.compare(plan, _claimed(work / task / device, plan, "MixedQuant"), workers)
+    rows = haq.compare(plan, _claimed(work / task / device, plan), workers)
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
 
@@ -233,7 +234,7 @@ def galen_command(
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
     plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned)
-    facts = galen.compare(plan, _claimed(work / task / device / cost, plan, "JointPQ"), workers)
+    facts = galen.compare(plan, _claimed(work / task / device / cost, plan), workers)
     drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
@@ -264,13 +265,13 @@ def apq_command(
 ) -> None:
     """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
     plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
-    rows = apq.compare(plan, _claimed(work / task / device, plan, "JointPQ"), workers)
+    rows = apq.compare(plan, _claimed(work / task / device, plan), workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     facts = {"rows": rows, "differences": apq.differences(rows)}
     _write(f"apq-{task}-{device}", plan, facts, apq.table(rows, plan), drawn)
 
 
-def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> Path:
+def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan) -> Path:
     """Makes sure that what a folder holds was made with the same allowance, the same assets and the same training.
 
     Raises:
@@ -281,7 +282,7 @@ def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan, env: str) -> 
     how = {}
     if not isinstance(plan, apq.Plan):  # which trains nothing
         how = {"bf16": plan.bf16, "recipes": finetune_recipes(task.dataset)}
-    claim(folder, {"evaluations": plan.evaluations, "asset_hash": task.asset_hash(env), **how})
+    claim(folder, {"evaluations": plan.evaluations, "asset_hash": task.asset_hash(_ENVIRONMENTS[type(plan)]), **how})
     return folder
 
 
@@ -290,7 +291,9 @@ def _write(
 ) -> None:
     """Writes facts, table and picture."""
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
-    facts = {"plan": asdict(plan), **found, **provenance(command, ["torch", "numpy", "stable_baselines3"])}
+    assets = get_task(plan.task).asset_hash(_ENVIRONMENTS[type(plan)])
+    made = provenance(command, ["torch", "numpy", "stable_baselines3"])
+    facts = {"plan": asdict(plan), "asset_hash": assets, **found, **made}
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"{name}{ending}", partial(Path.write_text, data=content))
     winners.draw(*drawn, RESULTS / f"{name}.png")

@@ -128,6 +128,7 @@ def test_haq_from_end_to_end(run):
     methods = ("--method", "evolution", "--method", "annealing")
     pilot = ("haq", *methods, "--evaluations", "60", "--seeds", "2", "--epochs", "0")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
+    assert facts["asset_hash"] == TASK.asset_hash("MixedQuant")
     assert [(tuple(r["bits"]), r["method"]) for r in facts["rows"]] == [
         (bits, method) for bits in haq.OTHER_BITS for method in methods[1::2]
     ]

@@ -26,7 +26,7 @@ from compress_gym.accuracy.collect import collect
 from compress_gym.accuracy.strategies import MeasuredStrategies
 from compress_gym.cards import read_card
 from compress_gym.processor import processor_name
-from compress_gym.tasks import TASKS, get_task
+from compress_gym.tasks import ENDINGS, TASKS, get_task
 from tests.helpers import run_here, write_tiny_task
 
 
@@ -173,12 +173,23 @@ def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, m
     assert f"Fine-tuned on {processor_name()};" in (tmp_path / "results" / "digits-cnn.md").read_text()
 
 
-def test_the_command_refits_checks_and_states_the_gap_within_each_cost(tmp_path, monkeypatch, capsys):
+GAPS_OF = {
+    "ChannelPrune": {"exploitation": "MACs", "exploitation_latency_ms": "latency on bismo-edge"},
+    "MixedQuant": {
+        "exploitation": "bit operations",
+        "exploitation_latency_ms": "latency on bismo-edge",
+        "exploitation_other_device": "latency on bitfusion",
+    },
+}
+
+
+@pytest.mark.parametrize("env", GAPS_OF)
+def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_path, monkeypatch, capsys):
     task = dataclasses.replace(write_tiny_task(tmp_path), levels=5, device="bismo-edge")
     monkeypatch.setattr(collect_module, "ENUMERABLE", 1)
     monkeypatch.setattr(collect_module, "PROBED", 2)
     monkeypatch.setattr(collect_module, "CORRUPTIONS", {})
-    collect(task, task.folder, 1, 12, 0, "first")
+    collect(task, task.folder, 1, 12, 0, "first", env=env)
     monkeypatch.setattr(fidelity, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(fidelity, "get_task", lambda _: task)
     monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(3))
@@ -186,21 +197,23 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(tmp_path,
     monkeypatch.setattr(refit, "SEEDS", range(1))
     monkeypatch.setattr(refit, "BEST", 9)
     monkeypatch.setattr(refit, "BUDGETS", (0.9,))
-    arguments = ["tiny", "--rounds", 9, "--work", tmp_path / "work"]
+    arguments = ["tiny", "--env", env, "--rounds", 9, "--work", tmp_path / "work"]
     code, text, errors = run_here(fidelity.main, arguments, monkeypatch, capsys)
     assert code == 0, errors
-    facts = json.loads((tmp_path / "results" / "tiny.json").read_text())
-    assert (tmp_path / "results" / "tiny.md").read_text().strip() in text
-    assert 1 <= len(facts["refits"]["rounds"]) < 5 and "searches find nothing that is not measured" in text
-    assert [facts[key]["cost"] for key in ("exploitation", "exploitation_latency_ms")] == ["macs", "latency_ms"]
-    assert all(facts[key]["strategies"] == 3 for key in ("exploitation", "exploitation_latency_ms"))
-    measured, card = task.strategies(), read_card(task.asset("surrogate"))
+    report = f"tiny{ENDINGS[env]}"
+    facts = json.loads((tmp_path / "results" / f"{report}.json").read_text())
+    assert (tmp_path / "results" / f"{report}.md").read_text().strip() in text
+    assert 1 <= len(facts["refits"]["rounds"]) < 9 and "searches find nothing that is not measured" in text
+    measured, card = task.strategies(env), read_card(task.asset("surrogate", env))
     found = sum(r["strategies_added"] for r in facts["refits"]["rounds"])
     assert facts["rows"] == len(measured.strategies) == 12 + found
-    assert np.array_equal(measured.accuracy, task.live()(measured.strategies)), "rows of the rounds are live scores"
-    assert card["stated_error"]["exploitation_latency_ms"] == facts["exploitation_latency_ms"]
-    assert "of latency on bismo-edge, seeds 0-2**" in text and "of MACs, seeds 0-2**" in text
-    assert task.surrogate()(measured.strategies).shape == (facts["rows"],)
+    live = task.live(decisions=task.decisions(env))
+    assert np.array_equal(measured.accuracy, live(measured.strategies)), "rows of the rounds are live scores"
+    assert [key for key in GAPS if key in facts] == list(GAPS_OF[env])
+    for key, told in GAPS_OF[env].items():
+        assert facts[key]["strategies"] == 3 and f" of {told}, seeds 0-2**" in text
+        assert card["stated_error"][key] == facts[key]
+    assert task.surrogate(env)(measured.strategies).shape == (facts["rows"],)
 
 
 def test_rows_that_a_curve_needs():

@@ -15,7 +15,15 @@ import numpy as np
 from benchmarks.fidelity.exploitation import gap
 from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
 from benchmarks.fidelity.front import front_order, label_ceiling
-from benchmarks.fidelity.refit import BUDGETS, METHODS, SEEDS, found_within, refit_round, surrogate_problems
+from benchmarks.fidelity.refit import (
+    BUDGETS,
+    METHODS,
+    SEEDS,
+    found_within,
+    other_device_problem,
+    refit_round,
+    surrogate_problems,
+)
 from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import transfer_curve
 from compress_gym.accuracy.collect import searched_cost, write_strategies
@@ -28,6 +36,7 @@ from compress_gym.tasks import ENDINGS, Task, get_task
 
 # No refit has seen any of these.
 UNSEEN_METHOD, UNSEEN_BUDGET, UNSEEN_SEEDS = "annealing", 0.4, range(100, 120)
+UNSEEN_CHEAP_BUDGET = 0.1
 RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 
 
@@ -124,6 +133,9 @@ def _earlier_rounds(report: str) -> list[dict[str, Any]]:
 def _exploitation(task: Task, env: str, surrogate: Any, work: Path, workers: int) -> dict[str, Any]:
     """States the gap of an unseen search within each of the costs, under a name of its own."""
     problems = surrogate_problems(task, env, surrogate, UNSEEN_BUDGET)
+    if env != "ChannelPrune":
+        cheap = other_device_problem(task, env, surrogate, UNSEEN_CHEAP_BUDGET)
+        problems["exploitation_other_device_cheap"] = cheap
     found = [found_within(task, env, problem, UNSEEN_METHOD, UNSEEN_SEEDS) for problem in problems.values()]
     identity = sha256(task.asset("strategies", env))[:8]
     scores = score(task, np.concatenate(found), _conditions(task, env), work / f"check-{identity}", workers)

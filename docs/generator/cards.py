@@ -103,7 +103,7 @@ def stated(card: Mapping[str, Any]) -> str:
     held_out = error["held_out"]["broad_sample"]
     words = f"held out: {100 * held_out['mae']:.2f} points, Kendall tau {held_out['kendall_tau']:.2f}"
     for gap in (error[key] for key in GAPS if key in error):
-        where = f" within {bounded(gap)}" if "cost" in gap else ""
+        where = f" within {gap['budget']} of {bounded(gap)}" if "cost" in gap else ""
         words += (
             f"; where a search drove it{where}: {100 * gap['signed_mean']:+.2f} points on average, 9 of 10 within "
             f"{100 * gap['p90_absolute']:.2f}"

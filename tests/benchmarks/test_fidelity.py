@@ -113,6 +113,8 @@ def test_searches_of_bits_look_at_another_device_too(env):
     assert all(s[d.name] in (2, 4, 8) for s in strategies for d in decisions.decisions if d.kind != "channels")
     there = np.array([other.decisions.encode(strategy) for strategy in strategies])
     assert other.evaluate(there).feasible.all() and np.array_equal(other.accuracy(there), surrogate(rows))
+    cheap = refit.other_device_problem(task, env, surrogate, 0.1)
+    assert cheap.origin == other.origin and cheap.budget == pytest.approx(0.9 * least + 0.1)
     # 0.31 is the least latency of bits alone on bismo-edge.
     assert "exploitation_latency_ms" not in surrogate_problems(task, env, surrogate, 0.3)
 
@@ -179,6 +181,7 @@ GAPS_OF = {
         "exploitation": "bit operations",
         "exploitation_latency_ms": "latency on bismo-edge",
         "exploitation_other_device": "latency on bitfusion",
+        "exploitation_other_device_cheap": "latency on bitfusion",
     },
 }
 
@@ -211,7 +214,7 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_
     assert np.array_equal(measured.accuracy, live(measured.strategies)), "rows of the rounds are live scores"
     assert [key for key in GAPS if key in facts] == list(GAPS_OF[env])
     for key, told in GAPS_OF[env].items():
-        assert facts[key]["strategies"] == 3 and f" of {told}, seeds 0-2**" in text
+        assert facts[key]["strategies"] == 3 and f"at {facts[key]['budget']} of {told}, seeds 0-2**" in text
         assert card["stated_error"][key] == facts[key]
     assert task.surrogate(env)(measured.strategies).shape == (facts["rows"],)
 

@@ -16,13 +16,11 @@ from typing import Any
 import click
 
 from benchmarks.papers import winners
-from benchmarks.papers.winners import LiveScores
+from benchmarks.papers.live_scores import LiveScores
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
 from compress_gym.compression.quantise import BITS as QUANTISER_BITS
-from compress_gym.compression.training import finetune_recipes
 from compress_gym.decisions import BitValues
-from compress_gym.resume import claim
 from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "quantised"
@@ -43,15 +41,13 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[
         One row for each number of bits, the uncompressed network (32) first: accuracies, fractions of 1, before
         fine-tuning and, of the others, that on test images after it.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    claim(work, {"asset_hash": task.asset_hash(), "recipes": finetune_recipes(task.dataset)})
     whole = task.channel_decisions()
     unpruned = {d.name: d.values[-1] for d in whole.decisions}
-    floats = LiveScores(task, whole, work / "floats.json")
+    floats = LiveScores(task, whole, work / "floats")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
     # Scores are kept by places among all values, whichever of them are asked for.
     decisions = task.decisions("MixedQuant", BitValues(tuple(QUANTISER_BITS)))
-    scores = LiveScores(task, decisions, work / "bits.json")
+    scores = LiveScores(task, decisions, work / "bits")
     for chosen in bits:
         strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}
         before = {split: scores(strategy, split) for split in SPLITS}

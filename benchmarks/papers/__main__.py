@@ -15,7 +15,6 @@ import click
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
 from compress_gym.cards import provenance, write_atomically
 from compress_gym.commands import run_command
-from compress_gym.compression.training import finetune_recipes
 from compress_gym.processor import bf16_supported, checked_device
 from compress_gym.resume import claim
 from compress_gym.tasks import get_task
@@ -181,7 +180,7 @@ def haq_command(
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
     plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
-    rows = haq.compare(plan, _claimed(work / task / device, plan), workers)
+    rows = haq.compare(plan, work / task / device, workers)
     drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
 
@@ -234,7 +233,7 @@ def galen_command(
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
     plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned)
-    facts = galen.compare(plan, _claimed(work / task / device / cost, plan), workers)
+    facts = galen.compare(plan, work / task / device / cost, workers)
     drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
@@ -265,25 +264,10 @@ def apq_command(
 ) -> None:
     """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
     plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
-    rows = apq.compare(plan, _claimed(work / task / device, plan), workers)
+    rows = apq.compare(plan, work / task / device, workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     facts = {"rows": rows, "differences": apq.differences(rows)}
     _write(f"apq-{task}-{device}", plan, facts, apq.table(rows, plan), drawn)
-
-
-def _claimed(folder: Path, plan: haq.Plan | galen.Plan | apq.Plan) -> Path:
-    """Makes sure that what a folder holds was made with the same allowance, the same assets and the same training.
-
-    Raises:
-        ValueError: It was not.
-    """
-    task = get_task(plan.task)
-    folder.mkdir(parents=True, exist_ok=True)
-    how = {}
-    if not isinstance(plan, apq.Plan):  # which trains nothing
-        how = {"bf16": plan.bf16, "recipes": finetune_recipes(task.dataset)}
-    claim(folder, {"evaluations": plan.evaluations, "asset_hash": task.asset_hash(_ENVIRONMENTS[type(plan)]), **how})
-    return folder
 
 
 def _write(

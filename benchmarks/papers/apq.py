@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.galen import pruning_alone
+from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     SPLITS,
-    LiveScores,
     exceeds,
     held,
     in_order,
     points,
     require_fast,
+    searches_folder,
     spread,
     verdict,
     winner,
@@ -73,13 +74,14 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         energy of that.
     """
     task, rows = get_task(plan.task), list[dict[str, Any]]()
+    searches = searches_folder(work, task, "JointPQ", plan.evaluations)
     for cost, budget in plan.budgets:
         whole = joint_pq_problem(plan.task, plan.device, cost=cost, budget=1.0, reward="accuracy")
         require_fast(whole)
-        live = LiveScores(task, whole.decisions, work / "live.json", workers)
+        live = LiveScores(task, whole.decisions, work / "live", workers)
         problem = within(whole, budget)
         for approach in APPROACHES:
-            folder = work / f"{cost}-{budget:g}" / approach.replace(" ", "-")
+            folder = searches / f"{cost}-{budget:g}" / approach.replace(" ", "-")
             told = f"{approach} at {budget:.0%} of {cost}"
             search = together if approach == "joint" else in_sequence
             jobs = [(problem, plan, seed, folder) for seed in range(plan.seeds)] if problem is not None else []

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
-    LiveScores,
     epochs,
     exceeds,
     held,
     points,
     require_fast,
     require_methods,
+    searches_folder,
     spread,
     verdict,
     winners,
@@ -92,12 +93,13 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
     require_fast(problem)
-    live = LiveScores(task, problem.decisions, work / "live.json", workers, plan.bf16)
+    searches = searches_folder(work, task, "JointPQ", plan.evaluations)
+    live = LiveScores(task, problem.decisions, work / "live", workers, plan.bf16)
     rows, chosen = list[dict[str, Any]](), list[dict[str, Any]]()
     for budget in plan.budgets:
         whole = within(problem, budget)
         for approach, restrict in APPROACHES.items():
-            folder, best = work / f"{budget:g}" / approach.replace(" ", "-"), list[Mapping[str, int]]()
+            folder, best = searches / f"{budget:g}" / approach.replace(" ", "-"), list[Mapping[str, int]]()
             restricted = None if whole is None else restrict(whole)
             for method in plan.methods:
                 row: dict[str, Any] = {"budget": budget, "approach": approach, "method": method}

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
-    LiveScores,
     epochs,
     exceeds,
     points,
     require_fast,
     require_methods,
+    searches_folder,
     spread,
     verdict,
     winners,
@@ -77,7 +78,8 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     require_fast(whole)
-    live = LiveScores(task, whole.decisions, work / "live.json", workers, plan.bf16)
+    searches = searches_folder(work, task, "MixedQuant", plan.evaluations)
+    live = LiveScores(task, whole.decisions, work / "live", workers, plan.bf16)
     rows, two_best = list[dict[str, Any]](), list[dict[str, list[Mapping[str, int]]]]()
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
@@ -85,7 +87,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
         for method in plan.methods:
-            files = [work / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
+            files = [searches / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
             told = f"{method} at the latency of {pair}"
             found = winners(problem, method, plan.evaluations, "MixedQuant-v0", files, told, workers)
             mixed = [f["strategy"] for f in found]

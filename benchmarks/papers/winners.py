@@ -6,12 +6,10 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
 
 from agents.hyperparams import read_hyperparameters
@@ -19,7 +17,6 @@ from agents.learners import ALGORITHMS, build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
 from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.accuracy.live import LiveAccuracy
 from compress_gym.accuracy.surrogate import SurrogateAccuracy
 from compress_gym.budgets import TOLERANCE
 from compress_gym.cards import read_json, write_atomically
@@ -28,12 +25,12 @@ from compress_gym.envs.compression import CompressionEnv
 from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
+from compress_gym.resume import claim
 from compress_gym.tasks import Task, get_task
 from compress_gym.workers import results_of
 
 SPLITS = ("validation", "test")
 PRECISIONS = {False: "fp32", True: "bf16"}
-_current: LiveAccuracy | None = None
 
 
 def within(problem: Problem, budget: float) -> Problem | None:
@@ -103,6 +100,18 @@ def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
         reward=problem.reward,
     )
     return within(rest, min(1.0, problem.budget * problem.baseline_costs[problem.cost] / whole))
+
+
+def searches_folder(work: Path, task: Task, env: str, evaluations: int) -> Path:
+    """Returns the folder of what was searched with the accuracies that the task has now, and with this allowance.
+
+    Raises:
+        ValueError: The folder holds searches of another allowance.
+    """
+    folder = work / task.asset_hash(env)
+    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, {"evaluations": evaluations})
+    return folder
 
 
 def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: str, path: Path) -> dict[str, Any]:
@@ -175,68 +184,6 @@ def in_order(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], told
     """Returns the results of jobs, in their order, however many workers there are."""
     found = dict(track(results_of(function, jobs, min(workers, len(jobs))), told, len(jobs)))
     return [found[number] for number in range(len(jobs))]
-
-
-class LiveScores:
-    """Live accuracies of strategies, kept in a file: each is scored once."""
-
-    def __init__(self, task: Task, decisions: DecisionSpace, path: Path, workers: int = 1, bf16: bool = False) -> None:
-        """Reads what is there.
-
-        Args:
-            task: The task.
-            decisions: What strategies decide.
-            path: A JSON file.
-            workers: Processes that score.
-            bf16: Whether fine-tuning computes in bfloat16; scores do not.
-        """
-        self._task, self._decisions, self._path = task, decisions, path
-        self._workers, self._bf16 = workers, bf16
-        self._found: dict[str, float] = read_json(path) if path.exists() else {}
-
-    def __call__(self, strategy: Mapping[str, int], split: str = "validation", epochs: int = 0) -> float:
-        """Returns the accuracy of a strategy, fraction of 1, after so many epochs of fine-tuning."""
-        return self.all([strategy], split, epochs)[0]
-
-    def all(self, strategies: Sequence[Mapping[str, int]], split: str = "validation", epochs: int = 0) -> list[float]:
-        """Returns the accuracies of strategies, fractions of 1, after so many epochs of fine-tuning."""
-        recovery = self._task.recovery + (f"+finetune-{epochs}" if epochs else "")
-        rows = [self._decisions.encode(s) for s in strategies]
-        keys = [f"{split} {recovery} {' '.join(map(str, row.tolist()))}" for row in rows]
-        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._found}
-        jobs = [(row,) for row in missing.values()]
-        settings = self._task, self._decisions, recovery, split, self._bf16 and epochs > 0
-        workers = min(self._workers, len(jobs))
-        results = results_of(_score, jobs, workers, _prepare, settings)
-        told = f"live, {split}, {recovery}"
-        for number, accuracy in track(results, told, len(jobs)) if jobs else ():
-            self._found[list(missing)[number]] = accuracy
-            write_atomically(self._path, lambda p: p.write_text(json.dumps(self._found, indent=1) + "\n"))
-        return [self._found[key] for key in keys]
-
-    def rank(self, strategies: Sequence[Mapping[str, int]], count: int) -> list[Mapping[str, int]]:
-        """Returns the best distinct strategies by validation accuracy, best first, the earlier of equals."""
-        distinct: dict[tuple[int, ...], Mapping[str, int]] = {}
-        for strategy in strategies:
-            distinct.setdefault(tuple(self._decisions.encode(strategy).tolist()), strategy)
-        candidates = list(distinct.values())
-        order = np.argsort(-np.array(self.all(candidates)), kind="stable")
-        return [candidates[n] for n in order[:count]]
-
-
-@lru_cache(maxsize=2)  # one for each split
-def _evaluator(task: Task, decisions: DecisionSpace, recovery: str, split: str, bf16: bool) -> LiveAccuracy:
-    return task.live(recovery, split, bf16=bf16, decisions=decisions)
-
-
-def _prepare(*settings: Any) -> None:
-    global _current
-    _current = _evaluator(*settings)
-
-
-def _score(row: NDArray[np.int64]) -> float:
-    assert _current is not None
-    return float(_current(row)[0])
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import apq, galen, haq
-from benchmarks.papers.winners import LiveScores, exceeds, held, points, spread, winner, winners, within
+from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.winners import exceeds, held, points, searches_folder, spread, winner, winners, within
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.envs.mixed_quant import mixed_quant_problem
 from compress_gym.tasks import get_task
@@ -73,7 +74,7 @@ def test_winners_of_two_processes_are_those_of_one(tmp_path):
 
 def test_live_scores_are_kept(tmp_path, monkeypatch):
     decisions = TASK.decisions("MixedQuant")
-    scores = LiveScores(TASK, decisions, tmp_path / "live.json")
+    scores = LiveScores(TASK, decisions, tmp_path / "live")
     best, worst = decisions.describe([2] * 10), decisions.describe([0] * 10)
     table = TASK.measured("MixedQuant")
     assert scores(best) == table([[2] * 10])[0] and scores(worst) == table([[0] * 10])[0]
@@ -82,15 +83,32 @@ def test_live_scores_are_kept(tmp_path, monkeypatch):
         equal.setattr(scores, "all", lambda strategies: [0.5] * len(strategies))
         assert scores.rank([worst, best, worst], 2) == [worst, best]  # the earlier one
     monkeypatch.setattr(type(TASK), "live", None)
-    assert LiveScores(TASK, decisions, tmp_path / "live.json")(best) == scores(best)
+    assert LiveScores(TASK, decisions, tmp_path / "live")(best) == scores(best)
 
 
 def test_live_scores_of_two_processes_are_those_of_one(tmp_path):
     decisions = TASK.decisions("MixedQuant")
     strategies = [decisions.describe(row) for row in ([2] * 10, [0] * 10, [1] * 10, [2] * 10)]
-    found = LiveScores(TASK, decisions, tmp_path / "live.json", workers=2).all(strategies)
-    assert found == LiveScores(TASK, decisions, tmp_path / "alone.json").all(strategies)
-    assert len(json.loads((tmp_path / "live.json").read_text())) == 3
+    found = LiveScores(TASK, decisions, tmp_path / "live", workers=2).all(strategies)
+    assert found == LiveScores(TASK, decisions, tmp_path / "alone").all(strategies)
+    assert len(json.loads((tmp_path / "live" / "scores.json").read_text())) == 3
+
+
+def test_live_scores_of_other_decisions_or_trainings_are_not_mixed_in(tmp_path):
+    decisions = TASK.decisions("MixedQuant")
+    LiveScores(TASK, decisions, tmp_path)
+    with pytest.raises(ValueError, match=r"another measurement \(other: bf16\)"):
+        LiveScores(TASK, decisions, tmp_path, bf16=True)
+    with pytest.raises(ValueError, match=r"\(other: decisions\)"):
+        LiveScores(TASK, TASK.channel_decisions(), tmp_path)
+
+
+def test_searches_of_other_accuracies_have_a_folder_of_their_own(tmp_path):
+    folder = searches_folder(tmp_path, TASK, "MixedQuant", 60)
+    assert folder == searches_folder(tmp_path, TASK, "MixedQuant", 60)
+    assert folder.is_dir() and folder != searches_folder(tmp_path, TASK, "JointPQ", 60)
+    with pytest.raises(ValueError, match=r"another measurement \(other: evaluations\)"):
+        searches_folder(tmp_path, TASK, "MixedQuant", 61)
 
 
 def test_mean_and_spread():
@@ -154,11 +172,12 @@ def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
     pilot = ("haq", *methods, "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
-    again = LiveScores(TASK, decisions, tmp_path / "again.json")
+    again = LiveScores(TASK, decisions, tmp_path / "again")
     for row in facts["rows"]:
         assert row["finetuned"]["uniform"][0]["strategy"] == row["uniform"]["strategy"]
         assert all(1 <= len(row["finetuned"][name]) <= 2 for name in ("uniform", "mixed"))
-        folder = tmp_path / "work" / "digits-cnn" / "bitfusion" / "-".join(map(str, row["bits"]))
+        folder = tmp_path / "work" / "digits-cnn" / "bitfusion" / TASK.asset_hash("MixedQuant")
+        folder /= "-".join(map(str, row["bits"]))
         own = [json.loads((folder / f"{row['method']}-{seed}.json").read_text())["strategy"] for seed in range(2)]
         assert row["finetuned"]["mixed"][0]["strategy"] == again.rank(own, 1)[0]
     first = facts["rows"][0]["finetuned"]["mixed"][0]
@@ -222,7 +241,7 @@ def test_galen_from_end_to_end(run, tmp_path):
         assert tuned["budget"] == 0.5 and 0 < tuned["test"] <= 1
         assert tuned["lost"] == pytest.approx(facts["baseline_test"] - tuned["test"])
     joint, decisions = facts["finetuned"][0], joint_pq_problem(device="bismo-edge").decisions
-    again = LiveScores(TASK, decisions, tmp_path / "again.json")
+    again = LiveScores(TASK, decisions, tmp_path / "again")
     assert joint["test_before"] == again(joint["strategy"], "test")
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_gym.accuracy.batched import LANES, predict_batch
-from compress_gym.accuracy.fit import FitSettings, fit_surrogate
+from compress_gym.accuracy.fit import FitSettings, fit_surrogate, input_features
 from compress_gym.accuracy.surrogate import SurrogateAccuracy, predict_rows
 from compress_gym.cards import write_card
-from compress_gym.decisions import from_lists
+from compress_gym.decisions import Decision, DecisionSpace, from_lists
 from compress_gym.errors import AssetError
 
 SPACE = from_lists({"a": (4, 8, 12, 16), "b": (8, 16), "c": (4, 8, 16)})
@@ -115,6 +115,14 @@ def test_biases_are_part_of_the_first_decision(surrogate):
 def test_a_number_of_units_that_is_no_multiple_of_four_is_told():
     with pytest.raises(ValueError, match="6 hidden units; a multiple of 4"):
         fit_surrogate(SPACE, SPACE.enumerate(), np.full(SPACE.count, 0.3), 0.8, settings=FitSettings(2, 6, epochs=1))
+
+
+def test_what_a_fit_sees_of_channels_and_of_bits():
+    channels, bits = Decision("a.channels", "channels", (4, 16)), Decision("a.weight_bits", "weight_bits", (2, 4, 8))
+    seen = input_features(DecisionSpace((channels, bits)))
+    assert seen.shape == (2, 3, 3) and seen.dtype == np.float32
+    assert seen[0].tolist() == [[-0.5, -0.5, 0.5], [1, 0.5, -0.25], [0, 0, 0]]
+    assert seen[1].tolist() == [[0.75, 1, 1], [0.5, 1 / 4, 1 / 16], [0, 1 / 64, 1 / 4096]]
 
 
 def test_a_surrogate_of_fewer_decisions_to_start_from(surrogate):

@@ -100,8 +100,8 @@ def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
 
     Channels: the value's share of the largest, the share's log and inverse. Narrow layers hurt far more than linearly:
     with the share alone, the error on ResNet-20 was two thirds higher. Bits: what is missing to the most, and size and
-    power of the rounding error, which halves and quarters with each bit; with the features of channels, the error of
-    bits was an eighth higher.
+    power of the rounding error, which halves and quarters with each bit; with the features of channels, MixedQuant's
+    error was a seventh higher on ResNet-20 and a sixth on Plain-20.
 
     Returns:
         float32 `[T, most values, 3]`, padded with zeros.

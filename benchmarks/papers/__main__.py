@@ -158,6 +158,9 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     help="A learner or a search; may be repeated.",
 )
 @click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
+@click.option(
+    "--longer", type=click.IntRange(1), help="Search without learning once more, with so many evaluations each."
+)
 @click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
 @click.option(
     "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
@@ -172,6 +175,7 @@ def haq_command(
     device: str,
     methods: tuple[str, ...],
     evaluations: int,
+    longer: int | None,
     seeds: int,
     epochs: int,
     bf16: bool | None,
@@ -179,10 +183,11 @@ def haq_command(
     work: Path,
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
-    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
-    rows = haq.compare(plan, work / task / device, workers)
-    drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
-    _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
+    trains_in = bf16_supported() if bf16 is None else bf16
+    plan = haq.Plan(task, device, methods, evaluations, longer or 0, seeds, epochs, trains_in)
+    facts = haq.compare(plan, work / task / device, workers)
+    drawn = haq.series(facts["rows"]), "share of the latency", f"HAQ: {task}, {device}"
+    _write(f"haq-{task}-{device}", plan, facts, haq.table(facts, plan), drawn)
 
 
 @main.command("galen")

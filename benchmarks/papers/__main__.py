@@ -24,6 +24,9 @@ from compress_gym.workers import results_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)
+_LONGER = click.option(
+    "--longer", type=click.IntRange(1), help="Search without learning once more, with so many evaluations each."
+)
 _ENVIRONMENTS = {haq.Plan: "MixedQuant", galen.Plan: "JointPQ", apq.Plan: "JointPQ"}
 
 
@@ -158,9 +161,7 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     help="A learner or a search; may be repeated.",
 )
 @click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
-@click.option(
-    "--longer", type=click.IntRange(1), help="Search without learning once more, with so many evaluations each."
-)
+@_LONGER
 @click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
 @click.option(
     "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
@@ -203,6 +204,7 @@ def haq_command(
 )
 @click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
+@_LONGER
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
 @click.option(
     "--cost", type=click.Choice(list(galen.COSTS)), default="latency_ms", show_default=True, help="What is bounded."
@@ -228,6 +230,7 @@ def galen_command(
     evaluations: int,
     seeds: int,
     epochs: int,
+    longer: int | None,
     cost: str,
     budgets: tuple[float, ...],
     tuned: tuple[float, ...],
@@ -237,7 +240,7 @@ def galen_command(
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned)
+    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned, longer or 0)
     facts = galen.compare(plan, work / task / device / cost, workers)
     drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])

@@ -11,12 +11,13 @@ from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
+    asked,
     epochs,
     exceeds,
     held,
+    name_of,
     points,
     require_fast,
-    require_methods,
     searches_folder,
     spread,
     verdict,
@@ -56,6 +57,7 @@ class Plan:
         bf16: Whether fine-tuning computes in bfloat16.
         cost: What is bounded, one of `COSTS`.
         tuned: Budgets at which the best of each approach is fine-tuned.
+        longer: What searches without learning, whose evaluations cost least, may ask once more; 0: they do not.
 
     Raises:
         ValueError: One of those is no budget.
@@ -71,6 +73,7 @@ class Plan:
     bf16: bool = False
     cost: str = "latency_ms"
     tuned: tuple[float, ...] = (CLAIMED,)
+    longer: int = 0
 
     def __post_init__(self) -> None:
         """Checks what is fine-tuned."""
@@ -89,26 +92,27 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
         `baseline_test`, the accuracy of the uncompressed network; `rows`, one for each budget, method and approach; and
         `finetuned`, one for each approach at the budgets where that is asked.
     """
-    require_methods(plan.methods)
+    searched = asked(plan.methods, plan.evaluations, plan.longer)
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
     require_fast(problem)
-    searches = searches_folder(work, task, "JointPQ", plan.evaluations)
     live = LiveScores(task, problem.decisions, work / "live", workers, plan.bf16)
     rows, chosen = list[dict[str, Any]](), list[dict[str, Any]]()
     for budget in plan.budgets:
         whole = within(problem, budget)
         for approach, restrict in APPROACHES.items():
-            folder, best = searches / f"{budget:g}" / approach.replace(" ", "-"), list[Mapping[str, int]]()
+            best = list[Mapping[str, int]]()
             restricted = None if whole is None else restrict(whole)
-            for method in plan.methods:
-                row: dict[str, Any] = {"budget": budget, "approach": approach, "method": method}
+            for method, evaluations in searched:
+                name = method if evaluations == plan.evaluations else name_of(method, evaluations)
+                row: dict[str, Any] = {"budget": budget, "approach": approach, "method": name}
                 rows.append(row | {"fits": restricted is not None})
                 if restricted is None:
                     continue
-                files = [folder / f"{method}-{seed}.json" for seed in range(plan.seeds)]
-                told = f"{approach}, {method} at {budget:.0%}"
-                found = winners(restricted, method, plan.evaluations, "JointPQ-v0", files, told, workers)
+                folder = searches_folder(work, task, "JointPQ", evaluations) / f"{budget:g}"
+                files = [folder / approach.replace(" ", "-") / f"{method}-{seed}.json" for seed in range(plan.seeds)]
+                told = f"{approach}, {name} at {budget:.0%}"
+                found = winners(restricted, method, evaluations, "JointPQ-v0", files, told, workers)
                 strategies = [f["strategy"] for f in found]
                 best += strategies
                 rows[-1] |= {
@@ -163,7 +167,7 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(facts: dict[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables."""
-    cost = COSTS[plan.cost]
+    cost, more = COSTS[plan.cost], ["In brackets: searches that may ask so often instead."] if plan.longer else []
     lines = [
         f"## Galen: pruning and quantisation on {plan.task}, {plan.device}, within {cost}",
         "",
@@ -171,6 +175,7 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
         f"The uncompressed network has {100 * facts['baseline_test']:.2f} on test images. Budgets are shares of its",
         f"{cost} with 8 bits (Galen's are of full precision, which this device does not compute). Joint search has all",
         "strategies of either alone among its own: where it is worse, its searches did not find them.",
+        *more,
         "",
         CLAIM,
         "",

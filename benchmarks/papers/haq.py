@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from agents.search import METHODS as SEARCHES
 from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
+    asked,
     epochs,
     exceeds,
+    name_of,
     points,
     require_fast,
-    require_methods,
     searches_folder,
     spread,
     verdict,
@@ -81,9 +81,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     Raises:
         ValueError: `longer` is not more than `evaluations`.
     """
-    require_methods(plan.methods)
-    if 0 < plan.longer <= plan.evaluations:
-        raise ValueError(f"--longer {plan.longer} must be more than --evaluations {plan.evaluations}")
+    searched = asked(plan.methods, plan.evaluations, plan.longer)
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     require_fast(whole)
@@ -95,7 +93,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
         all_found = list[Mapping[str, int]]()
-        for method, evaluations in _asked(plan):
+        for method, evaluations in searched:
             folder = searches_folder(work, task, "MixedQuant", evaluations)
             files = [folder / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
             told = f"{method} at the latency of {pair}"
@@ -124,12 +122,6 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
             )
         two_best.append({"bits": list(pair), "uniform": same, "mixed": live.rank(all_found, 2)})
     return {"rows": rows, "finetuned": _finetuned(two_best, live, plan) if plan.epochs else []}
-
-
-def _asked(plan: Plan) -> list[tuple[str, int]]:
-    """Returns each method with what it may ask."""
-    longer = [(m, plan.longer) for m in plan.methods if m in SEARCHES] if plan.longer else []
-    return [*((m, plan.evaluations) for m in plan.methods), *longer]
 
 
 def _finetuned(two_best: list[dict[str, Any]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
@@ -177,9 +169,10 @@ def table(facts: Mapping[str, Any], plan: Plan) -> str:
     for row in facts["rows"]:
         best = "" if row["best_of_all"] is None else f"{100 * row['best_of_all']:.2f}"
         same, mixed, published = row["uniform"], row["mixed"], row["recalled"]
+        name = name_of(row["method"], row["evaluations"])
         lines.append(
             f"| {row['bits'][0]}/{row['bits'][1]} | {row['latency']:.3f} | {same['bits'][0]}/{same['bits'][1]} "
-            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {_name(row)} | {mixed['latency']:.3f} | "
+            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {name} | {mixed['latency']:.3f} | "
             + " | ".join(points(mixed[key]) for key in ("predicted", *SPLITS))
             + f" | {verdict(row['better'])} | {best} "
             f"| {published['bits']} bits: {published['uniform']:.2f} → {published['mixed']:.2f} |"
@@ -208,17 +201,13 @@ def _finetuned_lines(finetuned: Sequence[Mapping[str, Any]], plan: Plan) -> list
     return lines
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return f"{row['method']} ({row['evaluations']:,})"
-
-
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
     """Returns what is drawn: accuracies on test images over latency."""
     uniform = {row["latency"]: row["uniform"]["test"] for row in rows}
     drawn = {"uniform": [(latency, accuracy, 0.0) for latency, accuracy in uniform.items()]}
     for row in rows:
-        found = row["mixed"]["test"]
-        drawn.setdefault(f"mixed, {_name(row)}", []).append((row["latency"], found["mean"], found["std"]))
+        found, name = row["mixed"]["test"], name_of(row["method"], row["evaluations"])
+        drawn.setdefault(f"mixed, {name}", []).append((row["latency"], found["mean"], found["std"]))
     return drawn
 
 

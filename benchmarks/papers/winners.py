@@ -69,6 +69,30 @@ def require_methods(methods: Sequence[str]) -> None:
         raise ValueError(f"--method {list(methods)} names one twice; name each once")
 
 
+def asked(methods: Sequence[str], evaluations: int, longer: int) -> list[tuple[str, int]]:
+    """Returns methods with what each search may ask.
+
+    Args:
+        methods: Learners and searches.
+        evaluations: What each may ask.
+        longer: What searches without learning, whose evaluations cost least, may ask once more; 0: they do not.
+
+    Raises:
+        KeyError: Unknown method.
+        ValueError: A method stands there twice, or `longer` is not more than `evaluations`.
+    """
+    require_methods(methods)
+    if 0 < longer <= evaluations:
+        raise ValueError(f"--longer {longer} must be more than --evaluations {evaluations}")
+    more = [(m, longer) for m in methods if m in METHODS] if longer else []
+    return [*((m, evaluations) for m in methods), *more]
+
+
+def name_of(method: str, evaluations: int) -> str:
+    """Writes a method and what it may ask."""
+    return f"{method} ({evaluations:,})"
+
+
 def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 

@@ -262,6 +262,18 @@ def test_galen_from_end_to_end(run, tmp_path):
     assert joint["test_before"] == again(joint["strategy"], "test")
 
 
+def test_galen_lets_searches_without_learning_ask_more(run):
+    pilot = ("--method", "ddpg", "--method", "annealing", "--evaluations", "20", "--longer", "300", "--seeds", "1")
+    report = "galen-digits-cnn-bismo-edge-latency_ms"
+    facts, text = run("galen", *pilot, "--epochs", "0", "--budget", "0.5", report=report)
+    methods = ["ddpg", "annealing", "annealing (300)"]
+    assert [row["method"] for row in facts["rows"]] == 3 * methods and "| annealing (300) |" in text
+    assert [d["method"] for d in facts["differences"]] == methods and "In brackets" in text
+    predicted = [row["predicted"]["mean"] for row in facts["rows"]]
+    assert all(short <= long for short, long in zip(predicted[1::3], predicted[2::3], strict=True))
+    assert predicted[1] < predicted[2]
+
+
 def test_galen_bounds_bit_operations_too(run):
     pilot = ("--method", "random", "--evaluations", "20", "--seeds", "2", "--epochs", "0", "--budget", "0.2")
     facts, text = run("galen", *pilot, "--cost", "bops", report="galen-digits-cnn-bismo-edge-bops")

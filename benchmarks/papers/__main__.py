@@ -25,7 +25,7 @@ from compress_gym.workers import results_of
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)
 _LONGER = click.option(
-    "--longer", type=click.IntRange(1), help="Search without learning once more, with so many evaluations each."
+    "--longer", type=click.IntRange(1), help="Let searches without learning go on to so many evaluations, too."
 )
 _ENVIRONMENTS = {haq.Plan: "MixedQuant", galen.Plan: "JointPQ", apq.Plan: "JointPQ"}
 
@@ -185,7 +185,7 @@ def haq_command(
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = haq.Plan(task, device, methods, evaluations, longer or 0, seeds, epochs, trains_in)
+    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, trains_in, longer or 0)
     facts = haq.compare(plan, work / task / device, workers)
     drawn = haq.series(facts["rows"]), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}-{device}", plan, facts, haq.table(facts, plan), drawn)
@@ -203,8 +203,8 @@ def haq_command(
     help="A learner or a search; may be repeated.",
 )
 @click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @_LONGER
+@click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
 @click.option(
     "--cost", type=click.Choice(list(galen.COSTS)), default="latency_ms", show_default=True, help="What is bounded."
@@ -228,9 +228,9 @@ def galen_command(
     device: str,
     methods: tuple[str, ...],
     evaluations: int,
+    longer: int | None,
     seeds: int,
     epochs: int,
-    longer: int | None,
     cost: str,
     budgets: tuple[float, ...],
     tuned: tuple[float, ...],
@@ -242,7 +242,7 @@ def galen_command(
     trains_in = bf16_supported() if bf16 is None else bf16
     plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned, longer or 0)
     facts = galen.compare(plan, work / task / device / cost, workers)
-    drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
+    drawn = galen.series(facts, plan), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
 

@@ -52,20 +52,20 @@ class Plan:
         device: Name of the device.
         methods: Learners and searches.
         evaluations: What each may ask.
-        longer: What searches without learning, whose evaluations cost least, may ask once more; 0: they do not.
         seeds: Searches of each method, at each latency.
         epochs: Of fine-tuning; 0: none.
         bf16: Whether fine-tuning computes in bfloat16.
+        longer: What searches without learning may ask as well, see `asked`; 0: they do not.
     """
 
     task: str = "digits-cnn"
     device: str = "bitfusion"
     methods: tuple[str, ...] = METHODS
     evaluations: int = EVALUATIONS
-    longer: int = 0
     seeds: int = SEEDS
     epochs: int = FINETUNE_EPOCHS
     bf16: bool = False
+    longer: int = 0
 
 
 def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
         nothing is fine-tuned.
 
     Raises:
-        ValueError: `longer` is not more than `evaluations`.
+        KeyError: Unknown method.
+        ValueError: Methods and evaluations that `asked` refuses, or accuracies that are scored live.
     """
     searched = asked(plan.methods, plan.evaluations, plan.longer)
     task = get_task(plan.task)
@@ -92,14 +93,15 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
-        all_found = list[Mapping[str, int]]()
+        found_by = dict[str, list[Mapping[str, int]]]()
         for method, evaluations in searched:
             folder = searches_folder(work, task, "MixedQuant", evaluations)
             files = [folder / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
-            told = f"{method} at the latency of {pair}"
+            name = name_of(method, evaluations)
+            told = f"{name} at the latency of {pair}"
             found = winners(problem, method, evaluations, "MixedQuant-v0", files, told, workers)
             mixed = [f["strategy"] for f in found]
-            all_found += mixed
+            found_by[name] = mixed
             on = {split: spread(live.all(mixed, split)) for split in SPLITS}
             costs = problem.costs([problem.decisions.encode(s) for s in mixed])[problem.cost]
             rows.append(
@@ -120,14 +122,16 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
                     "recalled": published,
                 }
             )
-        two_best.append({"bits": list(pair), "uniform": same, "mixed": live.rank(all_found, 2)})
+        best = live.rank([s for mixed in found_by.values() for s in mixed], 2)
+        names = [[name for name, mixed in found_by.items() if s in mixed] for s in best]
+        two_best.append({"bits": list(pair), "uniform": same, "mixed": best, "found_by": names})
     return {"rows": rows, "finetuned": _finetuned(two_best, live, plan) if plan.epochs else []}
 
 
 def _finetuned(two_best: list[dict[str, Any]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
-    kinds = ("uniform", "mixed")
-    every = [s for two in two_best for kind in kinds for s in two[kind]]
-    live.all(every, "test", plan.epochs)  # all together: every worker has something to do
+    every = [s for two in two_best for kind in ("uniform", "mixed") for s in two[kind]]
+    for trained in (0, plan.epochs):
+        live.all(every, "test", trained)  # all together: every worker has something to do
 
     def scored(strategies: list[Mapping[str, int]]) -> list[dict[str, Any]]:
         return [
@@ -135,7 +139,14 @@ def _finetuned(two_best: list[dict[str, Any]], live: LiveScores, plan: Plan) -> 
             for s in strategies
         ]
 
-    return [{"bits": two["bits"], **{kind: scored(two[kind]) for kind in kinds}} for two in two_best]
+    return [
+        {
+            "bits": two["bits"],
+            "uniform": scored(two["uniform"]),
+            "mixed": [s | {"found_by": by} for s, by in zip(scored(two["mixed"]), two["found_by"], strict=True)],
+        }
+        for two in two_best
+    ]
 
 
 def bit_pairs(problem: Problem) -> Sequence[tuple[int, int]]:
@@ -152,6 +163,7 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
 
 def table(facts: Mapping[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables: measured beside recalled."""
+    more = ["Searches that may ask more begin as those of the same seed that may ask less."] if plan.longer else []
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
         "",
@@ -159,8 +171,10 @@ def table(facts: Mapping[str, Any], plan: Plan) -> str:
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
         "uniform is the best of all that fit. It is one of the mixed strategies, too: where they are worse, a search",
-        "did not find it. The last column is the paper's, recalled: another network (MobileNet-V1 on ImageNet),",
-        "another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
+        "did not find it, or was told that another is better (predicted: what searches were told). The last column is",
+        "the paper's, recalled: another network (MobileNet-V1 on ImageNet), another device (its edge accelerator),",
+        "uniform and mixed 4, 5 and 6 bits.",
+        *more,
         "",
         "| latency of | share | uniform | validation | test | mixed, found by | share used | predicted | validation "
         "| test | better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",
@@ -184,21 +198,27 @@ def _finetuned_lines(finetuned: Sequence[Mapping[str, Any]], plan: Plan) -> list
     if not plan.epochs:
         return ["Nothing was fine-tuned."]
     lines = [
-        f"The two best of each by validation accuracy, whichever search found them, before and after "
+        f"The two best of each by validation accuracy (of equals the first that is listed), before and after "
         f"{epochs(plan.epochs)} of fine-tuning in {PRECISIONS[plan.bf16]} (test images):",
         "",
-        "| latency of | uniform, best | second | mixed, best | second | best mixed better by, before / after |",
-        "|---|---|---|---|---|---|",
+        "| latency of | uniform, best | second | mixed, best | found by | second | found by "
+        "| best mixed better by, before / after |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in finetuned:
-        cells = [
-            f"{100 * tuned[n]['test_before']:.2f} → {100 * tuned[n]['test']:.2f}" if n < len(tuned) else ""
-            for tuned in (row["uniform"], row["mixed"])
-            for n in range(2)
-        ]
+        cells = [_cells(row["uniform"], n) for n in range(2)]
+        cells += [f"{_cells(row['mixed'], n)} | {_finders(row['mixed'], n)}" for n in range(2)]
         better = (f"{100 * (row['mixed'][0][key] - row['uniform'][0][key]):+.2f}" for key in ("test_before", "test"))
         lines.append(f"| {row['bits'][0]}/{row['bits'][1]} | {' | '.join(cells)} | {' / '.join(better)} |")
     return lines
+
+
+def _cells(tuned: Sequence[Mapping[str, Any]], n: int) -> str:
+    return f"{100 * tuned[n]['test_before']:.2f} → {100 * tuned[n]['test']:.2f}" if n < len(tuned) else ""
+
+
+def _finders(tuned: Sequence[Mapping[str, Any]], n: int) -> str:
+    return ", ".join(tuned[n]["found_by"]) if n < len(tuned) else ""
 
 
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:

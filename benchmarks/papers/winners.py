@@ -75,16 +75,19 @@ def asked(methods: Sequence[str], evaluations: int, longer: int) -> list[tuple[s
     Args:
         methods: Learners and searches.
         evaluations: What each may ask.
-        longer: What searches without learning, whose evaluations cost least, may ask once more; 0: they do not.
+        longer: What searches without learning, whose evaluations cost least, may ask as well: with the same seeds, so
+            that they begin alike and go on; 0: they do not.
 
     Raises:
         KeyError: Unknown method.
-        ValueError: A method stands there twice, or `longer` is not more than `evaluations`.
+        ValueError: A method stands there twice, `longer` is not more than `evaluations`, or nothing searches longer.
     """
     require_methods(methods)
     if 0 < longer <= evaluations:
         raise ValueError(f"--longer {longer} must be more than --evaluations {evaluations}")
     more = [(m, longer) for m in methods if m in METHODS] if longer else []
+    if longer and not more:
+        raise ValueError(f"--longer {longer} is for searches without learning, and --method {list(methods)} has none")
     return [*((m, evaluations) for m in methods), *more]
 
 

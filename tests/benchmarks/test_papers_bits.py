@@ -168,7 +168,8 @@ def test_haq_from_end_to_end(run):
 
 def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
     methods = ("--method", "random", "--method", "annealing")
-    pilot = ("haq", *methods, "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
+    asked = ("--evaluations", "20", "--longer", "300")
+    pilot = ("haq", *methods, *asked, "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
     again = LiveScores(TASK, decisions, tmp_path / "again")
@@ -177,11 +178,19 @@ def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
         of_both = [row for row in facts["rows"] if row["bits"] == tuned["bits"]]
         assert tuned["uniform"][0]["strategy"] == of_both[0]["uniform"]["strategy"]
         assert all(1 <= len(tuned[name]) <= 2 for name in ("uniform", "mixed"))
-        folder = searches_folder(tmp_path / "work" / "digits-cnn" / "bitfusion", TASK, "MixedQuant", 20)
-        folder /= "-".join(map(str, tuned["bits"]))
-        files = [folder / f"{row['method']}-{seed}.json" for row in of_both for seed in range(2)]
-        found = [json.loads(path.read_text())["strategy"] for path in files]
-        assert [best["strategy"] for best in tuned["mixed"]] == again.rank(found, 2)
+        found = {}
+        for row in of_both:
+            work = tmp_path / "work" / "digits-cnn" / "bitfusion"
+            folder = searches_folder(work, TASK, "MixedQuant", row["evaluations"]) / "-".join(map(str, tuned["bits"]))
+            files = [folder / f"{row['method']}-{seed}.json" for seed in range(2)]
+            found[f"{row['method']} ({row['evaluations']})"] = [json.loads(p.read_text())["strategy"] for p in files]
+        pooled = [strategy for strategies in found.values() for strategy in strategies]
+        assert [best["strategy"] for best in tuned["mixed"]] == again.rank(pooled, 2)
+        for best in tuned["mixed"]:
+            assert best["found_by"] == [name for name, strategies in found.items() if best["strategy"] in strategies]
+            assert f"| {', '.join(best['found_by'])} |" in text
+    finders = {name for tuned in facts["finetuned"] for best in tuned["mixed"] for name in best["found_by"]}
+    assert "annealing (300)" in finders and len(finders) > 1
     first = facts["finetuned"][0]["mixed"][0]
     assert first["test_before"] == again(first["strategy"], "test") and "before and after 1 epoch of" in text
     assert first["test"] == again(first["strategy"], "test", 1)
@@ -200,6 +209,9 @@ def test_haq_lets_searches_without_learning_ask_more(run, tmp_path, monkeypatch,
     assert "| annealing (300) |" in text and "| ddpg (20) |" in text
     code, _, err = run_here(papers.main, [*pilot, "--longer", "20", "--work", tmp_path], monkeypatch, capsys)
     assert code == 2 and "--longer 20 must be more than --evaluations 20" in err
+    learner = ["haq", "--method", "ddpg", "--longer", "900", "--work", tmp_path]
+    code, _, err = run_here(papers.main, learner, monkeypatch, capsys)
+    assert code == 2 and "--longer 900 is for searches without learning, and --method ['ddpg'] has none" in err
 
 
 STORED = [(m, p) for m in (haq, galen, apq) for p in papers.RESULTS.glob(f"{m.__name__.rpartition('.')[2]}-*.json")]
@@ -212,15 +224,18 @@ def test_stored_tables_are_those_of_their_facts(module, path):
     assert module.table(found, module.Plan(**facts["plan"])) == path.with_suffix(".md").read_text()
 
 
-def test_haq_draws_equal_bits_once_and_each_method():
-    def row(latency, method, mean):
+def test_haq_draws_equal_bits_once_and_each_search():
+    def row(latency, method, evaluations, mean):
         found = {"test": {"mean": mean, "std": 0.01}}
-        return {"latency": latency, "method": method, "evaluations": 600, "uniform": {"test": latency}, "mixed": found}
+        given = {"latency": latency, "method": method, "evaluations": evaluations}
+        return {**given, "uniform": {"test": latency}, "mixed": found}
 
-    drawn = haq.series([row(0.5, "ddpg", 0.6), row(0.5, "tpe", 0.7), row(0.9, "ddpg", 0.8), row(0.9, "tpe", 0.85)])
+    rows = [row(0.5, "ddpg", 600, 0.6), row(0.5, "tpe", 600, 0.7), row(0.5, "tpe", 6000, 0.8)]
+    drawn = haq.series([*rows, row(0.9, "ddpg", 600, 0.8), row(0.9, "tpe", 600, 0.85), row(0.9, "tpe", 6000, 0.9)])
     assert drawn["uniform"] == [(0.5, 0.5, 0.0), (0.9, 0.9, 0.0)]
     assert drawn["mixed, ddpg (600)"] == [(0.5, 0.6, 0.01), (0.9, 0.8, 0.01)]
     assert drawn["mixed, tpe (600)"] == [(0.5, 0.7, 0.01), (0.9, 0.85, 0.01)]
+    assert drawn["mixed, tpe (6,000)"] == [(0.5, 0.8, 0.01), (0.9, 0.9, 0.01)]
 
 
 @pytest.mark.parametrize("name", ["haq", "galen"])
@@ -235,10 +250,13 @@ def test_haq_states_what_finetuning_changes():
     def best(before, after):
         return {"strategy": {}, "test_before": before, "test": after}
 
-    tuned = {"uniform": [best(0.8, 0.9)], "mixed": [best(0.85, 0.91), best(0.84, 0.92)]}
+    mixed = [best(0.85, 0.91) | {"found_by": ["tpe (9)", "ddpg (9)"]}, best(0.84, 0.92) | {"found_by": ["ddpg (9)"]}]
+    tuned = {"uniform": [best(0.8, 0.9)], "mixed": mixed}
     lines = haq._finetuned_lines([{"bits": [4, 4], **tuned}], haq.Plan(epochs=5))
     assert "after 5 epochs" in lines[0]
-    assert lines[-1] == "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
+    assert lines[-1] == (
+        "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | tpe (9), ddpg (9) | 84.00 → 92.00 | ddpg (9) | +5.00 / +1.00 |"
+    )
 
 
 def test_galen_from_end_to_end(run, tmp_path):
@@ -266,9 +284,15 @@ def test_galen_lets_searches_without_learning_ask_more(run):
     pilot = ("--method", "ddpg", "--method", "annealing", "--evaluations", "20", "--longer", "300", "--seeds", "1")
     report = "galen-digits-cnn-bismo-edge-latency_ms"
     facts, text = run("galen", *pilot, "--epochs", "0", "--budget", "0.5", report=report)
-    methods = ["ddpg", "annealing", "annealing (300)"]
-    assert [row["method"] for row in facts["rows"]] == 3 * methods and "| annealing (300) |" in text
-    assert [d["method"] for d in facts["differences"]] == methods and "In brackets" in text
+    searches = [("ddpg", 20), ("annealing", 20), ("annealing", 300)]
+    assert [(row["method"], row["evaluations"]) for row in facts["rows"]] == 3 * searches and "In brackets" in text
+    assert [(d["method"], d["evaluations"]) for d in facts["differences"]] == searches
+    assert text.count("| annealing |") == text.count("| annealing (300) |") == 4
+    for d, joint, *alone in zip(
+        facts["differences"], *(facts["rows"][n * 3 : n * 3 + 3] for n in range(3)), strict=True
+    ):
+        best = max(alone, key=lambda row: row["validation"]["mean"])
+        assert d["test"]["difference"] == pytest.approx(joint["test"]["mean"] - best["test"]["mean"])
     predicted = [row["predicted"]["mean"] for row in facts["rows"]]
     assert all(short <= long for short, long in zip(predicted[1::3], predicted[2::3], strict=True))
     assert predicted[1] < predicted[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,23 @@ from compress_gym.cards import write_atomically
 def write_report(
     name: str, facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, folder: Path
 ) -> None:
-    """Writes `<name>.md` and `<name>.png`.
+    """Writes `<name>.json`, `<name>.md` and `<name>.png`.
 
     Args:
         name: Name of the report.
-        facts: What was found, as in `<name>.json`.
+        facts: What was found.
         predicted: Held-out predictions, float64 `[N]`.
         measured: The rows.
         folder: Where to write.
     """
-    write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(name, facts)))
+    write_tables(name, facts, folder)
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
+
+
+def write_tables(name: str, facts: dict[str, Any], folder: Path) -> None:
+    """Writes `<name>.json` and `<name>.md`, without the picture; arguments are those of `write_report`."""
+    write_atomically(folder / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
+    write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(name, facts)))
 
 
 # What is found out of an unseen search: within the sampled cost, within latency, and within another device's, also

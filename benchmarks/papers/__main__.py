@@ -24,6 +24,9 @@ from compress_gym.workers import results_of
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)
+_LONGER = click.option(
+    "--longer", type=click.IntRange(1), help="Let searches without learning go on to so many evaluations, too."
+)
 _ENVIRONMENTS = {haq.Plan: "MixedQuant", galen.Plan: "JointPQ", apq.Plan: "JointPQ"}
 
 
@@ -158,6 +161,7 @@ def hat_latency_command(folder: Path, work: Path) -> None:
     help="A learner or a search; may be repeated.",
 )
 @click.option("--evaluations", type=click.IntRange(1), default=haq.EVALUATIONS, show_default=True)
+@_LONGER
 @click.option("--seeds", type=click.IntRange(1), default=haq.SEEDS, show_default=True)
 @click.option(
     "--epochs", type=click.IntRange(0), default=haq.FINETUNE_EPOCHS, show_default=True, help="0: no training."
@@ -172,6 +176,7 @@ def haq_command(
     device: str,
     methods: tuple[str, ...],
     evaluations: int,
+    longer: int | None,
     seeds: int,
     epochs: int,
     bf16: bool | None,
@@ -179,10 +184,11 @@ def haq_command(
     work: Path,
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
-    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, bf16_supported() if bf16 is None else bf16)
-    rows = haq.compare(plan, work / task / device, workers)
-    drawn = haq.series(rows), "share of the latency", f"HAQ: {task}, {device}"
-    _write(f"haq-{task}-{device}", plan, {"rows": rows}, haq.table(rows, plan), drawn)
+    trains_in = bf16_supported() if bf16 is None else bf16
+    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, trains_in, longer or 0)
+    facts = haq.compare(plan, work / task / device, workers)
+    drawn = haq.series(facts["rows"]), "share of the latency", f"HAQ: {task}, {device}"
+    _write(f"haq-{task}-{device}", plan, facts, haq.table(facts, plan), drawn)
 
 
 @main.command("galen")
@@ -197,6 +203,7 @@ def haq_command(
     help="A learner or a search; may be repeated.",
 )
 @click.option("--evaluations", type=click.IntRange(1), default=galen.EVALUATIONS, show_default=True)
+@_LONGER
 @click.option("--seeds", type=click.IntRange(1), default=galen.SEEDS, show_default=True)
 @click.option("--epochs", type=click.IntRange(0), default=galen.FINETUNE_EPOCHS, show_default=True, help="0: none.")
 @click.option(
@@ -221,6 +228,7 @@ def galen_command(
     device: str,
     methods: tuple[str, ...],
     evaluations: int,
+    longer: int | None,
     seeds: int,
     epochs: int,
     cost: str,
@@ -232,9 +240,9 @@ def galen_command(
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned)
+    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned, longer or 0)
     facts = galen.compare(plan, work / task / device / cost, workers)
-    drawn = galen.series(facts), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
+    drawn = galen.series(facts, plan), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
     _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
 

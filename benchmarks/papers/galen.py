@@ -1,4 +1,4 @@
-"""Galen's comparison: pruning and quantising together beside either alone, at equal latency and equal evaluations."""
+"""Galen's comparison: pruning and quantising together beside either alone, at equal cost and equal evaluations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
+    asked,
     epochs,
     exceeds,
     held,
+    name_of,
     points,
     require_fast,
-    require_methods,
     searches_folder,
     spread,
     verdict,
@@ -56,6 +57,7 @@ class Plan:
         bf16: Whether fine-tuning computes in bfloat16.
         cost: What is bounded, one of `COSTS`.
         tuned: Budgets at which the best of each approach is fine-tuned.
+        longer: What searches without learning may ask as well, see `asked`; 0: they do not.
 
     Raises:
         ValueError: One of those is no budget.
@@ -71,6 +73,7 @@ class Plan:
     bf16: bool = False
     cost: str = "latency_ms"
     tuned: tuple[float, ...] = (CLAIMED,)
+    longer: int = 0
 
     def __post_init__(self) -> None:
         """Checks what is fine-tuned."""
@@ -88,27 +91,32 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     Returns:
         `baseline_test`, the accuracy of the uncompressed network; `rows`, one for each budget, method and approach; and
         `finetuned`, one for each approach at the budgets where that is asked.
+
+    Raises:
+        KeyError: Unknown method.
+        ValueError: Methods and evaluations that `asked` refuses, or accuracies that are scored live.
     """
-    require_methods(plan.methods)
+    searched = asked(plan.methods, plan.evaluations, plan.longer)
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
     require_fast(problem)
-    searches = searches_folder(work, task, "JointPQ", plan.evaluations)
     live = LiveScores(task, problem.decisions, work / "live", workers, plan.bf16)
     rows, chosen = list[dict[str, Any]](), list[dict[str, Any]]()
     for budget in plan.budgets:
         whole = within(problem, budget)
         for approach, restrict in APPROACHES.items():
-            folder, best = searches / f"{budget:g}" / approach.replace(" ", "-"), list[Mapping[str, int]]()
+            best = list[Mapping[str, int]]()
             restricted = None if whole is None else restrict(whole)
-            for method in plan.methods:
+            for method, evaluations in searched:
                 row: dict[str, Any] = {"budget": budget, "approach": approach, "method": method}
+                row["evaluations"] = evaluations
                 rows.append(row | {"fits": restricted is not None})
                 if restricted is None:
                     continue
-                files = [folder / f"{method}-{seed}.json" for seed in range(plan.seeds)]
-                told = f"{approach}, {method} at {budget:.0%}"
-                found = winners(restricted, method, plan.evaluations, "JointPQ-v0", files, told, workers)
+                folder = searches_folder(work, task, "JointPQ", evaluations) / f"{budget:g}"
+                files = [folder / approach.replace(" ", "-") / f"{method}-{seed}.json" for seed in range(plan.seeds)]
+                told = f"{approach}, {name_of(method, evaluations)} at {budget:.0%}"
+                found = winners(restricted, method, evaluations, "JointPQ-v0", files, told, workers)
                 strategies = [f["strategy"] for f in found]
                 best += strategies
                 rows[-1] |= {
@@ -151,9 +159,9 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """States how much better joint search is than the better (by validation images) of either alone, on the means."""
     stated = []
     for joint in (row for row in rows if row["approach"] == "joint"):
-        same = [r for r in rows if (r["budget"], r["method"]) == (joint["budget"], joint["method"]) and r["fits"]]
+        same = [r for r in rows if _searched(r) == _searched(joint) and r["fits"]]
         alone = [r for r in same if r is not joint]
-        stated.append({"budget": joint["budget"], "method": joint["method"], "best_alone": None})
+        stated.append({**_searched(joint), "best_alone": None})
         if alone:
             best = max(alone, key=lambda r: r["validation"]["mean"])
             stated[-1] |= {"best_alone": best["approach"]}
@@ -161,16 +169,23 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return stated
 
 
+def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("budget", "method", "evaluations") if key in row}
+
+
 def table(facts: dict[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables."""
     cost = COSTS[plan.cost]
+    more = ["In brackets: searches that may ask so often instead, and begin alike."] if plan.longer else []
     lines = [
         f"## Galen: pruning and quantisation on {plan.task}, {plan.device}, within {cost}",
         "",
         f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation); accuracies in percent.",
         f"The uncompressed network has {100 * facts['baseline_test']:.2f} on test images. Budgets are shares of its",
         f"{cost} with 8 bits (Galen's are of full precision, which this device does not compute). Joint search has all",
-        "strategies of either alone among its own: where it is worse, its searches did not find them.",
+        "strategies of either alone among its own: where it is worse, its searches did not find them, or were told",
+        "that others are better (predicted: what searches were told).",
+        *more,
         "",
         CLAIM,
         "",
@@ -178,7 +193,7 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in facts["rows"]:
-        head = f"| {row['budget']:.2f} | {row['approach']} | {row['method']} "
+        head = f"| {row['budget']:.2f} | {row['approach']} | {_name(row, plan)} "
         if not row["fits"]:
             lines.append(f"{head}| nothing fits | | | |")
             continue
@@ -192,7 +207,7 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
     ]
     for d in differences(facts["rows"]):
         told = f"{d['best_alone']} | {verdict(d)}" if d["best_alone"] else "neither fits | | "
-        lines.append(f"| {d['budget']:.2f} | {d['method']} | {told} |")
+        lines.append(f"| {d['budget']:.2f} | {_name(d, plan)} | {told} |")
     return "\n".join([*lines, "", *_finetuned_lines(facts["finetuned"], plan), ""])
 
 
@@ -213,10 +228,16 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
     ]
 
 
-def series(facts: dict[str, Any]) -> dict[str, list[tuple[float, float, float]]]:
+def _name(row: Mapping[str, Any], plan: Plan) -> str:
+    """Writes the method, with what it may ask where that is not the plan's (older reports have but one)."""
+    evaluations = row.get("evaluations", plan.evaluations)
+    return str(row["method"]) if evaluations == plan.evaluations else name_of(row["method"], evaluations)
+
+
+def series(facts: dict[str, Any], plan: Plan) -> dict[str, list[tuple[float, float, float]]]:
     """Returns what is drawn: accuracies on test images over the bounded cost."""
     drawn: dict[str, list[tuple[float, float, float]]] = {}
     for row in (row for row in facts["rows"] if row["fits"]):
         point = row["budget"], row["test"]["mean"], row["test"]["std"]
-        drawn.setdefault(f"{row['approach']}, {row['method']}", []).append(point)
+        drawn.setdefault(f"{row['approach']}, {_name(row, plan)}", []).append(point)
     return drawn

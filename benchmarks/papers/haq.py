@@ -13,11 +13,12 @@ from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
+    asked,
     epochs,
     exceeds,
+    name_of,
     points,
     require_fast,
-    require_methods,
     searches_folder,
     spread,
     verdict,
@@ -50,10 +51,11 @@ class Plan:
         task: Name of the task.
         device: Name of the device.
         methods: Learners and searches.
-        evaluations: What each search may ask.
+        evaluations: What each may ask.
         seeds: Searches of each method, at each latency.
         epochs: Of fine-tuning; 0: none.
         bf16: Whether fine-tuning computes in bfloat16.
+        longer: What searches without learning may ask as well, see `asked`; 0: they do not.
     """
 
     task: str = "digits-cnn"
@@ -63,34 +65,43 @@ class Plan:
     seeds: int = SEEDS
     epochs: int = FINETUNE_EPOCHS
     bf16: bool = False
+    longer: int = 0
 
 
-def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
+def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     """Compares at each latency; what is finished is read from the folder; so many workers search and score.
 
     The budget is kept by HAQ's rule (`repair`), the reward is HAQ's. Uniform is the best of all strategies with the
     same bits in every layer that fit the latency.
 
     Returns:
-        One row for each latency and method.
+        `rows`: one for each latency and search. `finetuned`: the two best of both kinds at each latency, empty where
+        nothing is fine-tuned.
+
+    Raises:
+        KeyError: Unknown method.
+        ValueError: Methods and evaluations that `asked` refuses, or accuracies that are scored live.
     """
-    require_methods(plan.methods)
+    searched = asked(plan.methods, plan.evaluations, plan.longer)
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     require_fast(whole)
-    searches = searches_folder(work, task, "MixedQuant", plan.evaluations)
     live = LiveScores(task, whole.decisions, work / "live", workers, plan.bf16)
-    rows, two_best = list[dict[str, Any]](), list[dict[str, list[Mapping[str, int]]]]()
+    rows, two_best = list[dict[str, Any]](), list[dict[str, Any]]()
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
         problem = whole.replace(budget=float(whole.evaluate(row).cost_ratio[0]))
         same = live.rank([problem.describe(row) for row in _uniform_within(problem)], 2)
         alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
-        for method in plan.methods:
-            files = [searches / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
-            told = f"{method} at the latency of {pair}"
-            found = winners(problem, method, plan.evaluations, "MixedQuant-v0", files, told, workers)
+        found_by = dict[str, list[Mapping[str, int]]]()
+        for method, evaluations in searched:
+            folder = searches_folder(work, task, "MixedQuant", evaluations)
+            files = [folder / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
+            name = name_of(method, evaluations)
+            told = f"{name} at the latency of {pair}"
+            found = winners(problem, method, evaluations, "MixedQuant-v0", files, told, workers)
             mixed = [f["strategy"] for f in found]
+            found_by[name] = mixed
             on = {split: spread(live.all(mixed, split)) for split in SPLITS}
             costs = problem.costs([problem.decisions.encode(s) for s in mixed])[problem.cost]
             rows.append(
@@ -106,25 +117,35 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
                     },
                     "better": {split: exceeds(on[split], {"mean": alike[split], "std": 0.0}) for split in SPLITS},
                     "best_of_all": best_of_all,
-                    "evaluations": plan.evaluations,
+                    "evaluations": evaluations,
                     "seconds": float(np.mean([f["seconds"] for f in found])),
                     "recalled": published,
                 }
             )
-            two_best.append({"uniform": same, "mixed": live.rank(mixed, 2)})
-    if plan.epochs:  # all together: every worker has something to do
-        live.all([s for two in two_best for each in two.values() for s in each], "test", plan.epochs)
-    for row, two in zip(rows, two_best, strict=True):
-        row["finetuned"] = {name: _finetuned(strategies, live, plan) for name, strategies in two.items()}
-    return rows
+        best = live.rank([s for mixed in found_by.values() for s in mixed], 2)
+        names = [[name for name, mixed in found_by.items() if s in mixed] for s in best]
+        two_best.append({"bits": list(pair), "uniform": same, "mixed": best, "found_by": names})
+    return {"rows": rows, "finetuned": _finetuned(two_best, live, plan) if plan.epochs else []}
 
 
-def _finetuned(strategies: list[Mapping[str, int]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
-    if not plan.epochs:
-        return []
-    before, after = live.all(strategies, "test"), live.all(strategies, "test", plan.epochs)
+def _finetuned(two_best: list[dict[str, Any]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
+    every = [s for two in two_best for kind in ("uniform", "mixed") for s in two[kind]]
+    for trained in (0, plan.epochs):
+        live.all(every, "test", trained)  # all together: every worker has something to do
+
+    def scored(strategies: list[Mapping[str, int]]) -> list[dict[str, Any]]:
+        return [
+            {"strategy": dict(s), "test_before": live(s, "test"), "test": live(s, "test", plan.epochs)}
+            for s in strategies
+        ]
+
     return [
-        {"strategy": dict(s), "test_before": b, "test": a} for s, b, a in zip(strategies, before, after, strict=True)
+        {
+            "bits": two["bits"],
+            "uniform": scored(two["uniform"]),
+            "mixed": [s | {"found_by": by} for s, by in zip(scored(two["mixed"]), two["found_by"], strict=True)],
+        }
+        for two in two_best
     ]
 
 
@@ -140,57 +161,64 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
     return problem.decisions.encode({d.name: bits[d.kind] for d in problem.decisions.decisions})
 
 
-def table(rows: list[dict[str, Any]], plan: Plan) -> str:
+def table(facts: Mapping[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables: measured beside recalled."""
+    more = ["Searches that may ask more begin as those of the same seed that may ask less."] if plan.longer else []
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
         "",
-        f"{plan.evaluations} evaluations each, {plan.seeds} seeds (mean ± standard deviation).",
+        f"Searches (in brackets how many evaluations each may ask), {plan.seeds} seeds (mean ± standard deviation).",
         "Accuracies in percent, before fine-tuning unless said; validation images choose, so what they say is partly",
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
         "uniform is the best of all that fit. It is one of the mixed strategies, too: where they are worse, a search",
-        "did not find it. The last column is the paper's, recalled: another network (MobileNet-V1 on ImageNet),",
-        "another device (its edge accelerator), uniform and mixed 4, 5 and 6 bits.",
+        "did not find it, or was told that another is better (predicted: what searches were told). The last column is",
+        "the paper's, recalled: another network (MobileNet-V1 on ImageNet), another device (its edge accelerator),",
+        "uniform and mixed 4, 5 and 6 bits.",
+        *more,
         "",
         "| latency of | share | uniform | validation | test | mixed, found by | share used | predicted | validation "
         "| test | better by, validation / test | by more than its spread | best of all, validation | HAQ (recalled) |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in facts["rows"]:
         best = "" if row["best_of_all"] is None else f"{100 * row['best_of_all']:.2f}"
         same, mixed, published = row["uniform"], row["mixed"], row["recalled"]
+        name = name_of(row["method"], row["evaluations"])
         lines.append(
             f"| {row['bits'][0]}/{row['bits'][1]} | {row['latency']:.3f} | {same['bits'][0]}/{same['bits'][1]} "
-            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {row['method']} | {mixed['latency']:.3f} | "
+            f"| {100 * same['validation']:.2f} | {100 * same['test']:.2f} | {name} | {mixed['latency']:.3f} | "
             + " | ".join(points(mixed[key]) for key in ("predicted", *SPLITS))
             + f" | {verdict(row['better'])} | {best} "
             f"| {published['bits']} bits: {published['uniform']:.2f} → {published['mixed']:.2f} |"
         )
-    return "\n".join([*lines, "", *_finetuned_lines(rows, plan), ""])
+    return "\n".join([*lines, "", *_finetuned_lines(facts["finetuned"], plan), ""])
 
 
-def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
+def _finetuned_lines(finetuned: Sequence[Mapping[str, Any]], plan: Plan) -> list[str]:
     if not plan.epochs:
         return ["Nothing was fine-tuned."]
     lines = [
-        f"The two best of each by validation accuracy before and after {epochs(plan.epochs)} of fine-tuning in "
-        f"{PRECISIONS[plan.bf16]} (test images):",
+        f"The two best of each by validation accuracy (of equals the first that is listed), before and after "
+        f"{epochs(plan.epochs)} of fine-tuning in {PRECISIONS[plan.bf16]} (test images):",
         "",
-        "| latency of | mixed, found by | uniform, best | second | mixed, best | second "
+        "| latency of | uniform, best | second | mixed, best | found by | second | found by "
         "| best mixed better by, before / after |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        both = [row["finetuned"][name] for name in ("uniform", "mixed")]
-        cells = [
-            f"{100 * tuned[n]['test_before']:.2f} → {100 * tuned[n]['test']:.2f}" if n < len(tuned) else ""
-            for tuned in both
-            for n in range(2)
-        ]
-        better = (f"{100 * (both[1][0][key] - both[0][0][key]):+.2f}" for key in ("test_before", "test"))
-        head = f"| {row['bits'][0]}/{row['bits'][1]} | {row['method']}"
-        lines.append(f"{head} | {' | '.join(cells)} | {' / '.join(better)} |")
+    for row in finetuned:
+        cells = [_cells(row["uniform"], n) for n in range(2)]
+        cells += [f"{_cells(row['mixed'], n)} | {_finders(row['mixed'], n)}" for n in range(2)]
+        better = (f"{100 * (row['mixed'][0][key] - row['uniform'][0][key]):+.2f}" for key in ("test_before", "test"))
+        lines.append(f"| {row['bits'][0]}/{row['bits'][1]} | {' | '.join(cells)} | {' / '.join(better)} |")
     return lines
+
+
+def _cells(tuned: Sequence[Mapping[str, Any]], n: int) -> str:
+    return f"{100 * tuned[n]['test_before']:.2f} → {100 * tuned[n]['test']:.2f}" if n < len(tuned) else ""
+
+
+def _finders(tuned: Sequence[Mapping[str, Any]], n: int) -> str:
+    return ", ".join(tuned[n]["found_by"]) if n < len(tuned) else ""
 
 
 def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
@@ -198,8 +226,8 @@ def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, flo
     uniform = {row["latency"]: row["uniform"]["test"] for row in rows}
     drawn = {"uniform": [(latency, accuracy, 0.0) for latency, accuracy in uniform.items()]}
     for row in rows:
-        found = row["mixed"]["test"]
-        drawn.setdefault(f"mixed, {row['method']}", []).append((row["latency"], found["mean"], found["std"]))
+        found, name = row["mixed"]["test"], name_of(row["method"], row["evaluations"])
+        drawn.setdefault(f"mixed, {name}", []).append((row["latency"], found["mean"], found["std"]))
     return drawn
 
 

@@ -25,7 +25,6 @@ from compress_gym.envs.compression import CompressionEnv
 from compress_gym.errors import unknown_name
 from compress_gym.network_problem import network_problem
 from compress_gym.problem import Problem
-from compress_gym.resume import claim
 from compress_gym.tasks import Task, get_task
 from compress_gym.workers import results_of
 
@@ -70,6 +69,33 @@ def require_methods(methods: Sequence[str]) -> None:
         raise ValueError(f"--method {list(methods)} names one twice; name each once")
 
 
+def asked(methods: Sequence[str], evaluations: int, longer: int) -> list[tuple[str, int]]:
+    """Returns methods with what each search may ask.
+
+    Args:
+        methods: Learners and searches.
+        evaluations: What each may ask.
+        longer: What searches without learning, whose evaluations cost least, may ask as well: with the same seeds, so
+            that they begin alike and go on; 0: they do not.
+
+    Raises:
+        KeyError: Unknown method.
+        ValueError: A method stands there twice, `longer` is not more than `evaluations`, or nothing searches longer.
+    """
+    require_methods(methods)
+    if 0 < longer <= evaluations:
+        raise ValueError(f"--longer {longer} must be more than --evaluations {evaluations}")
+    more = [(m, longer) for m in methods if m in METHODS] if longer else []
+    if longer and not more:
+        raise ValueError(f"--longer {longer} is for searches without learning, and --method {list(methods)} has none")
+    return [*((m, evaluations) for m in methods), *more]
+
+
+def name_of(method: str, evaluations: int) -> str:
+    """Writes a method and what it may ask."""
+    return f"{method} ({evaluations:,})"
+
+
 def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 
@@ -103,15 +129,8 @@ def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
 
 
 def searches_folder(work: Path, task: Task, env: str, evaluations: int) -> Path:
-    """Returns the folder of what was searched with the accuracies that the task has now, and with this allowance.
-
-    Raises:
-        ValueError: The folder holds searches of another allowance.
-    """
-    folder = work / task.asset_hash(env)
-    folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, {"evaluations": evaluations})
-    return folder
+    """Returns the folder of what was searched with the accuracies that the task has now, and with this allowance."""
+    return work / task.asset_hash(env) / str(evaluations)
 
 
 def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: str, path: Path) -> dict[str, Any]:

@@ -218,6 +218,29 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_
         assert card["stated_error"][key] == facts[key]
     assert task.surrogate(env)(measured.strategies).shape == (facts["rows"],)
 
+    shipped, picture = task.asset("surrogate", env).read_bytes(), tmp_path / "results" / f"{report}.png"
+    drawn = picture.stat().st_mtime_ns
+    monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(3, 7))
+    arguments = ["tiny", "--env", env, "--no-fit", "--work", tmp_path / "work"]
+    code, text, errors = run_here(fidelity.main, arguments, monkeypatch, capsys)
+    assert code == 0, errors
+    again, checked = json.loads((tmp_path / "results" / f"{report}.json").read_text()), task.asset("surrogate", env)
+    assert checked.read_bytes() == shipped and picture.stat().st_mtime_ns == drawn and "seeds 3-6**" in text
+    assert again.keys() == facts.keys() and {key for key in facts if facts[key] != again[key]} == set(GAPS_OF[env])
+    new = read_card(checked)
+    assert "--no-fit" in new.pop("checked")["command"] and new.keys() == card.keys()
+    assert {key for key in card if card[key] != new[key]} == {"stated_error"}
+    for key in GAPS_OF[env]:
+        assert again[key]["strategies"] == 4 and new["stated_error"].pop(key) == again[key] != facts[key]
+        del card["stated_error"][key]
+    assert new["stated_error"] == card["stated_error"]
+
+
+@pytest.mark.parametrize("other", [("--rounds", "1"), ("--no-check",)])
+def test_a_check_alone_neither_refits_nor_skips_itself(other, monkeypatch, capsys):
+    code, _, err = run_here(fidelity.main, ["digits-cnn", "--no-fit", *other], monkeypatch, capsys)
+    assert code == 2 and "--no-fit only checks" in err
+
 
 def test_rows_that_a_curve_needs():
     needed = rows_for([100, 200, 400], [0.5, 0.7, 0.6])

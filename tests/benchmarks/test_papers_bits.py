@@ -103,12 +103,11 @@ def test_live_scores_of_other_decisions_or_trainings_are_not_mixed_in(tmp_path):
         LiveScores(TASK, TASK.channel_decisions(), tmp_path)
 
 
-def test_searches_of_other_accuracies_have_a_folder_of_their_own(tmp_path):
+def test_searches_of_other_accuracies_or_allowances_have_folders_of_their_own(tmp_path):
     folder = searches_folder(tmp_path, TASK, "MixedQuant", 60)
     assert folder == searches_folder(tmp_path, TASK, "MixedQuant", 60)
-    assert folder.is_dir() and folder != searches_folder(tmp_path, TASK, "JointPQ", 60)
-    with pytest.raises(ValueError, match=r"another measurement \(other: evaluations\)"):
-        searches_folder(tmp_path, TASK, "MixedQuant", 61)
+    others = [searches_folder(tmp_path, TASK, *other) for other in (("JointPQ", 60), ("MixedQuant", 61))]
+    assert len({folder, *others}) == 3 and all(path.is_relative_to(tmp_path) for path in (folder, *others))
 
 
 def test_mean_and_spread():
@@ -158,10 +157,10 @@ def test_haq_from_end_to_end(run):
             better = row["better"][split]
             assert better["difference"] == pytest.approx(mixed[split]["mean"] - uniform[split])
             assert better["more_than_the_spread"] == (better["difference"] > mixed[split]["std"])
-        assert row["finetuned"] == {"uniform": [], "mixed": []}
+    assert facts["finetuned"] == []
     assert "recalled" in text and "4 bits: 62.44 → 67.40" in text and "| 4/4 |" in text
     for row in facts["rows"]:
-        cell = f"| {row['method']} | {row['mixed']['latency']:.3f} | {points(row['mixed']['predicted'])} |"
+        cell = f"| {row['method']} (60) | {row['mixed']['latency']:.3f} | {points(row['mixed']['predicted'])} |"
         assert cell in text
     again, _ = run(*pilot, report="haq-digits-cnn-bitfusion")
     assert again["rows"] == facts["rows"]  # seconds too: nothing was searched again
@@ -169,20 +168,50 @@ def test_haq_from_end_to_end(run):
 
 def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
     methods = ("--method", "random", "--method", "annealing")
-    pilot = ("haq", *methods, "--evaluations", "20", "--seeds", "2", "--epochs", "1", "--no-bf16")
+    asked = ("--evaluations", "20", "--longer", "300")
+    pilot = ("haq", *methods, *asked, "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
     again = LiveScores(TASK, decisions, tmp_path / "again")
-    for row in facts["rows"]:
-        assert row["finetuned"]["uniform"][0]["strategy"] == row["uniform"]["strategy"]
-        assert all(1 <= len(row["finetuned"][name]) <= 2 for name in ("uniform", "mixed"))
-        folder = tmp_path / "work" / "digits-cnn" / "bitfusion" / TASK.asset_hash("MixedQuant")
-        folder /= "-".join(map(str, row["bits"]))
-        own = [json.loads((folder / f"{row['method']}-{seed}.json").read_text())["strategy"] for seed in range(2)]
-        assert row["finetuned"]["mixed"][0]["strategy"] == again.rank(own, 1)[0]
-    first = facts["rows"][0]["finetuned"]["mixed"][0]
+    assert [tuned["bits"] for tuned in facts["finetuned"]] == [list(bits) for bits in haq.OTHER_BITS]
+    for tuned in facts["finetuned"]:
+        of_both = [row for row in facts["rows"] if row["bits"] == tuned["bits"]]
+        assert tuned["uniform"][0]["strategy"] == of_both[0]["uniform"]["strategy"]
+        assert all(1 <= len(tuned[name]) <= 2 for name in ("uniform", "mixed"))
+        found = {}
+        for row in of_both:
+            work = tmp_path / "work" / "digits-cnn" / "bitfusion"
+            folder = searches_folder(work, TASK, "MixedQuant", row["evaluations"]) / "-".join(map(str, tuned["bits"]))
+            files = [folder / f"{row['method']}-{seed}.json" for seed in range(2)]
+            found[f"{row['method']} ({row['evaluations']})"] = [json.loads(p.read_text())["strategy"] for p in files]
+        pooled = [strategy for strategies in found.values() for strategy in strategies]
+        assert [best["strategy"] for best in tuned["mixed"]] == again.rank(pooled, 2)
+        for best in tuned["mixed"]:
+            assert best["found_by"] == [name for name, strategies in found.items() if best["strategy"] in strategies]
+            assert f"| {', '.join(best['found_by'])} |" in text
+    finders = {name for tuned in facts["finetuned"] for best in tuned["mixed"] for name in best["found_by"]}
+    assert "annealing (300)" in finders and len(finders) > 1
+    first = facts["finetuned"][0]["mixed"][0]
     assert first["test_before"] == again(first["strategy"], "test") and "before and after 1 epoch of" in text
     assert first["test"] == again(first["strategy"], "test", 1)
+
+
+def test_haq_lets_searches_without_learning_ask_more(run, tmp_path, monkeypatch, capsys):
+    methods = ("--method", "ddpg", "--method", "annealing")
+    pilot = ("haq", *methods, "--evaluations", "20", "--seeds", "1", "--epochs", "0")
+    facts, text = run(*pilot, "--longer", "300", report="haq-digits-cnn-bitfusion")
+    asked = [("ddpg", 20), ("annealing", 20), ("annealing", 300)]
+    assert [(row["method"], row["evaluations"]) for row in facts["rows"]] == 3 * asked
+    short, long = facts["rows"][1::3], facts["rows"][2::3]
+    assert all(
+        a["mixed"]["validation"]["mean"] < b["mixed"]["validation"]["mean"] for a, b in zip(short, long, strict=True)
+    )
+    assert "| annealing (300) |" in text and "| ddpg (20) |" in text
+    code, _, err = run_here(papers.main, [*pilot, "--longer", "20", "--work", tmp_path], monkeypatch, capsys)
+    assert code == 2 and "--longer 20 must be more than --evaluations 20" in err
+    learner = ["haq", "--method", "ddpg", "--longer", "900", "--work", tmp_path]
+    code, _, err = run_here(papers.main, learner, monkeypatch, capsys)
+    assert code == 2 and "--longer 900 is for searches without learning, and --method ['ddpg'] has none" in err
 
 
 STORED = [(m, p) for m in (haq, galen, apq) for p in papers.RESULTS.glob(f"{m.__name__.rpartition('.')[2]}-*.json")]
@@ -191,19 +220,22 @@ STORED = [(m, p) for m in (haq, galen, apq) for p in papers.RESULTS.glob(f"{m.__
 @pytest.mark.parametrize(("module", "path"), STORED, ids=lambda given: getattr(given, "stem", ""))
 def test_stored_tables_are_those_of_their_facts(module, path):
     facts = json.loads(path.read_text())
-    found = facts if module is galen else facts["rows"]
+    found = facts["rows"] if module is apq else facts
     assert module.table(found, module.Plan(**facts["plan"])) == path.with_suffix(".md").read_text()
 
 
-def test_haq_draws_equal_bits_once_and_each_method():
-    def row(latency, method, mean):
+def test_haq_draws_equal_bits_once_and_each_search():
+    def row(latency, method, evaluations, mean):
         found = {"test": {"mean": mean, "std": 0.01}}
-        return {"latency": latency, "method": method, "uniform": {"test": latency}, "mixed": found}
+        given = {"latency": latency, "method": method, "evaluations": evaluations}
+        return {**given, "uniform": {"test": latency}, "mixed": found}
 
-    drawn = haq.series([row(0.5, "ddpg", 0.6), row(0.5, "tpe", 0.7), row(0.9, "ddpg", 0.8), row(0.9, "tpe", 0.85)])
+    rows = [row(0.5, "ddpg", 600, 0.6), row(0.5, "tpe", 600, 0.7), row(0.5, "tpe", 6000, 0.8)]
+    drawn = haq.series([*rows, row(0.9, "ddpg", 600, 0.8), row(0.9, "tpe", 600, 0.85), row(0.9, "tpe", 6000, 0.9)])
     assert drawn["uniform"] == [(0.5, 0.5, 0.0), (0.9, 0.9, 0.0)]
-    assert drawn["mixed, ddpg"] == [(0.5, 0.6, 0.01), (0.9, 0.8, 0.01)]
-    assert drawn["mixed, tpe"] == [(0.5, 0.7, 0.01), (0.9, 0.85, 0.01)]
+    assert drawn["mixed, ddpg (600)"] == [(0.5, 0.6, 0.01), (0.9, 0.8, 0.01)]
+    assert drawn["mixed, tpe (600)"] == [(0.5, 0.7, 0.01), (0.9, 0.85, 0.01)]
+    assert drawn["mixed, tpe (6,000)"] == [(0.5, 0.8, 0.01), (0.9, 0.9, 0.01)]
 
 
 @pytest.mark.parametrize("name", ["haq", "galen"])
@@ -218,10 +250,13 @@ def test_haq_states_what_finetuning_changes():
     def best(before, after):
         return {"strategy": {}, "test_before": before, "test": after}
 
-    tuned = {"uniform": [best(0.8, 0.9)], "mixed": [best(0.85, 0.91), best(0.84, 0.92)]}
-    lines = haq._finetuned_lines([{"bits": [4, 4], "method": "ddpg", "finetuned": tuned}], haq.Plan(epochs=5))
+    mixed = [best(0.85, 0.91) | {"found_by": ["tpe (9)", "ddpg (9)"]}, best(0.84, 0.92) | {"found_by": ["ddpg (9)"]}]
+    tuned = {"uniform": [best(0.8, 0.9)], "mixed": mixed}
+    lines = haq._finetuned_lines([{"bits": [4, 4], **tuned}], haq.Plan(epochs=5))
     assert "after 5 epochs" in lines[0]
-    assert lines[-1] == "| 4/4 | ddpg | 80.00 → 90.00 |  | 85.00 → 91.00 | 84.00 → 92.00 | +5.00 / +1.00 |"
+    assert lines[-1] == (
+        "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | tpe (9), ddpg (9) | 84.00 → 92.00 | ddpg (9) | +5.00 / +1.00 |"
+    )
 
 
 def test_galen_from_end_to_end(run, tmp_path):
@@ -243,6 +278,24 @@ def test_galen_from_end_to_end(run, tmp_path):
     joint, decisions = facts["finetuned"][0], joint_pq_problem(device="bismo-edge").decisions
     again = LiveScores(TASK, decisions, tmp_path / "again")
     assert joint["test_before"] == again(joint["strategy"], "test")
+
+
+def test_galen_lets_searches_without_learning_ask_more(run):
+    pilot = ("--method", "ddpg", "--method", "annealing", "--evaluations", "20", "--longer", "300", "--seeds", "1")
+    report = "galen-digits-cnn-bismo-edge-latency_ms"
+    facts, text = run("galen", *pilot, "--epochs", "0", "--budget", "0.5", report=report)
+    searches = [("ddpg", 20), ("annealing", 20), ("annealing", 300)]
+    assert [(row["method"], row["evaluations"]) for row in facts["rows"]] == 3 * searches and "In brackets" in text
+    assert [(d["method"], d["evaluations"]) for d in facts["differences"]] == searches
+    assert text.count("| annealing |") == text.count("| annealing (300) |") == 4
+    for d, joint, *alone in zip(
+        facts["differences"], *(facts["rows"][n * 3 : n * 3 + 3] for n in range(3)), strict=True
+    ):
+        best = max(alone, key=lambda row: row["validation"]["mean"])
+        assert d["test"]["difference"] == pytest.approx(joint["test"]["mean"] - best["test"]["mean"])
+    predicted = [row["predicted"]["mean"] for row in facts["rows"]]
+    assert all(short <= long for short, long in zip(predicted[1::3], predicted[2::3], strict=True))
+    assert predicted[1] < predicted[2]
 
 
 def test_galen_bounds_bit_operations_too(run):

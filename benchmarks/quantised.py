@@ -1,8 +1,9 @@
 """What equal bits everywhere cost a network: `python -m benchmarks.quantised TASK`.
 
 Weights and activations of all layers whose bits can be chosen have the same bits, the others 8. Accuracies before and
-after fine-tuning with straight-through gradients stand beside those of the uncompressed network. Nothing is chosen by
-them, so test images may be looked at.
+after fine-tuning with straight-through gradients stand beside those of the network as it was trained, and of the same
+network after recovery, which changes it a little without any rounding. Nothing is chosen by them, so test images may
+be looked at.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ BITS = (8, 6, 5, 4)
 SPLITS = ("validation", "test")
 
 
-def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[dict[str, Any]]:
+def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> dict[str, Any]:
     """Scores a network at equal bits.
 
     Args:
         task: The task.
         bits: Of weights and activations.
-        epochs: Of fine-tuning.
+        epochs: Of fine-tuning; 0: none.
         work: Folder that keeps finished scores.
 
     Returns:
-        One row for each number of bits, the uncompressed network (32) first: accuracies, fractions of 1, before
-        fine-tuning and, of the others, that on test images after it.
+        Accuracies, fractions of 1: `as_trained`, and `rows`, one for each number of bits, the network in full
+        precision (32) first, before fine-tuning and, of the others, that on test images after it.
     """
     whole = task.channel_decisions()
     unpruned = {d.name: d.values[-1] for d in whole.decisions}
+    as_trained = {split: float(task.live("none", split, decisions=whole).baseline) for split in SPLITS}
     floats = LiveScores(task, whole, work / "floats")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
     # Scores are kept by places among all values, whichever of them are asked for.
@@ -51,26 +53,29 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> list[
     for chosen in bits:
         strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}
         before = {split: scores(strategy, split) for split in SPLITS}
-        rows.append({"bits": chosen, "before": before, "after": {"test": scores(strategy, "test", epochs)}})
-    return rows
+        after = {"after": {"test": scores(strategy, "test", epochs)}} if epochs else {}
+        rows.append({"bits": chosen, "before": before, **after})
+    return {"as_trained": as_trained, "rows": rows}
 
 
-def report(name: str, epochs: int, rows: list[dict[str, Any]]) -> str:
+def report(name: str, epochs: int, facts: dict[str, Any]) -> str:
     """Writes the Markdown report."""
-    whole = rows[0]["before"]
+    whole = facts["as_trained"]
+    tuned = f" and after {winners.epochs(epochs)}" if epochs else ""
     lines = [
         f"# {name} with equal bits everywhere",
         "",
         "Weights and activations of all layers whose bits can be chosen; the others have 8. Points lost against the",
-        f"uncompressed network ({100 * whole['validation']:.2f} % of validation images, {100 * whole['test']:.2f} %",
-        f"of test images) before fine-tuning and after {winners.epochs(epochs)}.",
+        f"network as it was trained ({100 * whole['validation']:.2f} % of validation images,",
+        f"{100 * whole['test']:.2f} % of test images) before fine-tuning{tuned}. With 32 bits nothing is rounded: that",
+        "row is what recovery alone changes.",
         "",
         "| bits | validation, before | test, before | test, after |",
         "|---|---|---|---|",
     ]
-    for row in rows[1:]:
+    for row in facts["rows"]:
         pairs = [("before", "validation"), ("before", "test"), ("after", "test")]
-        lost = [f"{100 * (whole[split] - row[when][split]):.2f}" for when, split in pairs]
+        lost = [f"{100 * (whole[split] - row[when][split]):.2f}" if when in row else "" for when, split in pairs]
         lines.append(f"| {row['bits']} | {' | '.join(lost)} |")
     return "\n".join([*lines, ""])
 
@@ -78,15 +83,15 @@ def report(name: str, epochs: int, rows: list[dict[str, Any]]) -> str:
 @click.command()
 @click.argument("name", metavar="TASK")
 @click.option("--bits", type=click.IntRange(2, 8), multiple=True, default=BITS, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Of fine-tuning.")
+@click.option("--epochs", type=click.IntRange(0), default=1, show_default=True, help="Of fine-tuning; 0: none.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of finished scores [default: TASK-quantised].")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="benchmarks/results/quantised")
 def main(name: str, bits: tuple[int, ...], epochs: int, work: Path | None, out: Path) -> None:
     """Scores TASK's network at equal bits, before and after fine-tuning."""
-    rows = compare(get_task(name), bits, epochs, work or Path(f"{name}-quantised"))
+    found = compare(get_task(name), bits, epochs, work or Path(f"{name}-quantised"))
     command = shlex.join(["python", "-m", "benchmarks.quantised", *sys.argv[1:]])
-    facts = {"task": name, "epochs": epochs, "rows": rows, **provenance(command, ["numpy", "torch"])}
-    text = report(name, epochs, rows)
+    facts = {"task": name, "epochs": epochs, **found, **provenance(command, ["numpy", "torch"])}
+    text = report(name, epochs, facts)
     write_atomically(out / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
     write_atomically(out / f"{name}.md", lambda p: p.write_text(text))
     click.echo(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -188,7 +189,7 @@ def haq_command(
     plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, trains_in, longer or 0)
     facts = haq.compare(plan, work / task / device, workers)
     drawn = haq.series(facts["rows"]), "share of the latency", f"HAQ: {task}, {device}"
-    _write(f"haq-{task}-{device}", plan, facts, haq.table(facts, plan), drawn)
+    _write(f"haq-{task}-{device}", plan, facts, haq.table, drawn)
 
 
 @main.command("galen")
@@ -244,7 +245,7 @@ def galen_command(
     facts = galen.compare(plan, work / task / device / cost, workers)
     drawn = galen.series(facts, plan), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
-    _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table(facts, plan), drawn)
+    _write(f"galen-{task}-{device}-{cost}", plan, facts, galen.table, drawn)
 
 
 @main.command("apq")
@@ -275,17 +276,22 @@ def apq_command(
     rows = apq.compare(plan, work / task / device, workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     facts = {"rows": rows, "differences": apq.differences(rows)}
-    _write(f"apq-{task}-{device}", plan, facts, apq.table(rows, plan), drawn)
+    _write(f"apq-{task}-{device}", plan, facts, apq.table, drawn)
 
 
 def _write(
-    name: str, plan: haq.Plan | galen.Plan | apq.Plan, found: dict[str, Any], text: str, drawn: tuple[Any, str, str]
+    name: str,
+    plan: haq.Plan | galen.Plan | apq.Plan,
+    found: dict[str, Any],
+    table: Callable[[dict[str, Any], Any], str],
+    drawn: tuple[Any, str, str],
 ) -> None:
     """Writes facts, table and picture."""
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     assets = get_task(plan.task).asset_hash(_ENVIRONMENTS[type(plan)])
     made = provenance(command, ["torch", "numpy", "stable_baselines3"])
     facts = {"plan": asdict(plan), "asset_hash": assets, **found, **made}
+    text = table(facts, plan)
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"{name}{ending}", partial(Path.write_text, data=content))
     winners.draw(*drawn, RESULTS / f"{name}.png")

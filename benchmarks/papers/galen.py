@@ -20,10 +20,12 @@ from benchmarks.papers.winners import (
     require_fast,
     searches_folder,
     spread,
+    told_by,
     verdict,
     winners,
     within,
 )
+from compress_gym.compression.training import finetune_recipes
 from compress_gym.decisions import BIT_KINDS
 from compress_gym.envs.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
@@ -188,6 +190,7 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
         *more,
         "",
         CLAIM,
+        *told_by(facts),
         "",
         f"| {cost} | approach | method | predicted | validation | test | seconds a search |",
         "|---|---|---|---|---|---|---|",
@@ -216,7 +219,7 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
         return ["Nothing was fine-tuned."]
     return [
         f"The best of each approach by validation accuracy, fine-tuned for {epochs(plan.epochs)} in "
-        f"{PRECISIONS[plan.bf16]} (test images):",
+        f"{PRECISIONS[plan.bf16]} (test images){_rates(plan)}:",
         "",
         f"| {COSTS[plan.cost]} | approach | before | after | lost, of the uncompressed | at most a point |",
         "|---|---|---|---|---|---|",
@@ -226,6 +229,12 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
             for r in rows
         ),
     ]
+
+
+def _rates(plan: Plan) -> str:
+    """Says where learning rates differ: pruned networks have more to learn."""
+    pruned, quantised = (recipe["peak_lr"] for recipe in finetune_recipes(get_task(plan.task).dataset))
+    return "" if pruned == quantised else f", at a peak rate of {pruned:g}, where all channels stay of {quantised:g}"
 
 
 def _name(row: Mapping[str, Any], plan: Plan) -> str:

@@ -163,6 +163,8 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
 
 def table(facts: Mapping[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables: measured beside recalled."""
+    others = any(tuple(row["bits"]) in OTHER_BITS and tuple(row["bits"]) not in PAPERS_BITS for row in facts["rows"])
+    stand_in = ["The device has no 5 and 6 bits, so the latencies of other bits stand for theirs."] if others else []
     more = ["Searches that may ask more begin as those of the same seed that may ask less."] if plan.longer else []
     lines = [
         f"## HAQ: mixed precision on {plan.task}, {plan.device}",
@@ -172,8 +174,9 @@ def table(facts: Mapping[str, Any], plan: Plan) -> str:
         "chance. Budgets are the latencies of uniform bits (of weights / of inputs) as a share of that of 8 / 8;",
         "uniform is the best of all that fit. It is one of the mixed strategies, too: where they are worse, a search",
         "did not find it, or was told that another is better (predicted: what searches were told). The last column is",
-        "the paper's, recalled: another network (MobileNet-V1 on ImageNet), another device (its edge accelerator),",
-        "uniform and mixed 4, 5 and 6 bits.",
+        "the paper's, recalled, fine-tuned there: another network (MobileNet-V1 on ImageNet), another device (its edge",
+        "accelerator), uniform (PACT) and mixed 4, 5 and 6 bits.",
+        *stand_in,
         *more,
         "",
         "| latency of | share | uniform | validation | test | mixed, found by | share used | predicted | validation "

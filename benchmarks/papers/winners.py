@@ -133,6 +133,11 @@ def searches_folder(work: Path, task: Task, env: str, evaluations: int) -> Path:
     return work / task.asset_hash(env) / str(evaluations)
 
 
+def told_by(facts: Mapping[str, Any]) -> list[str]:
+    """Returns lines that say so where searches were made before reports held the digest of their accuracies."""
+    return [] if "asset_hash" in facts else ["", "Searches were told by an earlier surrogate, not by the shipped one."]
+
+
 def winner(problem: Problem, method: str, evaluations: int, seed: int, env_id: str, path: Path) -> dict[str, Any]:
     """Searches for the best strategy within the budget; a finished search is read from its file.
 

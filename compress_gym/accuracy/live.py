@@ -98,6 +98,9 @@ class LiveAccuracy:
             ValueError: The recovery does not fit the network or the decisions, images are missing, the processor has
                 no bfloat16, or the training device is not there or cannot train quantised networks.
         """
+        for name, images in (("calibration", calibration), ("scored", scored)):
+            if not len(images.labels):
+                raise ValueError(f"{name}= holds 0 images, so nothing can be told by them; give at least one")
         self._steps = parse_recovery(recovery)
         self._decides_bits = any(d.kind in BIT_KINDS for d in decisions.decisions)
         if self._decides_bits and ranges is None:

@@ -26,8 +26,9 @@ class JointPQEnv(CompressionEnv):
     accuracy on validation images and a latency on the device. Ranges of inputs are found on the pruned network.
 
     The first and the last layer stay at 8 bits (on `digits-cnn` the last alone): where such a layer has channels to
-    decide, its bits have one legal value. What is called uncompressed keeps all channels and the most bits, 8:
-    budgets are fractions of its cost. `baseline_accuracy` is that of the network in full precision.
+    decide, its bits have one legal value. What is called uncompressed keeps all channels and the most bits that can be
+    chosen, 8 unless `bits` has fewer: budgets are fractions of its cost. `baseline_accuracy` is that of the network
+    in full precision.
 
     The environment follows *Towards Hardware-Specific Automatic Compression of Neural Networks* (Galen; Krieger et
     al., 2022) and *APQ: Joint Search for Network Architecture, Pruning and Quantization Policy* (Wang et al., 2020).

@@ -26,9 +26,10 @@ class MixedQuantEnv(CompressionEnv):
     the last step the network is recovered as the task says (batch-norm statistics are re-estimated), computes with
     rounded numbers, and has an accuracy on validation images, and a latency on the device.
 
-    The first and the last layer stay at 8 bits (HAQ's rule; on `digits-cnn` the last alone), and so do sums and
-    pools. What is called uncompressed is the network with the most bits, 8: budgets are fractions of its cost.
-    `baseline_accuracy` is that of the network in full precision.
+    The first and the last layer stay at 8 bits (HAQ's rule; on `digits-cnn` the last alone): which layers do is part
+    of a task. Sums and pools cost what they do in 8 bits; their accuracy is that of full precision. What is called
+    uncompressed is the network with the most bits that can be chosen, 8 unless `bits` has fewer: budgets are fractions
+    of its cost. `baseline_accuracy` is that of the network in full precision.
 
     The device says which bits there are: Bit Fusion has 2, 4 and 8, BISMO 2 to 8. Of these, those can be chosen for
     which accuracies are measured (`digits-cnn`: 2, 4 and 8; CIFAR-10 tasks: all), or `bits`, with `accuracy="live"`

@@ -133,10 +133,13 @@ def _bit_values(env: str, task: Task, device: Hardware | None, bits: Sequence[in
         offered = device.bit_values
     if bits is None:
         return offered if offered.paired else BitValues(tuple(b for b in offered.values if b in task.bits))
-    wanted = tuple(sorted(set(bits)))
-    if not wanted or not set(wanted) <= set(offered.values):
+    wanted = () if isinstance(bits, int) else tuple(sorted(set(bits)))
+    if len(wanted) < 2 or not set(wanted) <= set(offered.values):
         name = None if device is None else device.name
-        raise ValueError(f"bits={bits!r} must be some of {list(offered.values)}, which device={name!r} has")
+        raise ValueError(
+            f"bits={bits!r} must be two or more of {list(offered.values)}, which device={name!r} has; with one there "
+            "is nothing to choose"
+        )
     return BitValues(wanted, offered.paired)
 
 

@@ -46,7 +46,19 @@ SPEED = (
         "python -m benchmarks.exported digits-cnn --device epyc-milan-ort-int8",
     ),
     Expected(
-        "Equal bits", "quantised/cifar10-resnet20", "python -m benchmarks.quantised cifar10-resnet20 --bits 4 --bits 8"
+        "Equal bits, ResNet-20",
+        "quantised/cifar10-resnet20",
+        "python -m benchmarks.quantised cifar10-resnet20 --bits 8 --bits 4",
+    ),
+    Expected(
+        "Equal bits, Plain-20",
+        "quantised/cifar10-plain20",
+        "python -m benchmarks.quantised cifar10-plain20 --bits 8 --bits 4",
+    ),
+    Expected(
+        "Equal bits, ResNet-56",
+        "quantised/cifar10-resnet56",
+        "python -m benchmarks.quantised cifar10-resnet56 --bits 8 --epochs 0",
     ),
 )
 ZOO = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -40,20 +41,31 @@ def live(decisions, recovery="adaptive-bn", images=200, **settings):
     )
 
 
+def measured_rows(task, env, rng):
+    """Some measured strategies of a task, how many images each classified correctly, and the card."""
+    if task.asset("measured", env).exists():
+        card, sizes = read_card(task.asset("measured", env)), task.decisions(env).sizes
+        rows = rng.integers(sizes, size=(50, len(sizes)))
+        return rows, task.measured(env)(rows) * card["validation_images"], card
+    measured = task.strategies(env)
+    chosen = rng.permutation(len(measured.strategies))[:5]
+    return measured.strategies[chosen], measured.correct.sum(1)[chosen], read_card(task.asset("strategies", env))
+
+
 @pytest.mark.parametrize(
     ("name", "env"),
-    [(n, e) for n in list_tasks() for e in ("MixedQuant", "JointPQ") if get_task(n).asset("strategies", e).exists()],
+    [(n, e) for n in list_tasks() for e in ("MixedQuant", "JointPQ") if get_task(n).best_signal(e) != "live"],
 )
 def test_measured_rows_are_scored_again(name, env):
-    """Equal on the machine that recorded them, elsewhere within 8 images of 400."""
+    """Equal on the machine that recorded them, elsewhere within what the card says."""
     needs_data(name)
     task = get_task(name)
-    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
-    chosen = np.random.default_rng().permutation(len(measured.strategies))[:5]
+    rows, counts, card = measured_rows(task, env, np.random.default_rng())
     evaluator = task.live(decisions=task.decisions(env))
-    difference = np.abs(evaluator.count_correct(measured.strategies[chosen]) - measured.correct.sum(1)[chosen])
-    allowed = 0 if recorded_here(card) else 8 * evaluator.images / 400
-    assert difference.max() <= allowed, measured.strategies[chosen][difference.argmax()]
+    difference = np.abs(evaluator.count_correct(rows) - counts)
+    stated = re.match(r"a test allows (\d+) images of 400", card["stated_error"]["other_machine"])
+    allowed = 0.5 if recorded_here(card) else int(stated[1]) * evaluator.images / 400
+    assert difference.max() <= allowed, rows[difference.argmax()]
     assert card["calibration_digest"] == evaluator.calibration_digest
     assert card["range_digest"] == evaluator.range_digest and card["validation_images"] == evaluator.images
 
@@ -236,16 +248,14 @@ def test_ranges_of_pruned_networks_that_share_layers_are_those_of_each_alone(nam
         ({"ranges": None}, "need training images to find the ranges of inputs on; give ranges="),
         ({"recovery": "bias-correction", "decisions": TASK.channel_decisions()}, "no bits are decided"),
         ({"ranges": DATA.train.take(0)}, "need training images"),
+        ({"calibration": DATA.train.take(0)}, "calibration= holds 0 images"),
+        ({"scored": DATA.validation.take(0)}, "scored= holds 0 images"),
         ({"training_device": "cuda"}, "quantised networks are trained on the processor"),
         ({"training_device": "tpu", "decisions": TASK.channel_decisions()}, "'tpu' must be 'cpu' or 'cuda'"),
     ],
 )
 def test_what_is_missing_is_named(settings, words):
-    arguments = {"decisions": MIXED, "recovery": "none", "ranges": DATA.train.take(64), **settings}
+    images = {"calibration": DATA.train.take(64), "scored": DATA.validation.take(10), "ranges": DATA.train.take(64)}
+    arguments = {"decisions": MIXED, "recovery": "none", **images, **settings}
     with pytest.raises(ValueError, match=words):
-        LiveAccuracy(
-            *(TASK.network(), TASK.trained_module(), arguments.pop("decisions")),
-            calibration=DATA.train.take(64),
-            scored=DATA.validation.take(10),
-            **arguments,
-        )([[0] * 10])
+        LiveAccuracy(*(TASK.network(), TASK.trained_module(), arguments.pop("decisions")), **arguments)([[0] * 10])

@@ -16,7 +16,10 @@ def test_equal_bits_are_those_of_the_measured_table(tmp_path, monkeypatch, capsy
     arguments = ["digits-cnn", "--bits", "8", "--bits", "2", "--work", tmp_path / "work", "--out", tmp_path]
     code, out, err = run_here(quantised.main, arguments, monkeypatch, capsys)
     assert code == 0, err
-    whole, eight, two = json.loads((tmp_path / "digits-cnn.json").read_text())["rows"]
+    facts = json.loads((tmp_path / "digits-cnn.json").read_text())
+    whole, eight, two = facts["rows"]
+    card = TASK.weights_card()
+    assert facts["as_trained"]["validation"] == pytest.approx(card["validation_accuracy"], abs=1 / 400)
     measured = TASK.measured("MixedQuant")
     decisions = TASK.decisions("MixedQuant")
     for row in (eight, two):
@@ -30,4 +33,20 @@ def test_equal_bits_are_those_of_the_measured_table(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_the_stored_report_is_that_of_the_stored_scores(path):
     facts = json.loads(path.read_text())
-    assert path.with_suffix(".md").read_text() == quantised.report(path.stem, facts["epochs"], facts["rows"])
+    assert path.with_suffix(".md").read_text() == quantised.report(path.stem, facts["epochs"], facts)
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_eight_bits_lose_a_third_of_a_point_at_most_and_four_two_points_after_an_epoch(path):
+    """On test images, of which there are ten thousand."""
+    facts = json.loads(path.read_text())
+    bits, whole = {row["bits"]: row for row in facts["rows"]}, facts["as_trained"]["test"]
+    assert whole - bits[8]["before"]["test"] <= 0.003
+    assert 4 not in bits or whole - bits[4]["after"]["test"] <= 0.02
+
+
+def test_without_training_there_is_nothing_after_it(tmp_path):
+    found = quantised.compare(TASK, (8,), 0, tmp_path)
+    assert "after" not in found["rows"][1]
+    text = quantised.report("digits-cnn", 0, found)
+    assert "before fine-tuning. With" in text and text.splitlines()[-1].endswith("|  |")

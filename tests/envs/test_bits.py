@@ -106,9 +106,11 @@ def test_one_decision_a_layer_where_bits_come_in_pairs():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"bits": (2, 6), "device": "bitfusion"}, r"bits=\(2, 6\) must be some of \[2, 4, 8\].*'bitfusion'"),
-        ({"bits": ()}, r"bits=\(\) must be some of"),
-        ({"bits": (1, 8)}, r"bits=\(1, 8\) must be some of \[2, 3, 4"),
+        ({"bits": (2, 6), "device": "bitfusion"}, r"bits=\(2, 6\) must be two or more of \[2, 4, 8\].*'bitfusion'"),
+        ({"bits": ()}, r"bits=\(\) must be two or more of"),
+        ({"bits": 8}, r"bits=8 must be two or more of \[2, 3, 4"),
+        ({"bits": (8,)}, r"bits=\(8,\) must be two or more.*with one there is nothing to choose"),
+        ({"bits": (1, 8)}, r"bits=\(1, 8\) must be two or more of \[2, 3, 4"),
         ({"bits": (3, 8), "accuracy": "shipped"}, r"can be \[3\].*use accuracy='live'"),
         ({"device": "xeon-ort-fp32"}, "device='xeon-ort-fp32' leaves no choice of bits.*'bismo-edge'.*'bitfusion'"),
         ({"budget": 0.01}, "budget=0.01 is below the cheapest strategy"),

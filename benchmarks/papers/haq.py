@@ -163,7 +163,7 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
 
 def table(facts: Mapping[str, Any], plan: Plan) -> str:
     """Writes the Markdown tables: measured beside recalled."""
-    others = any(tuple(row["bits"]) in OTHER_BITS and tuple(row["bits"]) not in PAPERS_BITS for row in facts["rows"])
+    others = {tuple(row["bits"]) for row in facts["rows"]} - set(PAPERS_BITS)
     stand_in = ["The device has no 5 and 6 bits, so the latencies of other bits stand for theirs."] if others else []
     more = ["Searches that may ask more begin as those of the same seed that may ask less."] if plan.longer else []
     lines = [

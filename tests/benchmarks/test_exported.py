@@ -75,11 +75,8 @@ def test_files_that_miss_the_aim_are_counted(files, words):
 
 def test_the_stored_report_says_what_is_stored():
     facts = json.loads((exported.RESULTS / "digits-cnn.json").read_text())
-    apart = exported.images_apart(facts["rows"], 400)
-    assert sorted(n for n in apart if n > 1) == [2] and len(apart) == 30
     text = exported.table(facts["rows"], facts["task"], facts["device"], exported.scored_images(TASK))
     assert text == (exported.RESULTS / "digits-cnn.md").read_text()
-    assert "1 of 30 files misses it: it is off by 2 images (0.50 points)." in text
 
 
 def test_a_table_of_other_bits_is_refused(monkeypatch, capsys):

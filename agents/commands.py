@@ -10,7 +10,7 @@ import click
 import gymnasium as gym
 
 import compress_gym
-from compress_gym.rewards import REWARDS
+from compress_gym.problem.rewards import REWARDS
 
 
 def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:

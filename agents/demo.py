@@ -25,15 +25,15 @@ from agents.plots import plot_curve, plot_pareto
 from agents.runs import Run, Scored
 from agents.search.__main__ import run_search
 from agents.train import run_training
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.compression.export import MAX_DIFFERENCE, export_onnx, largest_difference
 from compress_gym.data import load_dataset
 from compress_gym.devices import CALL, Device, Hardware, load_device
-from compress_gym.devices.runtime import open_session, operation_model, timed
-from compress_gym.devices.timing import sample_us
+from compress_gym.live.export import MAX_DIFFERENCE, export_onnx, largest_difference
+from compress_gym.making.profile.onnx_runtime import open_session, operation_model, timed
+from compress_gym.making.profile.timing import sample_us
 from compress_gym.problem import Problem
-from compress_gym.processor import processor_name
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import processor_name
 from compress_gym.tasks import Task, get_task
 
 SEARCHES = ("uniform", "random", "hill-climb", "evolution")

@@ -22,11 +22,11 @@ from torch import nn
 from agents.exploration import TruncatedNormalDDPG, TruncatedNormalTD3
 from agents.recording import EndWarmup, Record
 from agents.runs import Run
-from compress_gym.cards import write_arrays
-from compress_gym.compression.weights import load_weights, save_weights
-from compress_gym.errors import AssetError, unknown_name
+from compress_gym.live.weights import load_weights, save_weights
 from compress_gym.problem import Problem
-from compress_gym.processor import one_thread
+from compress_gym.support.cards import write_arrays
+from compress_gym.support.errors import AssetError, unknown_name
+from compress_gym.support.processor import one_thread
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ddpg": TruncatedNormalDDPG,

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agents.runs import Scored
-from compress_gym.cards import write_atomically
 from compress_gym.problem import Problem
+from compress_gym.support.cards import write_atomically
 
 
 def plot_curve(runs: Mapping[str, Sequence[Scored]], path: Path, optimum: float | None = None) -> None:

@@ -20,7 +20,7 @@ import gymnasium as gym
 from agents.commands import make
 from agents.learners import build, load_policy, policy_strategy
 from agents.runs import Run, Scored, read_config, run_config
-from compress_gym.commands import run_command
+from compress_gym.support.commands import run_command
 
 SHOWN = ("strategy", "accuracy", "cost_ratio", "feasible", "accuracy_source")
 

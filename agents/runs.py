@@ -29,9 +29,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from compress_gym.cards import write_atomically
 from compress_gym.problem import Evaluation, Problem
-from compress_gym.rewards import Outcome
+from compress_gym.problem.rewards import Outcome
+from compress_gym.support.cards import write_atomically
 
 PACKAGES = (
     "compress_gym",

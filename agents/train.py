@@ -11,7 +11,7 @@ from agents.commands import environment_options, make
 from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, action_type, build, policy_strategy, save_policy, train
 from agents.runs import Run, default_folder, run_config
-from compress_gym.commands import run_command
+from compress_gym.support.commands import run_command
 
 
 def run_training(

@@ -1,6 +1,6 @@
 """Tunes an algorithm's hyper-parameters with Optuna: `python -m agents.tune --algo ddpg --trials 30`.
 
-A trial trains on each of `agents.invented`'s problems, which no benchmark reports, with several draws of losses, and
+A trial trains on each of `agents.synthetic`'s problems, which no benchmark reports, with several draws of losses, and
 is worth the mean normalised score of its best strategies: 0 is the uniform strategy, 1 what evolution finds in
 `REFERENCE_EVALUATIONS`. All trials have the same draws: draws differ more than settings do. A trial that is below the
 median of the others after a draw ends there. The first one has the present settings, and the best one is compared with
@@ -23,14 +23,14 @@ import click
 import yaml
 
 from agents.hyperparams import read_hyperparameters
-from agents.invented import TASKS, invented_problem
 from agents.learners import action_type, build, train
 from agents.runs import Run
 from agents.search import search
-from compress_gym.cards import write_atomically
-from compress_gym.commands import run_command
+from agents.synthetic import TASKS, invented_problem
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.errors import missing_extra, unknown_name
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import missing_extra, unknown_name
 
 if TYPE_CHECKING:
     import optuna

@@ -10,10 +10,10 @@ import numpy as np
 from rich.progress import track
 
 from agents.search import search
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
 from compress_gym.problem import Problem
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
 from compress_gym.tasks import get_task
 
 BUDGETS = (0.4, 0.5, 0.6, 0.7, 0.8)

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import kendalltau
 
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.compression.export_quantised import RUN_BITS, export_quantised
-from compress_gym.costs.build import network_cost_terms
-from compress_gym.decisions import BitValues
 from compress_gym.devices import Hardware, load_device
-from compress_gym.devices.runtime import open_session, timed
-from compress_gym.devices.timing import sample_us
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.live.export_quantised import RUN_BITS, export_quantised
+from compress_gym.making.profile.onnx_runtime import open_session, timed
+from compress_gym.making.profile.timing import sample_us
+from compress_gym.problem.decisions import BitValues
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
 from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "exported"

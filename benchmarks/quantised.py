@@ -18,10 +18,10 @@ import click
 
 from benchmarks.papers import winners
 from benchmarks.papers.live_scores import LiveScores
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.compression.quantise import BITS as QUANTISER_BITS
-from compress_gym.decisions import BitValues
+from compress_gym.live.quantise import BITS as QUANTISER_BITS
+from compress_gym.problem.decisions import BitValues
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
 from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "quantised"

@@ -19,13 +19,13 @@ from agents.demo import markdown, speed_note
 from agents.search import METHODS
 from benchmarks.search.report import aggregate_table
 from benchmarks.search.statistics import LEAST_GAP
-from compress_gym.cards import read_card, read_json, write_atomically
-from compress_gym.commands import run_command
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.simulated import SIMULATED
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.support.cards import read_card, read_json, write_atomically
+from compress_gym.support.commands import run_command
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
-from compress_gym.translation.tasks import TRANSLATION_TASKS
+from compress_gym.tasks.translation import TRANSLATION_TASKS
 from docs.generator.cards import stated
 from docs.generator.fidelity import leaderboard_rows
 from docs.generator.text import percent, table

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
 from compress_gym.devices import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, Bismo, BitFusion
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
 
 RESULTS = Path(__file__).parent / "results" / "simulators"
 APQ_TABLE = "apq/BitFusion_new.b1.dict"

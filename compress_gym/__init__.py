@@ -9,13 +9,13 @@ Importing the package registers its environments and imports neither torch nor S
 
 import gymnasium
 
-from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.devices import list_devices
-from compress_gym.distribution import ProblemDistribution
 from compress_gym.envs import wrappers
 from compress_gym.envs.compression import CompressionEnv
 from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.problem import Problem
+from compress_gym.problem.decisions import Decision, DecisionSpace
+from compress_gym.problem.distribution import ProblemDistribution
 from compress_gym.tasks import list_tasks
 
 __all__ = [
@@ -32,21 +32,21 @@ __all__ = [
 
 gymnasium.register(
     id="compress_gym/ChannelPrune-v0",
-    entry_point="compress_gym.envs.channel_prune:ChannelPruneEnv",
-    vector_entry_point="compress_gym.envs.channel_prune:channel_prune_vector_env",
+    entry_point="compress_gym.kinds.channel_prune:ChannelPruneEnv",
+    vector_entry_point="compress_gym.kinds.channel_prune:channel_prune_vector_env",
 )
 gymnasium.register(
     id="compress_gym/MixedQuant-v0",
-    entry_point="compress_gym.envs.mixed_quant:MixedQuantEnv",
-    vector_entry_point="compress_gym.envs.mixed_quant:mixed_quant_vector_env",
+    entry_point="compress_gym.kinds.mixed_quant:MixedQuantEnv",
+    vector_entry_point="compress_gym.kinds.mixed_quant:mixed_quant_vector_env",
 )
 gymnasium.register(
     id="compress_gym/JointPQ-v0",
-    entry_point="compress_gym.envs.joint_pq:JointPQEnv",
-    vector_entry_point="compress_gym.envs.joint_pq:joint_pq_vector_env",
+    entry_point="compress_gym.kinds.joint_pq:JointPQEnv",
+    vector_entry_point="compress_gym.kinds.joint_pq:joint_pq_vector_env",
 )
 gymnasium.register(
     id="compress_gym/TransformerNAS-v0",
-    entry_point="compress_gym.envs.transformer_nas:TransformerNASEnv",
-    vector_entry_point="compress_gym.envs.transformer_nas:transformer_nas_vector_env",
+    entry_point="compress_gym.kinds.transformer_nas:TransformerNASEnv",
+    vector_entry_point="compress_gym.kinds.transformer_nas:transformer_nas_vector_env",
 )

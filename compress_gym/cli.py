@@ -14,16 +14,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from compress_gym.cards import card_path, read_card
-from compress_gym.commands import run_command
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import Device, list_devices, load_device, user_tables
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
-from compress_gym.errors import missing_extra
 from compress_gym.networks import Segment
+from compress_gym.support.cards import card_path, read_card
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import missing_extra
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
-from compress_gym.translation.tasks import get_translation_task, list_translation_tasks
+from compress_gym.tasks.translation import get_translation_task, list_translation_tasks
 
 LARGEST_ERROR = 0.1
 _PIPED_COLUMNS = 200
@@ -206,14 +206,14 @@ def profile(
         return
     chosen = [get_task(task) for task in dict.fromkeys(tasks)]
     try:
-        from compress_gym.devices.plan import Plan
-        from compress_gym.devices.profiler import profile as run
+        from compress_gym.making.profile.networks import profile as run
+        from compress_gym.making.profile.plan import Plan
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live,devices", "measuring latencies") from error
 
     plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)
     if export is not None:
-        from compress_gym.devices.bundle import export_bundle
+        from compress_gym.making.bundle import export_bundle
 
         if len(chosen) > 1:
             raise click.UsageError(f"--export writes the bundle of one TASK; given: {', '.join(tasks)}")
@@ -231,7 +231,7 @@ def profile(
 
 def _install(results: Path, name: str) -> None:
     """Makes a device of a bundle's results."""
-    from compress_gym.devices.bundle import import_results
+    from compress_gym.making.bundle import import_results
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(f"--name {name!r} must be letters, digits, dots, dashes and underscores, 64 at most")
@@ -270,7 +270,7 @@ def collect(
 ) -> None:
     """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
     try:
-        from compress_gym.accuracy.collect import collect as run
+        from compress_gym.making.collect import collect as run
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live", "scoring strategies live") from error
     chosen, folder = get_task(task), out or Path(f"{task}-measured{ENDINGS[env]}")
@@ -286,7 +286,7 @@ def collect(
 def sensitivity(task: str, out: Path | None) -> None:
     """Measures how far TASK's outputs move when one layer alone is compressed; observations can hold it."""
     try:
-        from compress_gym.accuracy.measure_sensitivity import measure_sensitivities
+        from compress_gym.making.sensitivity import measure_sensitivities
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live", "compressing layers one at a time") from error
     chosen = get_task(task)

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 import compress_gym
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 try:
     from mo_gymnasium.wrappers import LinearReward

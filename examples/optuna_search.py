@@ -2,8 +2,8 @@
 
 import sys
 
-from compress_gym.envs.channel_prune import channel_prune_problem
-from compress_gym.errors import missing_extra
+from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.support.errors import missing_extra
 
 try:
     import optuna

@@ -4,7 +4,7 @@ import sys
 
 import gymnasium as gym
 
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 try:
     from ray.rllib.algorithms.ppo import PPOConfig

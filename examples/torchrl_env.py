@@ -5,7 +5,7 @@ import sys
 import torch
 
 import compress_gym  # noqa: F401  (registers the ids)
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 try:
     from torchrl.envs import GymEnv, RewardSum, TransformedEnv, check_env_specs

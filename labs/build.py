@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from compress_gym.cards import write_atomically
-from compress_gym.commands import run_command
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.commands import run_command
 
 
 @click.command()

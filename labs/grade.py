@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from compress_gym.commands import run_command
+from compress_gym.support.commands import run_command
 
 COLUMNS = ("file", "lab", "points", "possible", "status", "changed", "remarks")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 try:
     import ipykernel  # noqa: F401  (the process that a notebook runs in)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 try:
     import jupytext

@@ -13,9 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import track as track_progress
 
-from compress_gym.cards import write_atomically
-from compress_gym.commands import run_command
-from compress_gym.errors import missing_extra
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import missing_extra
 
 try:
     import jinja2  # noqa: F401

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from compress_gym.commands import run_command
+from compress_gym.support.commands import run_command
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
 from leaderboard.site import build_site
 from leaderboard.tracks import FOLDER, load_tracks

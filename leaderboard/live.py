@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from compress_gym.accuracy import AccuracyModel
-from compress_gym.cards import sha256
-from compress_gym.processor import processor_name
+from compress_gym.problem.scores import AccuracyModel
+from compress_gym.support.cards import sha256
+from compress_gym.support.processor import processor_name
 from compress_gym.tasks import get_task
-from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
+from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from leaderboard.tracks import Track
 
 SPLITS = ("validation", "test")

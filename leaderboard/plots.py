@@ -13,7 +13,7 @@ from xml.etree import ElementTree as XML
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.decisions import DecisionSpace
+from compress_gym.problem.decisions import DecisionSpace
 
 _WIDTH, _HEIGHT = 960, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 210, 16, 52

@@ -16,8 +16,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from compress_gym.cards import write_atomically
-from compress_gym.processor import processor_name
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.processor import processor_name
 from leaderboard.fields import Fraction, Name, Text, complaints
 from leaderboard.live import conditions
 from leaderboard.replay import Replay, Replayed, live_differences

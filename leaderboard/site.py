@@ -19,9 +19,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from agents.plots import front
-from compress_gym.cards import write_atomically
+from compress_gym.support.cards import write_atomically
 from compress_gym.tasks import get_task
-from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
+from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from leaderboard.fields import shown
 from leaderboard.plots import Point, front_plot, strategy_plot
 from leaderboard.records import Record

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from agents.hyperparams import list_hyperparameters
 from agents.runs import read_config
 from agents.search import METHODS
-from compress_gym.cards import read_json, write_atomically
+from compress_gym.support.cards import read_json, write_atomically
 from leaderboard.fields import complaints
 from leaderboard.schema import Submission
 from leaderboard.tracks import Track

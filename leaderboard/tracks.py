@@ -11,10 +11,10 @@ import gymnasium as gym
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import compress_gym  # noqa: F401  (registers the ids)
-from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+from compress_gym.support.errors import unknown_name
 from compress_gym.tasks import list_tasks
-from compress_gym.translation.tasks import list_translation_tasks
+from compress_gym.tasks.translation import list_translation_tasks
 from leaderboard.fields import Name, Text, complaints
 
 if sys.version_info >= (3, 11):

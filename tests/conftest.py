@@ -14,7 +14,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _SOURCES = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "compress_gym").rglob("*.py"))]
 # `envs/program.py` has no kernel, but the places where kernels find what they read.
 _KERNELS = [
-    source for source in _SOURCES if b"compress_gym.jit" in source or b"njit" in source or b"AT_STAGES" in source
+    source
+    for source in _SOURCES
+    if b"compress_gym.support.jit" in source or b"njit" in source or b"AT_STAGES" in source
 ]
 _STATE = hashlib.sha256(b"".join(_KERNELS)).hexdigest()[:12]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"compress-gym-numba-{_STATE}"))

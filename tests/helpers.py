@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.commands import run_command
-from compress_gym.costs import Term, pack
 from compress_gym.data.archives import ARCHIVES, DATA_VARIABLE, data_root, has_archive
-from compress_gym.decisions import Decision, DecisionSpace, channel_values
 from compress_gym.devices import CALL, Device, Measurement, Operation, operation_of
 from compress_gym.devices.correction import Correction
 from compress_gym.networks import Network
 from compress_gym.problem import Problem
-from compress_gym.processor import processor_name
+from compress_gym.problem.costs import Term, pack
+from compress_gym.problem.decisions import Decision, DecisionSpace, channel_values
+from compress_gym.problem.scores import MeasuredAccuracy
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import processor_name
 from compress_gym.tasks import Task, get_task
 
 TINY = "tests.tiny_net:TinyNet"
@@ -101,9 +101,9 @@ def write_tiny_task(folder: Path) -> Task:
     """A task of two convolutions and nine strategies with untrained weights, for tests of measurements."""
     import torch
 
-    from compress_gym.cards import sha256, write_card
-    from compress_gym.compression.weights import save_weights
+    from compress_gym.live.weights import save_weights
     from compress_gym.networks.trace import trace
+    from compress_gym.support.cards import sha256, write_card
 
     task = Task(
         name="tiny",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compress_gym.costs import Term
 from compress_gym.problem import Problem
+from compress_gym.problem.costs import Term
 
 
 def cost(terms: list[Term], strategy: list[int], metric: int) -> float:

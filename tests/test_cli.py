@@ -10,7 +10,7 @@ from compress_gym.cli import cli
 from compress_gym.devices import list_devices
 from compress_gym.devices.transformer_latency import list_transformer_devices
 from compress_gym.tasks import list_tasks
-from compress_gym.translation.tasks import get_translation_task, list_translation_tasks
+from compress_gym.tasks.translation import get_translation_task, list_translation_tasks
 from tests.helpers import run_here
 
 

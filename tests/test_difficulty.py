@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.difficulty import difficulty
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
 from compress_gym.tasks import get_task, list_tasks
 
 

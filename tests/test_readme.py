@@ -12,7 +12,7 @@ from benchmarks.readme import DOCUMENTS, RESULTS, demo_section, measured_section
 from benchmarks.search.references import reference
 from benchmarks.search.report import write_report
 from benchmarks.search.suites import DIGITS, Suite
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
 from tests.benchmarks.examples import record
 from tests.code_blocks import blocks_of, look_through, run_python
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from compress_gym.errors import unknown_name
+from compress_gym.support.errors import unknown_name
 
 FOLDER = Path(__file__).parent
 # When an off-policy learner updates, and how often then; Stable-Baselines3's own forms.

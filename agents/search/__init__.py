@@ -23,8 +23,8 @@ from agents.search.method import SearchMethod
 from agents.search.netadapt import netadapt
 from agents.search.random_search import random_search
 from agents.search.uniform import uniform
-from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+from compress_gym.support.errors import unknown_name
 
 METHODS: dict[str, Callable[[Problem, np.random.Generator], SearchMethod]] = {
     "uniform": uniform,

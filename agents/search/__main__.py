@@ -11,8 +11,8 @@ from rich.progress import Progress
 from agents.commands import environment_options, make
 from agents.runs import Run, default_folder, run_config
 from agents.search import METHODS, search
-from compress_gym.commands import run_command
-from compress_gym.errors import unknown_name
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import unknown_name
 
 
 def run_search(method: str, env_id: str, settings: dict[str, Any], evaluations: int, seed: int, folder: Path) -> Run:

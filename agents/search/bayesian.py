@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agents.search.method import SearchMethod
-from compress_gym.errors import missing_extra
 from compress_gym.problem import Problem
+from compress_gym.support.errors import missing_extra
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from agents.search.method import SearchMethod
-from compress_gym.errors import missing_extra
 from compress_gym.problem import Problem
+from compress_gym.support.errors import missing_extra
 
 STEP_SIZE = 0.3
 

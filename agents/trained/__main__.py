@@ -10,8 +10,8 @@ import click
 
 from agents.predict import replay
 from agents.runs import read_config
-from compress_gym.cards import write_atomically
-from compress_gym.commands import run_command
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.commands import run_command
 
 FOLDER = Path(__file__).parent
 FILES = ("config.yml", "policy.safetensors", "policy.npz")

@@ -27,12 +27,12 @@ from benchmarks.fidelity.refit import (
 )
 from benchmarks.fidelity.report import GAPS, write_report, write_tables
 from benchmarks.fidelity.transfer import transfer_curve
-from compress_gym.accuracy.collect import searched_cost, write_strategies
-from compress_gym.accuracy.fit import FitSettings, fit_surrogate
-from compress_gym.accuracy.scoring import Conditions, score
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import provenance, read_card, read_json, write_card
-from compress_gym.commands import run_command
+from compress_gym.making.collect import searched_cost, write_strategies
+from compress_gym.making.fit import FitSettings, fit_surrogate
+from compress_gym.making.scoring import Conditions, score
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.support.cards import provenance, read_card, read_json, write_card
+from compress_gym.support.commands import run_command
 from compress_gym.tasks import ENDINGS, Task, get_task
 
 # No refit has seen any of these.

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import kendalltau
 
-from compress_gym.accuracy.fit import fit_surrogate
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.decisions import DecisionSpace
+from compress_gym.making.fit import fit_surrogate
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.strategies import MeasuredStrategies
 
 FOLDS = 5
 

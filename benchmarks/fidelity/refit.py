@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
-from compress_gym.accuracy.collect import add_round, searched_cost
-from compress_gym.accuracy.fit import fit_surrogate
-from compress_gym.accuracy.scoring import Conditions
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.accuracy.surrogate import SurrogateAccuracy
-from compress_gym.costs.build import network_cost_terms
-from compress_gym.costs.terms import CostTerms
-from compress_gym.decisions import BitValues
 from compress_gym.devices import load_device
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.making.collect import add_round, searched_cost
+from compress_gym.making.fit import fit_surrogate
+from compress_gym.making.scoring import Conditions
 from compress_gym.problem import Problem
+from compress_gym.problem.costs.terms import CostTerms
+from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task
 
 # The refits see these; the held-out check uses others (see __main__).

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import write_atomically
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.support.cards import write_atomically
 
 
 def write_report(

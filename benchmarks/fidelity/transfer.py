@@ -8,9 +8,9 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.fidelity.folds import FOLDS, errors
-from compress_gym.accuracy.fit import fit_surrogate
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.accuracy.surrogate import SurrogateAccuracy
+from compress_gym.making.fit import fit_surrogate
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.tasks import Task
 
 SIZES = (60, 125, 250, 500, 1000)

@@ -19,12 +19,12 @@ from rich.progress import track
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from benchmarks.fidelity.front import front_order
-from compress_gym.cards import provenance, read_card, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.costs.transformer import transformer_cost_terms
-from compress_gym.envs.transformer_nas import transformer_nas_problem
-from compress_gym.translation.collect import held_out
-from compress_gym.translation.tasks import get_translation_task
+from compress_gym.devices.costs.transformer import transformer_cost_terms
+from compress_gym.kinds.transformer_nas import transformer_nas_problem
+from compress_gym.making.collect_translation import held_out
+from compress_gym.support.cards import provenance, read_card, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.tasks.translation import get_translation_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 METHODS = ("hill-climb", "evolution")

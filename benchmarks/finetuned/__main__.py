@@ -13,9 +13,9 @@ import click
 
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import PARTS, Plan, measure
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.processor import checked_device
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import checked_device
 from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "finetuned"

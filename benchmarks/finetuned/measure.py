@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from compress_gym.accuracy.collect import CHEAP_RECOVERIES
-from compress_gym.accuracy.live import LiveAccuracy
-from compress_gym.accuracy.scoring import identity
-from compress_gym.cards import write_arrays
-from compress_gym.costs.build import network_cost_terms
-from compress_gym.processor import torch_device_name
-from compress_gym.resume import claim
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.live.scorer import LiveAccuracy
+from compress_gym.making.collect import CHEAP_RECOVERIES
+from compress_gym.making.scoring import identity
+from compress_gym.support.cards import write_arrays
+from compress_gym.support.processor import torch_device_name
+from compress_gym.support.resume import claim
+from compress_gym.support.workers import results_of
 from compress_gym.tasks import Task
-from compress_gym.workers import results_of
 
 # A strategy counts as being at the budget within this fraction of it.
 TOLERANCE = 0.05

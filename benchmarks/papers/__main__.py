@@ -14,14 +14,14 @@ from typing import Any
 import click
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.processor import bf16_supported, checked_device
-from compress_gym.resume import claim
+from compress_gym.making.train_translation import RECIPE
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import bf16_supported, checked_device
+from compress_gym.support.resume import claim
+from compress_gym.support.workers import results_of
 from compress_gym.tasks import get_task
-from compress_gym.translation.tasks import get_translation_task
-from compress_gym.translation.train import RECIPE
-from compress_gym.workers import results_of
+from compress_gym.tasks.translation import get_translation_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)

@@ -14,9 +14,9 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from compress_gym.cards import read_json, sha256, write_atomically
-from compress_gym.envs.channel_prune import channel_prune_problem
 from compress_gym.envs.compression import CompressionEnv
+from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.support.cards import read_json, sha256, write_atomically
 from compress_gym.tasks import get_task
 
 EPISODES = 400

@@ -23,7 +23,7 @@ from benchmarks.papers.winners import (
     winner,
     within,
 )
-from compress_gym.envs.joint_pq import joint_pq_problem
+from compress_gym.kinds.joint_pq import joint_pq_problem
 from compress_gym.problem import Problem
 from compress_gym.tasks import get_task
 

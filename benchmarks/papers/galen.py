@@ -25,10 +25,10 @@ from benchmarks.papers.winners import (
     winners,
     within,
 )
-from compress_gym.compression.training import finetune_recipes
-from compress_gym.decisions import BIT_KINDS
-from compress_gym.envs.joint_pq import joint_pq_problem
+from compress_gym.kinds.joint_pq import joint_pq_problem
+from compress_gym.live.training import finetune_recipes
 from compress_gym.problem import Problem
+from compress_gym.problem.decisions import BIT_KINDS
 from compress_gym.tasks import get_task
 
 # Galen searches for 410 episodes and trains the chosen network for 30 epochs; its claim is about 20 % of the latency.

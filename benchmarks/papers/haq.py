@@ -24,9 +24,9 @@ from benchmarks.papers.winners import (
     verdict,
     winners,
 )
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.envs.mixed_quant import mixed_quant_problem
+from compress_gym.kinds.mixed_quant import mixed_quant_problem
 from compress_gym.problem import Problem
+from compress_gym.problem.scores import MeasuredAccuracy
 from compress_gym.tasks import get_task
 
 EVALUATIONS, SEEDS = 600, 10

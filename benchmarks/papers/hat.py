@@ -18,18 +18,18 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from compress_gym.cards import read_json, write_atomically
-from compress_gym.envs.transformer_nas import TransformerNASEnv
+from compress_gym.kinds.transformer_nas import TransformerNASEnv
+from compress_gym.live.translation.batches import TokenPairs
+from compress_gym.live.translation.scoring import bleu, translate
+from compress_gym.live.translation.training import train_supertransformer
+from compress_gym.making.train_translation import RECIPE
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import DEPTH, Architecture
 from compress_gym.problem import Problem
-from compress_gym.processor import torch_device_name
-from compress_gym.translation.batches import TokenPairs
-from compress_gym.translation.scoring import bleu, translate
-from compress_gym.translation.tasks import TranslationTask, get_translation_task
-from compress_gym.translation.train import RECIPE
-from compress_gym.translation.training import train_supertransformer
-from compress_gym.workers import results_of
+from compress_gym.support.cards import read_json, write_atomically
+from compress_gym.support.processor import torch_device_name
+from compress_gym.support.workers import results_of
+from compress_gym.tasks.translation import TranslationTask, get_translation_task
 
 # Thirty generations of HAT's population.
 EVALUATIONS = 3025

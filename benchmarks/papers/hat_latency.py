@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
-from compress_gym.cards import provenance, read_json, sha256, write_atomically, write_card
 from compress_gym.devices.published import HatTable, read_published
 from compress_gym.devices.transformer_latency import TABLES, fit_coefficients, hat_features, write_coefficients
-from compress_gym.errors import AssetError
+from compress_gym.support.cards import provenance, read_json, sha256, write_atomically, write_card
+from compress_gym.support.errors import AssetError
 
 # HAT's protocol (its `latency_predictor.py` and configs): what features are divided by, and the training.
 FEATURE_NORM = np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2], dtype=np.float64)

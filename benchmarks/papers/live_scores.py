@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from compress_gym.accuracy.live import LiveAccuracy
-from compress_gym.cards import read_json, sha256, write_atomically
-from compress_gym.compression.training import finetune_recipes
-from compress_gym.decisions import DecisionSpace
-from compress_gym.resume import claim
+from compress_gym.live.scorer import LiveAccuracy
+from compress_gym.live.training import finetune_recipes
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.support.cards import read_json, sha256, write_atomically
+from compress_gym.support.resume import claim
+from compress_gym.support.workers import results_of
 from compress_gym.tasks import Task
-from compress_gym.workers import results_of
 
 _current: LiveAccuracy | None = None
 

@@ -16,17 +16,17 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import ALGORITHMS, build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.accuracy.surrogate import SurrogateAccuracy
-from compress_gym.budgets import TOLERANCE
-from compress_gym.cards import read_json, write_atomically
-from compress_gym.decisions import DecisionSpace
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.errors import unknown_name
-from compress_gym.network_problem import network_problem
+from compress_gym.kinds.network_problem import network_problem
 from compress_gym.problem import Problem
+from compress_gym.problem.budgets import TOLERANCE
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores import MeasuredAccuracy
+from compress_gym.problem.scores.surrogate import SurrogateAccuracy
+from compress_gym.support.cards import read_json, write_atomically
+from compress_gym.support.errors import unknown_name
+from compress_gym.support.workers import results_of
 from compress_gym.tasks import Task, get_task
-from compress_gym.workers import results_of
 
 SPLITS = ("validation", "test")
 PRECISIONS = {False: "fp32", True: "bf16"}
@@ -50,7 +50,7 @@ def require_fast(problem: Problem) -> None:
         task, env = problem.origin["task"], "JointPQ" if joint else "MixedQuant"
         raise ValueError(
             f"--task {task}: accuracies of {env} on device={problem.origin['device']!r} are neither measured nor "
-            f"predicted; first: compress-gym collect {task} --env {env} --out compress_gym/assets/{task}, then "
+            f"predicted; first: compress-gym collect {task} --env {env} --out compress_gym/tasks/assets/{task}, then "
             f"python -m benchmarks.fidelity {task} --env {env}"
         )
 

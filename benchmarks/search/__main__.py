@@ -21,8 +21,8 @@ from benchmarks.search.records import read_records, read_run, write_records
 from benchmarks.search.report import write_report
 from benchmarks.search.scheduler import Outcome, run_local
 from benchmarks.search.suites import EVALUATIONS, SUITES, Suite, get_suite
-from compress_gym.commands import run_command
-from compress_gym.errors import unknown_name
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import unknown_name
 
 RESULTS = Path(__file__).parents[1] / "results" / "search"
 UNFINISHED = ".unfinished"

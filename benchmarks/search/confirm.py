@@ -23,8 +23,8 @@ from agents.runs import read_config
 from benchmarks.search.jobs import Job, finished_version, is_finished, jobs_of
 from benchmarks.search.scheduler import run_local
 from benchmarks.search.suites import EVALUATIONS, SUITES, get_suite
-from compress_gym.cards import read_json, write_atomically
-from compress_gym.commands import run_command
+from compress_gym.support.cards import read_json, write_atomically
+from compress_gym.support.commands import run_command
 
 REPEATED = ".repeated"
 # What a run is about besides these is its configuration and the times it took.

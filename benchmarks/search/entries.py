@@ -16,8 +16,8 @@ from rich.progress import track as progress_over
 from agents.tune import SPACES
 from benchmarks.search.jobs import Job, is_finished, jobs_of
 from benchmarks.search.suites import LEARNERS, SUITES, BenchmarkProblem
-from compress_gym.commands import run_command
-from compress_gym.errors import unknown_name
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import unknown_name
 from leaderboard.__main__ import SUBMISSIONS
 from leaderboard.schema import Submission
 from leaderboard.submit import submission_of, write_submission

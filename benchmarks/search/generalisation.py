@@ -1,6 +1,6 @@
 """A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
-For each split of `compress_gym.splits`, PPO is trained over its training problems: budgets, and devices where there
+For each split of `compress_gym.tasks.splits`, PPO is trained over its training problems: budgets, and devices where there
 are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in an episode,
 one evaluation; nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one evaluation
 too, and the best of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
@@ -29,11 +29,11 @@ from agents.learners import policy_strategy
 from agents.search import search
 from agents.vec_env import CompressionVecEnv
 from benchmarks.search.statistics import bootstrap_interval, interquartile_mean
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
 from compress_gym.problem import Problem
-from compress_gym.processor import one_thread
-from compress_gym.splits import SPLITS, HeldOutProblem, Split
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import one_thread
+from compress_gym.tasks.splits import SPLITS, HeldOutProblem, Split
 
 RESULTS = Path(__file__).parents[1] / "results" / "search"
 ENVIRONMENTS = 16
@@ -115,7 +115,7 @@ def markdown(found: Sequence[Comparison], episodes: int) -> str:
     columns = [f"{method} {n}" for method in SEARCHES for n in (some, all_)]
     lines = ["# A learned policy on problems it never saw", ""]
     lines += [
-        f"PPO, trained for {episodes:,} episodes on other problems (`compress_gym/splits.py`), then one episode",
+        f"PPO, trained for {episodes:,} episodes on other problems (`compress_gym/tasks/splits.py`), then one episode",
         "of its deterministic policy on each of these; the best of so many of random search and evolution",
         f"on the problem. Accuracy: interquartile means of {seeds} seeds, with 95 % intervals of a bootstrap for",
         "the policy. To match: the evaluations that random search needs, in the median, to reach the policy's mean.",

@@ -21,9 +21,9 @@ from agents.runs import Run, run_config
 from agents.search import METHODS, search
 from benchmarks.search.suites import ALLOWANCES, EVALUATIONS, BenchmarkProblem, Suite
 from benchmarks.search.versions import run_version
-from compress_gym.cards import read_json, write_atomically
-from compress_gym.errors import AssetError
-from compress_gym.processor import one_thread
+from compress_gym.support.cards import read_json, write_atomically
+from compress_gym.support.errors import AssetError
+from compress_gym.support.processor import one_thread
 
 
 @dataclass(frozen=True)

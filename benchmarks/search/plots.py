@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.search.scores import Results
 from benchmarks.search.statistics import curve_interval, performance_profile
 from benchmarks.search.suites import CHECKPOINTS, LEARNERS
-from compress_gym.cards import write_atomically
+from compress_gym.support.cards import write_atomically
 
 POINTS = np.unique(np.concatenate([np.arange(1, 20, 2), np.arange(20, CHECKPOINTS[-1] + 1, 5)]))
 THRESHOLDS = np.linspace(-0.5, 1.2, 171)

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.search.jobs import Job, finished_version
 from benchmarks.search.scheduler import ONE_THREAD, Outcome
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 5.0

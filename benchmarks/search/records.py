@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress_gym.cards import read_json, write_atomically
-from compress_gym.errors import AssetError
+from compress_gym.support.cards import read_json, write_atomically
+from compress_gym.support.errors import AssetError
 
 COLUMNS = (
     "problem",

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from benchmarks.search.statistics import LEAST_GAP
 from benchmarks.search.suites import PROBLEMS, BenchmarkProblem
 from benchmarks.search.versions import build
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.accuracy.scoring import Conditions, score
-from compress_gym.cards import provenance, read_card, read_json, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.errors import AssetError
+from compress_gym.making.scoring import Conditions, score
 from compress_gym.problem import Problem
+from compress_gym.problem.scores import MeasuredAccuracy
+from compress_gym.support.cards import provenance, read_card, read_json, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
-from compress_gym.translation.tasks import TRANSLATION_TASKS, get_translation_task
+from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from docs.generator.cards import stated
 
 FILE = Path(__file__).parent / "references.json"

@@ -18,8 +18,8 @@ from benchmarks.search.records import Record
 from benchmarks.search.references import reference
 from benchmarks.search.scores import Estimate, Results
 from benchmarks.search.suites import CHECKPOINTS, LEARNERS, Suite
-from compress_gym.cards import provenance, read_json, write_atomically
-from compress_gym.errors import AssetError
+from compress_gym.support.cards import provenance, read_json, write_atomically
+from compress_gym.support.errors import AssetError
 
 PACKAGES = ("numpy", "scipy", "torch", "stable_baselines3", "sb3_contrib", "optuna", "cmaes", "gymnasium", "numba")
 # Whether one method beats another is asked after every so many evaluations.

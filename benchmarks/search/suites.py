@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from compress_gym.errors import unknown_name
+from compress_gym.support.errors import unknown_name
 
 EVALUATIONS = 400
 # Results after fewer evaluations are read off the same runs.

@@ -32,26 +32,26 @@ from compress_gym.problem import Problem
 
 ROOT = Path(__file__).parents[2]
 PROBLEM_SOURCES = (
-    "compress_gym/problem.py",
-    "compress_gym/decisions.py",
-    "compress_gym/budgets.py",
-    "compress_gym/rewards.py",
-    "compress_gym/costs/increments.py",
-    "compress_gym/costs/kernels.py",
-    "compress_gym/costs/terms.py",
-    "compress_gym/accuracy/measured.py",
-    "compress_gym/accuracy/surrogate.py",
+    "compress_gym/problem/problem.py",
+    "compress_gym/problem/decisions.py",
+    "compress_gym/problem/budgets.py",
+    "compress_gym/problem/rewards.py",
+    "compress_gym/problem/costs/increments.py",
+    "compress_gym/problem/costs/kernels.py",
+    "compress_gym/problem/costs/terms.py",
+    "compress_gym/problem/scores/measured.py",
+    "compress_gym/problem/scores/surrogate.py",
     "agents/search/__init__.py",
     "agents/search/method.py",
     "benchmarks/search/jobs.py",
 )
 ENVIRONMENT_SOURCES = (
-    "compress_gym/accuracy/batched.py",
-    "compress_gym/observations.py",
+    "compress_gym/problem/scores/batched.py",
+    "compress_gym/problem/observations.py",
     "compress_gym/envs/compression.py",
     "compress_gym/envs/episodes.py",
     "compress_gym/envs/kernels.py",
-    "compress_gym/envs/program.py",
+    "compress_gym/envs/packing.py",
 )
 LEARNER_SOURCES = ("agents/learners.py", "agents/exploration.py", "agents/recording.py")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from compress_gym.cards import provenance, write_atomically
-from compress_gym.commands import run_command
-from compress_gym.processor import one_thread
+from compress_gym.support.cards import provenance, write_atomically
+from compress_gym.support.commands import run_command
+from compress_gym.support.processor import one_thread
 from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed"

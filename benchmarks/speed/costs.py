@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from compress_gym.costs.build import network_cost_terms
-from compress_gym.costs.kernels import strategy_cost
 from compress_gym.devices import load_device
-from compress_gym.jit import jit
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.problem.costs.kernels import strategy_cost
+from compress_gym.support.jit import jit
 from compress_gym.tasks import Task
 
 REPETITIONS = 7

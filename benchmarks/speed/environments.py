@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import track
 
 import compress_gym  # noqa: F401  (registers the ids)
-from compress_gym.envs.shipped import shipped_tasks
+from compress_gym.kinds.catalogue import shipped_tasks
 
 REPETITIONS = 7
 # Steps a repetition; a vector environment's are num_envs times as many.

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from rich.progress import track
 from torch import nn
 
-from compress_gym.compression.prune import channel_index, channel_ranking, kept_channels
-from compress_gym.compression.recovery import adaptive_batch_norm
-from compress_gym.compression.training import augmented
-from compress_gym.costs.build import network_cost_terms
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.live.prune import channel_index, channel_ranking, kept_channels
+from compress_gym.live.recovery import adaptive_batch_norm
+from compress_gym.live.training import augmented
 from compress_gym.networks import Network
-from compress_gym.processor import bf16_supported
+from compress_gym.support.processor import bf16_supported
 from compress_gym.tasks import Task
 
 REPETITIONS = 5

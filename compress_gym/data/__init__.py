@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from compress_gym.data.dataset import Dataset, Split
-from compress_gym.errors import unknown_name
+from compress_gym.support.errors import unknown_name
 
 __all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
 

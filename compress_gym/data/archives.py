@@ -10,8 +10,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from compress_gym.cards import sha256
-from compress_gym.errors import missing_extra, unknown_name
+from compress_gym.support.cards import sha256
+from compress_gym.support.errors import missing_extra, unknown_name
 
 DATA_VARIABLE = "COMPRESS_GYM_DATA"
 

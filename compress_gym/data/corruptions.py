@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from compress_gym.data.dataset import Split
-from compress_gym.errors import unknown_name
+from compress_gym.support.errors import unknown_name
 
 # Of the range of pixel values (0 to 255); in pixels.
 NOISE = 0.06

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from compress_gym.data.dataset import Dataset, Split
-from compress_gym.errors import missing_extra
+from compress_gym.support.errors import missing_extra
 
 TEST = 400
 VALIDATION = 400

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress_gym.cards import read_card, write_atomically
-from compress_gym.errors import AssetError, missing_extra
+from compress_gym.support.cards import read_card, write_atomically
+from compress_gym.support.errors import AssetError, missing_extra
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from compress_gym.devices.energy import TWO_INPUTS, operation_numbers, output_side
 from compress_gym.devices.operations import BOUNDARIES, CALL, Measurement, Operation, layout_of
-from compress_gym.devices.timing import kendall_tau
+from compress_gym.making.profile.timing import kendall_tau
 from compress_gym.networks.network import WEIGHTED
 
 # Networks from which on the terms of bytes are fitted too.

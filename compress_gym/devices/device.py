@@ -14,8 +14,6 @@ from typing import Any
 
 from platformdirs import user_data_path
 
-from compress_gym.cards import card_path, read_card, read_json
-from compress_gym.decisions import FLOAT_BITS, BitValues
 from compress_gym.devices.correction import Correction, MixedCorrection, times_us
 from compress_gym.devices.energy import analytic_energy_mj
 from compress_gym.devices.hardware import ByContent, Hardware
@@ -30,8 +28,10 @@ from compress_gym.devices.operations import (
     read_operations,
 )
 from compress_gym.devices.simulated import SIMULATED
-from compress_gym.errors import AssetError, unknown_name
 from compress_gym.networks.network import WEIGHTED
+from compress_gym.problem.decisions import FLOAT_BITS, BitValues
+from compress_gym.support.cards import card_path, read_card, read_json
+from compress_gym.support.errors import AssetError, unknown_name
 
 TABLES = Path(__file__).parent / "tables"
 KINDS = ("cpu", "gpu", "accelerator")

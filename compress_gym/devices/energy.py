@@ -11,7 +11,7 @@ The geometry of an operation is here too, since the simulators count the same te
 from __future__ import annotations
 
 from compress_gym.devices.operations import Operation
-from compress_gym.jit import jit
+from compress_gym.support.jit import jit
 
 PROVENANCE = "analytic"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Protocol
 
-from compress_gym.decisions import BitValues
 from compress_gym.devices.operations import Operation
+from compress_gym.problem.decisions import BitValues
 
 # Latencies that stand between or outside of measured ones; an environment says how many there are.
 ESTIMATED = ("interpolated", "analytic")

@@ -8,9 +8,9 @@ import math
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from compress_gym.errors import AssetError
 from compress_gym.networks import Layer
 from compress_gym.networks.network import LAYER_KINDS
+from compress_gym.support.errors import AssetError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from compress_gym.cards import write_atomically
 from compress_gym.devices.device import Device
 from compress_gym.devices.operations import Operation
-from compress_gym.errors import missing_extra
+from compress_gym.support.cards import write_atomically
+from compress_gym.support.errors import missing_extra
 
 _PANELS = 12
 _LINES = 4

@@ -10,11 +10,11 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import Any, Protocol
 
-from compress_gym.decisions import BitValues
 from compress_gym.devices import energy
 from compress_gym.devices.hardware import ByContent
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
+from compress_gym.problem.decisions import BitValues
 
 
 class Simulator(Protocol):

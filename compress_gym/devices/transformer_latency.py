@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.cards import read_card, write_atomically
 from compress_gym.devices.published.hat import HatTable
-from compress_gym.errors import AssetError, unknown_name
 from compress_gym.networks.transformer import Architecture
+from compress_gym.support.cards import read_card, write_atomically
+from compress_gym.support.errors import AssetError, unknown_name
 
 TABLES = Path(__file__).parent / "transformers"
 KINDS = ("cpu", "gpu", "accelerator")

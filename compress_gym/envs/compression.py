@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.distribution import ProblemDistribution
 from compress_gym.envs import kernels
 from compress_gym.envs.episodes import Episodes
-from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+from compress_gym.problem.distribution import ProblemDistribution
+from compress_gym.support.errors import unknown_name
 
 _FLOAT32 = np.dtype(np.float32)
 _FIRST_ROW = np.ones(1, dtype=np.bool_)

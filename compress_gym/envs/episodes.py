@@ -13,12 +13,12 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from compress_gym.distribution import ProblemDistribution
 from compress_gym.envs import kernels
-from compress_gym.envs.program import ACCURACY, ELSEWHERE, pack_program
-from compress_gym.errors import unknown_name
+from compress_gym.envs.packing import ACCURACY, ELSEWHERE, pack_program
 from compress_gym.problem import Problem
-from compress_gym.rewards import Outcome
+from compress_gym.problem.distribution import ProblemDistribution
+from compress_gym.problem.rewards import Outcome
+from compress_gym.support.errors import unknown_name
 
 ACTION_TYPES = ("continuous", "discrete")
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.accuracy.batched import FEWEST, predict_batch
-from compress_gym.accuracy.surrogate import predict_row
-from compress_gym.budgets import CLIP, REPAIR, TOLERANCE, inactive, nearest_legal, repair
-from compress_gym.costs.increments import (
+from compress_gym.envs import packing as p
+from compress_gym.problem.budgets import CLIP, REPAIR, TOLERANCE, inactive, nearest_legal, repair
+from compress_gym.problem.costs.increments import (
     AT,
     LAST,
     MARGIN,
@@ -24,10 +23,11 @@ from compress_gym.costs.increments import (
     move,
     to_rows,
 )
-from compress_gym.decisions import MAX_VALUES
-from compress_gym.envs import program as p
-from compress_gym.jit import inlined, jit
-from compress_gym.rewards import named_reward
+from compress_gym.problem.decisions import MAX_VALUES
+from compress_gym.problem.rewards import named_reward
+from compress_gym.problem.scores.batched import FEWEST, predict_batch
+from compress_gym.problem.scores.surrogate import predict_row
+from compress_gym.support.jit import inlined, jit
 
 ACTION_TOLERANCE = 1e-6
 # Rows that are stepped, scored and observed before the next ones: as many as stay in a core's cache.

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from compress_gym.budgets import TOLERANCE
 from compress_gym.problem import Problem
+from compress_gym.problem.budgets import TOLERANCE
 
 _WIDTH = 32
 

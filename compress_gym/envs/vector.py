@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from compress_gym.distribution import OPTIONS, ProblemDistribution
 from compress_gym.envs import kernels
 from compress_gym.envs.episodes import Episodes
-from compress_gym.errors import unknown_name
 from compress_gym.problem import Problem
+from compress_gym.problem.distribution import OPTIONS, ProblemDistribution
+from compress_gym.support.errors import unknown_name
 
 AUTORESET_MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 # Live scoring takes seconds a strategy, one after the other.

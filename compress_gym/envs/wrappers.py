@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.errors import unknown_name
+from compress_gym.support.errors import unknown_name
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes", "energy_mj")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from compress_gym.commands import run_command
-from compress_gym.errors import missing_extra
+from compress_gym.support.commands import run_command
+from compress_gym.support.errors import missing_extra
 
 ROOT = Path(__file__).parents[2]
 # Module to the package that brings it.

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fidelity.report import GAPS, bounded
-from compress_gym.cards import card_path, read_card, read_json
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
 from compress_gym.devices.simulated import SIMULATED
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
-from compress_gym.translation.tasks import TRANSLATION_TASKS, TranslationTask
+from compress_gym.tasks.translation import TRANSLATION_TASKS, TranslationTask
 from docs.generator.text import percent, table
 
 
@@ -144,7 +144,7 @@ def _translation_row(task: TranslationTask) -> tuple[object, ...]:
 def _unshipped_row(task: Task) -> tuple[object, ...]:
     path = card_path(task.folder / "weights.safetensors")
     if not path.exists():
-        return f"`{task.name}`", task.summary, f"to be trained: `python -m compress_gym.train {task.name}`"
+        return f"`{task.name}`", task.summary, f"to be trained: `python -m compress_gym.making.train {task.name}`"
     card = read_json(path)
     validation = with_error(card["validation_accuracy"], card["validation_images"])
     return f"`{task.name}`", task.summary, f"trained: {validation} on validation images; no surrogate yet"

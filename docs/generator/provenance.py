@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress_gym.cards import read_json
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.transformer_latency import TABLES as TRANSFORMERS
+from compress_gym.support.cards import read_json
 from compress_gym.tasks import ASSETS
 from docs.generator.text import RESULTS, ROOT, table
 

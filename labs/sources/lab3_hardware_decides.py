@@ -18,9 +18,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from compress_gym.devices import load_device
-from compress_gym.devices.plan import Plan, operations_of
-from compress_gym.devices.profiler import profile
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.making.profile.plan import Plan, operations_of
+from compress_gym.making.profile.networks import profile
+from compress_gym.kinds.channel_prune import channel_prune_problem
 from compress_gym.tasks import get_task
 
 # %% [markdown]
@@ -84,8 +84,8 @@ def check_latency_ms(latency_ms):
     import numpy
 
     from compress_gym.devices import load_device
-    from compress_gym.devices.plan import Plan, operations_of
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.making.profile.plan import Plan, operations_of
+    from compress_gym.kinds.channel_prune import channel_prune_problem
     from compress_gym.tasks import get_task
 
     device, task = load_device("xeon-ort-fp32"), get_task("digits-cnn")
@@ -210,7 +210,7 @@ for name, strategy in (("fewer_macs", fewer_macs), ("faster", faster)):
 # Check 3.3 (2 points): a counter-example
 def check_surprise(fewer_macs, faster, table):
     """Fewer MACs can be slower."""
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     costs = channel_prune_problem("digits-cnn", device=table).costs([list(fewer_macs), list(faster)])
     macs, latency = costs["macs"], costs["latency_ms"]
@@ -241,7 +241,7 @@ def best_on(problems, budget):
 # Check 3.4 (2 points): best_on
 def check_best_on(best_on):
     """`best_on` finds each device's optimum."""
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     given = {
         name: channel_prune_problem("digits-cnn", device=name) for name in ("xeon-ort-fp32", "bismo-edge", "bitfusion")
@@ -292,7 +292,7 @@ def check_transfer(transfer):
     """`transfer` moves strategies between devices."""
     import numpy
 
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     names = ("bismo-edge", "xeon-ort-fp32", "bitfusion")
     given = {name: channel_prune_problem("digits-cnn", device=name) for name in names}
@@ -353,7 +353,7 @@ def check_robust(robust):
     """`robust` keeps the budget everywhere."""
     import numpy
 
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     names = ("bismo-edge", "xeon-ort-fp32", "bitfusion")
     given = {name: channel_prune_problem("digits-cnn", device=name) for name in names}

@@ -15,7 +15,7 @@ from labs.checking import run_check
 import matplotlib.pyplot as plt
 import numpy as np
 
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
 
 EVALUATIONS, RUNS = 200, 20
 problems = [
@@ -409,7 +409,7 @@ def check_fair(fair_ours, fair_random, fair_verdict):
     """The comparison is fair."""
     import numpy
 
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     settings = (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4))
     for name, given, offset in (("fair_ours", fair_ours, 20_000), ("fair_random", fair_random, 0)):

@@ -30,14 +30,14 @@ from compress_gym.data.multi30k import SentencePairs
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import TransformerSpace
-from compress_gym.transformer_problem import transformer_problem
-from compress_gym.translation.batches import TokenPairs
+from compress_gym.kinds.transformer_problem import transformer_problem
+from compress_gym.live.translation.batches import TokenPairs
 from compress_gym.translation import deploy
-from compress_gym.translation.deploy import Translator
-from compress_gym.translation.live import LiveTranslation
-from compress_gym.translation.profile import Plan, profile, sentence_ms
-from compress_gym.translation.tasks import TranslationTask, get_translation_task
-from compress_gym.translation.training import Recipe, train_supertransformer
+from compress_gym.live.translation.translator import Translator
+from compress_gym.live.translation.scorer import LiveTranslation
+from compress_gym.making.profile.transformers import Plan, profile, sentence_ms
+from compress_gym.tasks.translation import TranslationTask, get_translation_task
+from compress_gym.live.translation.training import Recipe, train_supertransformer
 
 torch.set_num_threads(1)  # transformers this small are slower on two
 WORDS = [
@@ -298,7 +298,7 @@ def check_translator(translator_of, problem, validation):
     """`translator_of` cuts a transformer out that translates as it did inside."""
     import numpy
 
-    from compress_gym.translation.scoring import bleu
+    from compress_gym.live.translation.scoring import bleu
 
     largest, smallest = problem.decisions.sizes - 1, numpy.zeros(len(problem.decisions.sizes), dtype=int)
     count = []

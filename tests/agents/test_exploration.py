@@ -8,7 +8,7 @@ from gymnasium import spaces
 from agents.exploration import FinalRewardReplayBuffer
 from agents.hyperparams import read_hyperparameters
 from agents.learners import build
-from compress_gym.envs.channel_prune import ChannelPruneEnv
+from compress_gym.kinds.channel_prune import ChannelPruneEnv
 
 
 @pytest.fixture

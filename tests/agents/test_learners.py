@@ -24,7 +24,7 @@ from agents.search.__main__ import run_search
 from agents.train import main as train_command
 from agents.train import run_training
 from benchmarks.search.suites import CHECKPOINTS
-from compress_gym.envs.channel_prune import ChannelPruneEnv
+from compress_gym.kinds.channel_prune import ChannelPruneEnv
 from tests.helpers import run_here
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from agents.learners import build
 from agents.recording import DECISION_PIXELS, EPISODE_PIXELS, EndWarmup, kept_image
 from agents.runs import Scored
 from agents.train import run_training
-from compress_gym.envs.channel_prune import channel_prune_problem
-from compress_gym.envs.transformer_nas import TransformerNASEnv
-from compress_gym.processor import one_thread
+from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds.transformer_nas import TransformerNASEnv
+from compress_gym.support.processor import one_thread
 
 
 def test_the_picture_has_a_column_an_episode_and_a_row_a_decision():

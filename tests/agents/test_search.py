@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from agents.search import METHODS, search
 from agents.search.hill_climb import neighbours
 from agents.search.integer_program import solve
-from compress_gym.envs.channel_prune import channel_prune_problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
 from tests.helpers import random_problem, seeds
 
 HAND_MADE = ("uniform", "shallow-heavy", "deep-heavy")  # one strategy, whatever the allowance

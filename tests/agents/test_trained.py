@@ -18,8 +18,8 @@ from agents.predict import replay
 from agents.runs import PACKAGES
 from agents.train import run_training
 from agents.trained.__main__ import FOLDER, ship
-from compress_gym.envs.channel_prune import ChannelPruneEnv
-from compress_gym.errors import AssetError
+from compress_gym.kinds.channel_prune import ChannelPruneEnv
+from compress_gym.support.errors import AssetError
 from tests.helpers import run_here
 
 # On this device an untrained policy is no better than a random one.

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from agents.hyperparams import read_hyperparameters
-from agents.invented import TASKS, InventedAccuracy, invented_problem
+from agents.synthetic import TASKS, InventedAccuracy, invented_problem
 from agents.tune import DRAWS, HELD_OUT, SPACES, ends, tune
 from agents.tune import main as tune_command
 from benchmarks.search.suites import SUITES

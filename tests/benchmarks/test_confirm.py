@@ -7,7 +7,7 @@ from benchmarks.search.confirm import confirm, difference, outdated_groups
 from benchmarks.search.confirm import main as confirm_runs
 from benchmarks.search.jobs import Job, finished_version, is_finished, perform
 from benchmarks.search.suites import DIGITS, EVALUATIONS
-from compress_gym.cards import read_json
+from compress_gym.support.cards import read_json
 from tests.helpers import run_here
 
 JOBS = [Job(DIGITS, "random", seed, EVALUATIONS) for seed in range(3)]

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import exported
 from compress_gym.devices import CALL, Device, Measurement, operation_of
 from compress_gym.devices.correction import Correction
-from compress_gym.devices.plan import Plan, reachable_operations
+from compress_gym.making.profile.plan import Plan, reachable_operations
 from compress_gym.tasks import get_task
 from tests.helpers import run_here
 

@@ -21,11 +21,11 @@ from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import Plan, measure, random_strategies
 from compress_gym import Problem
-from compress_gym.accuracy import collect as collect_module
-from compress_gym.accuracy.collect import collect
-from compress_gym.accuracy.strategies import MeasuredStrategies
-from compress_gym.cards import read_card
-from compress_gym.processor import processor_name
+from compress_gym.making.collect import collect
+from compress_gym.problem.scores import collect as collect_module
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.support.cards import read_card
+from compress_gym.support.processor import processor_name
 from compress_gym.tasks import ENDINGS, TASKS, get_task
 from tests.helpers import run_here, write_tiny_task
 
@@ -152,7 +152,7 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
     plan = Plan(strategies=20)
     rows = random_strategies(task, plan)
     assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(task, plan))
-    from compress_gym.costs.build import network_cost_terms
+    from compress_gym.devices.costs.network import network_cost_terms
 
     terms = network_cost_terms(task.network(), task.channel_decisions())
     macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]

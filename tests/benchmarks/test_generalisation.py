@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.search.generalisation import EVALUATIONS, Comparison, best_so_far, evaluations_to_reach, markdown
 from benchmarks.search.generalisation import main as generalisation_command
-from compress_gym.envs.channel_prune import channel_prune_problem
-from compress_gym.splits import get_split
+from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.tasks.splits import get_split
 from tests.helpers import run_here
 
 SETTINGS = {"task": "x", "device": "d", "budget": 0.5}

@@ -11,8 +11,8 @@ from benchmarks.papers import __main__ as papers
 from benchmarks.papers import apq, galen, haq
 from benchmarks.papers.live_scores import LiveScores
 from benchmarks.papers.winners import exceeds, held, points, searches_folder, spread, winner, winners, within
-from compress_gym.envs.joint_pq import joint_pq_problem
-from compress_gym.envs.mixed_quant import mixed_quant_problem
+from compress_gym.kinds.joint_pq import joint_pq_problem
+from compress_gym.kinds.mixed_quant import mixed_quant_problem
 from compress_gym.tasks import get_task
 from tests.helpers import run_here
 
@@ -118,7 +118,7 @@ def test_mean_and_spread():
 def test_haqs_budgets_are_the_papers_where_its_bits_are():
     assert haq.bit_pairs(mixed_quant_problem(device="bitfusion", budget=1.0)) == haq.OTHER_BITS
     task = get_task("cifar10-resnet20")
-    from compress_gym.decisions import BitValues, bit_decisions
+    from compress_gym.problem.decisions import BitValues, bit_decisions
 
     class Asked:
         decisions = bit_decisions(task.network(), BitValues((2, 3, 4, 5, 6, 7, 8)))

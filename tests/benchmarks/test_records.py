@@ -7,7 +7,7 @@ import pytest
 from benchmarks.search.jobs import Job, finished_version, keep, perform
 from benchmarks.search.records import read_records, read_run, write_records
 from benchmarks.search.suites import DIGITS
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 from tests.benchmarks.examples import record
 
 

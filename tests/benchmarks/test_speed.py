@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import costs, environments, learners, live
-from compress_gym.processor import bf16_supported, one_thread
+from compress_gym.support.processor import bf16_supported, one_thread
 from compress_gym.tasks import get_task, list_tasks
 from tests.helpers import run_here
 
@@ -37,7 +37,7 @@ def test_the_report_of_live_evaluation(monkeypatch):
 
 
 def test_half_the_macs_is_half():
-    from compress_gym.costs.build import network_cost_terms
+    from compress_gym.devices.costs.network import network_cost_terms
 
     terms = network_cost_terms(TASK.network(), TASK.channel_decisions())
     rows = np.concatenate([live.half_macs(TASK, 5), TASK.channel_decisions().sizes[None] - 1])

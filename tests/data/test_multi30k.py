@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress_gym.cards import write_card
 from compress_gym.data import archives, multi30k
 from compress_gym.data.archives import ARCHIVES, DATA_VARIABLE, archive_folder, fetch, has_archive
 from compress_gym.data.vocabulary import END, Vocabulary
-from compress_gym.errors import AssetError
-from tests.translation.small import CORPUS
+from compress_gym.support.cards import write_card
+from compress_gym.support.errors import AssetError
+from tests.live.translation.small import CORPUS
 
 # A sentence with a line separator in it is one sentence.
 SENTENCES = {

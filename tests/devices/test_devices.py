@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym.cards import write_card
-from compress_gym.costs.build import network_cost_terms
-from compress_gym.decisions import BitValues
 from compress_gym.devices import Measurement, Operation, load_device, shipped_devices
 from compress_gym.devices import device as device_module
 from compress_gym.devices.correction import MixedCorrection, errors_by_task
+from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
-from compress_gym.errors import AssetError
+from compress_gym.problem.decisions import BitValues
+from compress_gym.support.cards import write_card
+from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
 
 NAME = "xeon-ort-fp32"

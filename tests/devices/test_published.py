@@ -19,7 +19,7 @@ from compress_gym.devices.published import (
     read_published,
 )
 from compress_gym.devices.published.hat import FEATURES, HEADER
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 from tests.devices.published_examples import (
     BLOCK,
     GOOD,

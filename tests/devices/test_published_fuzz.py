@@ -12,7 +12,7 @@ from compress_gym.devices.published import (
     read_published,
 )
 from compress_gym.devices.published.ofa import parse_key
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 from tests.devices.published_examples import GOOD, npy
 
 

@@ -8,7 +8,7 @@ import pytest
 from compress_gym.devices.published import (
     read_published,
 )
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "published"
 real = pytest.mark.skipif(not REAL.exists(), reason=f"the published files are not at {REAL}")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from compress_gym.cards import write_card
 from compress_gym.cli import cli
 from compress_gym.devices.published.hat import FEATURES as HAT_FEATURES
 from compress_gym.devices.published.hat import HatTable
@@ -20,10 +19,11 @@ from compress_gym.devices.transformer_latency import (
     load_transformer_device,
     write_coefficients,
 )
-from compress_gym.errors import AssetError
-from compress_gym.transformer_problem import transformer_problem
-from compress_gym.translation.tasks import get_translation_task
-from tests.translation.test_collect import Own
+from compress_gym.kinds.transformer_problem import transformer_problem
+from compress_gym.support.cards import write_card
+from compress_gym.support.errors import AssetError
+from compress_gym.tasks.translation import get_translation_task
+from tests.making.test_collect_translation import Own
 
 RNG = np.random.default_rng(0)
 METRICS = ("latency_ms", "latency_30_ms")

@@ -72,7 +72,7 @@ def test_tasks_and_devices_say_what_their_cards_say():
     tasks, devices = cards.tasks_page(), cards.devices_page()
     for name in list_tasks():
         assert f"## {name}" in tasks
-    card = json.loads((ROOT / "compress_gym/assets/cifar10-resnet20/weights.json").read_text())
+    card = json.loads((ROOT / "compress_gym/tasks/assets/cifar10-resnet20/weights.json").read_text())
     assert f"{100 * card['test_accuracy']:.2f} % ± 0.27 (10,000 images)" in tasks
     card = json.loads((ROOT / "compress_gym/devices/tables/epyc-milan-ort-fp32.json").read_text())
     assert f"| {100 * card['stated_error']['median_absolute_error']:.1f} % |" in devices

@@ -8,11 +8,11 @@ import pytest
 
 import compress_gym
 from compress_gym import CompressionEnv
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.decisions import BitValues, bit_decisions, joint_decisions, steps_by_layer
 from compress_gym.devices import load_device
-from compress_gym.envs.task_envs import task_problem
-from compress_gym.network_problem import network_problem
+from compress_gym.kinds.network_problem import network_problem
+from compress_gym.kinds.problems import task_problem
+from compress_gym.problem.decisions import BitValues, bit_decisions, joint_decisions, steps_by_layer
+from compress_gym.problem.scores import MeasuredAccuracy
 from compress_gym.tasks import get_task
 from tests.helpers import two_precisions
 

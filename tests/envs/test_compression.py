@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 
 from compress_gym import CompressionEnv, Problem
-from compress_gym.accuracy import MeasuredAccuracy
-from compress_gym.costs import Term, pack
-from compress_gym.decisions import Decision, DecisionSpace
 from compress_gym.devices import Operation
 from compress_gym.devices.energy import analytic_energy_mj
-from compress_gym.envs.channel_prune import ChannelPruneEnv
 from compress_gym.envs.kernels import choice_of
+from compress_gym.kinds.channel_prune import ChannelPruneEnv
+from compress_gym.problem.costs import Term, pack
+from compress_gym.problem.decisions import Decision, DecisionSpace
+from compress_gym.problem.scores import MeasuredAccuracy
 from tests import reference
 from tests.helpers import random_problem, random_terms, seeds
 

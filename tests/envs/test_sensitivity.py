@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from compress_gym import CompressionEnv
-from compress_gym.accuracy.measure_sensitivity import measure_sensitivities
-from compress_gym.accuracy.sensitivity import BITS, CHANNEL_NAMES, KL_AT_0, KL_AT_1, SHARES, Sensitivities
-from compress_gym.cards import write_card
-from compress_gym.decisions import BitValues, bit_decisions
-from compress_gym.envs.task_envs import task_problem
-from compress_gym.errors import AssetError
-from compress_gym.observations import ExtraFeatures
+from compress_gym.kinds.problems import task_problem
+from compress_gym.making.sensitivity import measure_sensitivities
+from compress_gym.problem.decisions import BitValues, bit_decisions
+from compress_gym.problem.observations import ExtraFeatures
+from compress_gym.problem.scores.sensitivity import BITS, CHANNEL_NAMES, KL_AT_0, KL_AT_1, SHARES, Sensitivities
+from compress_gym.support.cards import write_card
+from compress_gym.support.errors import AssetError
 from compress_gym.tasks import TASKS, get_task
 from tests.helpers import write_tiny_task
 

@@ -20,7 +20,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from compress_gym import CompressionVectorEnv, ProblemDistribution
 from compress_gym.envs import kernels
-from compress_gym.envs.shipped import shipped_tasks
+from compress_gym.kinds.catalogue import shipped_tasks
 from tests.envs.parity import assert_equal, looped, plain
 from tests.helpers import random_problem, random_terms, seeds
 

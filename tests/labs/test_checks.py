@@ -200,7 +200,7 @@ def bold_verdict(first, second):
 
 
 def fair(evaluations=200):
-    from compress_gym.envs.channel_prune import channel_prune_problem
+    from compress_gym.kinds.channel_prune import channel_prune_problem
 
     columns = {"fair_ours": [], "fair_random": []}
     for cost, budget in (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4)):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym.decisions import Decision, DecisionSpace
+from compress_gym.problem.decisions import Decision, DecisionSpace
 from leaderboard.plots import Point, front_plot, strategy_plot
 
 NOTHING = (np.zeros(0), np.zeros(0))

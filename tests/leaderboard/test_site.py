@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from compress_gym.cards import sha256
+from compress_gym.support.cards import sha256
 from leaderboard.__main__ import RECORDS, SUBMISSIONS, cli
 from leaderboard.live import conditions
 from leaderboard.records import counts, read_record

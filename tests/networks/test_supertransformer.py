@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compress_gym.costs.transformer import architecture_counts
+from compress_gym.devices.costs.transformer import architecture_counts
 from compress_gym.networks.supertransformer import BEGIN, END, MAX_LENGTH, PAD, Transformer, cut_out, positions
 from compress_gym.networks.transformer import Architecture, DecoderLayer, EncoderLayer, TransformerSpace
 

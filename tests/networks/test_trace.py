@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from compress_gym.networks import Layer, Network
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.networks.trace import trace
-from compress_gym.processor import one_thread
+from compress_gym.support.processor import one_thread
 from tests.user_nets import EVERY, USER_NETS, ZOO, build, traced
 
 GROUPS = {

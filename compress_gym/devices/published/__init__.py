@@ -16,7 +16,7 @@ from compress_gym.devices.published.haq import HaqTable
 from compress_gym.devices.published.hat import HatTable
 from compress_gym.devices.published.ofa import OfaOperation, OfaTable
 from compress_gym.devices.published.table import PublishedTable
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 
 # The largest published file has 0.6 MB; rows take some thirty times their text in memory while they are read.
 MAX_BYTES = 16 * 2**20

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, shown
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 
 ENDS = ("head", "tail")
 UNITS = {

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.devices.published.table import LARGEST, PublishedTable, in_range, shown
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 
 BITS = 8
 UNITS = {"layer": "index", "weight_bits": "bits", "activation_bits": "bits", "latency_cycles": "clock cycles a batch"}

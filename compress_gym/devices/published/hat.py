@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, number, shown, whole
-from compress_gym.errors import AssetError
+from compress_gym.support.errors import AssetError
 
 FEATURES = (
     "encoder_embed_dim",

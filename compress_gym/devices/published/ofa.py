@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, number, shown, whole
-from compress_gym.errors import AssetError, missing_extra, unknown_name
+from compress_gym.support.errors import AssetError, missing_extra, unknown_name
 
 BLOCK = "expanded_conv"
 KINDS = ("Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits", BLOCK)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.errors import AssetError, unknown_name
+from compress_gym.support.errors import AssetError, unknown_name
 
 # Up to here a float64 holds every whole number, and sums over a network cannot overflow. The largest published number
 # is 5e6, so one beyond this is damage.

@@ -28,7 +28,7 @@ from compress_gym.devices.energy import (
     output_side,
 )
 from compress_gym.devices.operations import Operation
-from compress_gym.jit import jit
+from compress_gym.support.jit import jit
 
 # HAQ, section 1: "BISMO proposed the bit-serial multiplier to support multiplications of 1 to 8 bits".
 LEGAL_BITS = (1, 2, 3, 4, 5, 6, 7, 8)

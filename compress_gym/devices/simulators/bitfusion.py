@@ -29,7 +29,7 @@ from compress_gym.devices.energy import (
     output_side,
 )
 from compress_gym.devices.operations import Operation
-from compress_gym.jit import jit
+from compress_gym.support.jit import jit
 
 # Bricks fuse to 2, 4, 8 and 16 bits (HAQ, section 1, says so of it). 6 bits run as 8, packed in DRAM only (inferred).
 LEGAL_BITS = (2, 4, 6, 8, 16)

@@ -1,1 +1,0 @@
-"""A strategy applied to a real torch model: channels removed, accuracy recovered, exported."""

@@ -1,5 +1,0 @@
-"""Costs of strategies: analytic formulas and device latencies, compiled into cost terms and summed by a kernel."""
-
-from compress_gym.costs.terms import CostTerms, Term, pack
-
-__all__ = ["CostTerms", "Term", "pack"]

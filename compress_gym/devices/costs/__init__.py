@@ -1,0 +1,1 @@
+"""From a network, its decisions and a device to cost terms."""

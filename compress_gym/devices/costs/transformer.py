@@ -1,0 +1,159 @@
+"""What a transformer costs: counted work and sizes, and a device's latency, as terms over its genes.
+
+The work is that of one sentence: `length` tokens in, `length` tokens out, one after the other, earlier keys and values
+kept. Sentences are not batched, nothing is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.devices.energy import DRAM_PJ_PER_BYTE, FP32_MAC_PJ, ON_CHIP_PJ_PER_BYTE, REUSE
+from compress_gym.devices.transformer_latency import (
+    TransformerDevice,
+    cross_features,
+    decoder_features,
+    embedding_features,
+    encoder_features,
+)
+from compress_gym.networks.transformer import DEPTH, Architecture, TransformerSpace
+from compress_gym.problem.costs.terms import CostTerms, Term, pack
+from compress_gym.problem.decisions import DecisionSpace
+
+METRICS = ("macs", "params", "size_bytes", "bops")
+_BITS = 32
+
+# Multiply-accumulates, parameters, and weights that are read from memory.
+Counts = tuple[int, int, int]
+
+
+def encoder_layer_counts(length: int, embed: int, ffn: int, attention: int) -> Counts:
+    """Counts an encoder layer.
+
+    Args:
+        length: Tokens of the sentence.
+        embed: Features of a token.
+        ffn: Width of the feed-forward network.
+        attention: Features of all heads together.
+    """
+    weights = 4 * embed * attention + 2 * embed * ffn
+    biases_and_norms = 3 * attention + embed + ffn + embed + 4 * embed
+    return length * weights + 2 * length**2 * attention, weights + biases_and_norms, weights
+
+
+def decoder_layer_counts(length: int, embed: int, ffn: int, attention: int) -> Counts:
+    """Counts a decoder layer without its attention to the encoder; arguments as of `encoder_layer_counts`."""
+    weights = 4 * embed * attention + 2 * embed * ffn
+    biases_and_norms = 3 * attention + embed + ffn + embed + 4 * embed
+    earlier = length * (length + 1) // 2
+    return length * weights + 2 * earlier * attention, weights + biases_and_norms, length * weights
+
+
+def cross_attention_counts(length: int, encoder_embed: int, embed: int, attention: int, span: int) -> Counts:
+    """Counts a decoder layer's attention to the last `span` encoder layers, whose keys are computed once."""
+    once, each = 2 * encoder_embed * attention, 2 * embed * attention
+    biases_and_norms = 3 * attention + embed + 2 * embed
+    macs = span * length * once + length * each + 2 * span * length**2 * attention
+    return macs, once + each + biases_and_norms, once + length * each
+
+
+def embedding_counts(length: int, vocabulary: int, encoder_embed: int, embed: int) -> Counts:
+    """Counts the embedding table, which predicts the output too, and the two last norms."""
+    table = vocabulary * embed
+    return length * table, vocabulary * max(encoder_embed, embed) + 2 * (encoder_embed + embed), length * table
+
+
+def energy_mj(macs: int, weights_read: int) -> float:
+    """Estimates energy in millijoules as `devices/energy.py` does; activations, few beside weights, are left out."""
+    on_chip_bytes = macs * 2 * _BITS / 8 / REUSE
+    dram_bytes = weights_read * _BITS / 8
+    return (macs * FP32_MAC_PJ + on_chip_bytes * ON_CHIP_PJ_PER_BYTE + dram_bytes * DRAM_PJ_PER_BYTE) * 1e-9
+
+
+def architecture_counts(architecture: Architecture, length: int) -> Counts:
+    """Counts a whole transformer."""
+    a, width = architecture, architecture.head_width
+    counts = [embedding_counts(length, a.vocabulary, a.encoder_embed, a.decoder_embed)]
+    counts += [encoder_layer_counts(length, a.encoder_embed, e.ffn, e.heads * width) for e in a.encoder]
+    for d in a.decoder:
+        counts.append(decoder_layer_counts(length, a.decoder_embed, d.ffn, d.self_heads * width))
+        cross = cross_attention_counts(length, a.encoder_embed, a.decoder_embed, d.cross_heads * width, d.span)
+        counts.append(cross)
+    macs, params, weights = (sum(column) for column in zip(*counts, strict=True))
+    return macs, params, weights
+
+
+def transformer_cost_terms(
+    space: TransformerSpace, decisions: DecisionSpace, device: TransformerDevice | None = None
+) -> CostTerms:
+    """Builds the cost terms of a space of transformers.
+
+    A decoder layer beyond the depth costs nothing, whatever its genes.
+
+    Args:
+        space: The architectures.
+        decisions: Their genes, from `transformer_decisions`.
+        device: Where latencies come from; `None` leaves them out.
+
+    Returns:
+        Terms with the metrics macs, params, size_bytes, bops, energy_mj and, on a device, those that it has.
+    """
+    latencies = () if device is None else device.metrics
+    metrics = (*METRICS, *latencies, "energy_mj")
+    length, head = space.length, space.attention_of
+
+    def costs(counts: Counts, features: NDArray[np.float64]) -> list[float]:
+        macs, params, weights_read = counts
+        times = [] if device is None else (features @ device.coefficients).tolist()
+        return [macs, params, params * _BITS / 8, macs * _BITS**2, *times, energy_mj(macs, weights_read)]
+
+    def term(names: Sequence[str], cost: Callable[..., list[float]], layer: int = 0) -> Term:
+        """Tabulates `cost` over the genes of some names; of decoder layer `layer`, zero if it is beyond the depth."""
+        indices = tuple(decisions.names.index(name) for name in names)
+        values = [decisions.decisions[t].values for t in indices]
+        table = np.zeros((*(len(v) for v in values), len(metrics)))
+        for choices in product(*(range(len(v)) for v in values)):
+            genes = [v[c] for v, c in zip(values, choices, strict=True)]
+            if layer:
+                depth, *genes = genes
+                if depth < layer:
+                    continue
+            table[choices] = cost(*genes)
+        return Term(".".join(names), indices, table)
+
+    encoder, decoder = "encoder.embed_dim", "decoder.embed_dim"
+    terms = [
+        term(
+            (encoder, decoder),
+            lambda e, d: costs(embedding_counts(length, space.vocabulary, e, d), embedding_features(e, d)),
+        )
+    ]
+    for n in range(1, space.encoder_layers + 1):
+        names = (encoder, f"encoder.layer{n}.ffn_dim", f"encoder.layer{n}.heads")
+        terms.append(
+            term(
+                names,
+                lambda e, f, h: costs(encoder_layer_counts(length, e, f, head(h)), encoder_features(e, f, h)),
+            )
+        )
+    for n in range(1, space.decoder_layers[-1] + 1):
+        layer = f"decoder.layer{n}"
+        terms.append(
+            term(
+                (DEPTH, decoder, f"{layer}.ffn_dim", f"{layer}.self_heads"),
+                lambda d, f, h: costs(decoder_layer_counts(length, d, f, head(h)), decoder_features(d, f, h)),
+                n,
+            )
+        )
+        terms.append(
+            term(
+                (DEPTH, encoder, decoder, f"{layer}.cross_heads", f"{layer}.attention_span"),
+                lambda e, d, h, s: costs(cross_attention_counts(length, e, d, head(h), s), cross_features(e, d, h, s)),
+                n,
+            )
+        )
+    return pack(decisions, metrics, terms)

@@ -1,0 +1,1 @@
+"""Everything that needs torch: a strategy applied to a module, recoveries, scores, files."""

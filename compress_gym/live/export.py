@@ -1,0 +1,79 @@
+"""From a compressed torch model to an ONNX file, checked against the model."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress_gym.support.errors import missing_extra
+
+MAX_DIFFERENCE = 1e-4
+
+
+def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path, batch: int = 1) -> Path:
+    """Writes a model for inputs of a fixed batch size as ONNX (batch norms folded by the exporter).
+
+    Args:
+        module: A model in evaluation mode.
+        input_shape: Shape of one input, without the batch.
+        path: Where to write; one file, weights included.
+        batch: Inputs a call.
+
+    Returns:
+        `path`.
+    """
+    try:
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+    except ImportError as error:
+        raise missing_extra("onnxscript", "devices", "exporting to ONNX") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        torch.onnx.export(
+            module.eval(),
+            (torch.zeros(batch, *input_shape),),
+            path,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return path
+
+
+def largest_difference(module: nn.Module, path: Path, images: np.ndarray) -> float:
+    """Returns the largest absolute difference between torch's and ONNX Runtime's logits.
+
+    Args:
+        module: The model that was exported.
+        path: Its ONNX file.
+        images: float32 `[N, channels, height, width]`.
+    """
+    from compress_gym.making.profile.onnx_runtime import open_session
+
+    session = open_session(path.read_bytes())
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    found = np.concatenate([session.run(None, {"images": image[None]})[0] for image in images])
+    return float(np.abs(expected - found).max())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's advice about libraries we do not use off the user's screen."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

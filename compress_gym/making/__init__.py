@@ -1,0 +1,1 @@
+"""What makes weights, measured scores, surrogates and latency tables; each a command."""

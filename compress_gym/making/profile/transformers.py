@@ -1,0 +1,219 @@
+"""Measures the latency of transformers on this machine: `python -m compress_gym.making.profile.transformers multi30k-ende`.
+
+One sentence at a time, greedily, one thread, keys and values kept, so many tokens in and so many out, whatever the
+weights would have written: a transformer that stops early does not look fast. Shared machines change speed by tens of
+percent within seconds; so each sentence is timed beside one of a reference transformer, and latencies are their ratio
+times the reference's own median. Run it alone on the machine all the same.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from compress_gym.devices.transformer_latency import (
+    TransformerDevice,
+    architecture_features,
+    fit_coefficients,
+    latency_errors,
+    write_coefficients,
+)
+from compress_gym.kinds.transformer_problem import architecture_of, transformer_decisions
+from compress_gym.networks.supertransformer import Transformer, cut_out
+from compress_gym.networks.transformer import Architecture
+from compress_gym.support.cards import provenance, write_card
+from compress_gym.support.commands import run_command
+from compress_gym.support.resume import claim, load_arrays, save_array
+from compress_gym.tasks.translation import TranslationTask, get_translation_task
+
+# The latencies that are measured: tokens in and tokens out. Multi30k's sentences have 16 on average.
+LENGTHS = {"latency_ms": 16, "latency_30_ms": 30}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and how often.
+
+    Attributes:
+        fitted: SubTransformers that coefficients are fitted to; the largest and the smallest are among them.
+        checked: Further ones that check them.
+        rounds: Visits of each, in random order.
+        repetitions: Timed pairs of sentences of each visit, after one that is not timed.
+        seed: Of SubTransformers and orders.
+    """
+
+    fitted: int = 160
+    checked: int = 100
+    rounds: int = 8
+    repetitions: int = 3
+    seed: int = 0
+
+    def architectures(self, task: TranslationTask) -> list[Architecture]:
+        """Returns the SubTransformers, each once, those that are fitted first."""
+        decisions, rng = transformer_decisions(task.space), np.random.default_rng(self.seed)
+        rows = dict.fromkeys(map(tuple, decisions.check(np.stack([decisions.sizes - 1, 0 * decisions.sizes])).tolist()))
+        while len(rows) < self.fitted + self.checked:
+            rows |= dict.fromkeys(map(tuple, decisions.spread(rng, 1).tolist()))
+        return [architecture_of(task.space, decisions, np.array(row)) for row in rows]
+
+
+def profile(task: TranslationTask, plan: Plan, out: Path, command: str) -> TransformerDevice:
+    """Measures, fits and checks; killed, it goes on with the round it was at.
+
+    Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
+
+    Args:
+        task: The task.
+        plan: What is measured.
+        out: The table of coefficients; its card is written beside it. Finished rounds wait in a folder `.rounds`.
+        command: The command line, for the card.
+
+    Raises:
+        ValueError: The rounds there belong to another plan, space or machine.
+    """
+    work, made = out.with_suffix(".rounds"), provenance(command, ["torch", "numpy", "scipy"])
+    work.mkdir(parents=True, exist_ok=True)
+    identity = {**asdict(plan), "space": task.space.to_json(), "lengths": LENGTHS}
+    claim(work, {**identity, "hardware": made["hardware"], "versions": made["versions"]})
+    architectures = plan.architectures(task)
+    torch.set_num_threads(1)
+    _measure(Transformer(task.space.largest).eval(), architectures, plan, work)
+    # [SubTransformers, lengths, rounds * repetitions, 2]
+    samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=2)
+    device = device_of(out.stem, task.name, architectures, steady_ms(samples), plan)
+    write_coefficients(out, device.metrics, device.coefficients)
+    statistic = (
+        f"median of {plan.rounds * plan.repetitions} ratios to a reference transformer's sentence timed beside it, in "
+        f"{plan.rounds} rounds of random order, times the reference's median"
+    )
+    write_card(out, {**device.card, "statistic": statistic, "plan": asdict(plan), **made})
+    shutil.rmtree(work)
+    return device
+
+
+def device_of(
+    name: str, task: str, architectures: list[Architecture], measured_ms: NDArray[np.float64], plan: Plan
+) -> TransformerDevice:
+    """Fits a device to measured latencies and states its errors on those that were not fitted.
+
+    Args:
+        name: Name of the device.
+        task: Name of the task.
+        architectures: What was measured, those that are fitted first.
+        measured_ms: Their latencies, in milliseconds, `[SubTransformers, lengths]`.
+        plan: Says how many are fitted.
+    """
+    features = np.stack([architecture_features(a) for a in architectures])
+    fit, check = slice(plan.fitted), slice(plan.fitted, None)
+    columns = [fit_coefficients(features[fit], column[fit], relative=True) for column in measured_ms.T]
+    coefficients = np.stack(columns, axis=1)
+    predicted = features @ coefficients
+    card: dict[str, Any] = {
+        "what": f"latency of translating one sentence with the transformers of task {task}, torch fp32, one thread",
+        "kind": "cpu",
+        "task": task,
+        "runtime": "torch",
+        "precision": "fp32",
+        "threads": 1,
+        "metrics": {metric: f"{n} tokens in, {n} tokens out, greedy, keys kept" for metric, n in LENGTHS.items()},
+        "model": "latency = sum over features of coefficient * feature; coefficients not negative",
+        "stated_error": {
+            "checked_on": f"{plan.checked} SubTransformers of all sizes, none of them fitted",
+            **{metric: latency_errors(predicted[check, m], measured_ms[check, m]) for m, metric in enumerate(LENGTHS)},
+        },
+    }
+    return TransformerDevice(name, "cpu", task, tuple(LENGTHS), coefficients, card)
+
+
+def sentence_ms(module: Transformer, length: int, repetitions: int) -> NDArray[np.float64]:
+    """Times sentences of `length` tokens in and out, `[repetitions]`, in milliseconds; one more comes before."""
+    return sentences_ms([module], length, repetitions)[:, 0]
+
+
+def sentences_ms(modules: Sequence[Transformer], length: int, repetitions: int) -> NDArray[np.float64]:
+    """Times sentences of modules in turn, `[repetitions, modules]`, in milliseconds; one more of each comes before."""
+    vocabulary = modules[0].architecture.vocabulary
+    source = torch.randint(3, vocabulary, (1, length), generator=torch.Generator().manual_seed(0))
+    times = np.empty((repetitions + 1, len(modules)))
+    with torch.inference_mode():
+        for n in range(len(times)):
+            for m, module in enumerate(modules):
+                started = time.perf_counter()
+                module.greedy(source, length, stop=False)
+                times[n, m] = time.perf_counter() - started
+    return times[1:] * 1000
+
+
+def steady_ms(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns latencies as if the machine had kept its median speed, `[SubTransformers, lengths]`.
+
+    Args:
+        samples: Milliseconds of each module and of the reference beside it, `[SubTransformers, lengths, samples, 2]`.
+    """
+    ratio = np.median(samples[..., 0] / samples[..., 1], axis=2)
+    steady: NDArray[np.float64] = ratio * np.median(samples[..., 1], axis=(0, 2))
+    return steady
+
+
+def _measure(module: Transformer, architectures: list[Architecture], plan: Plan, work: Path) -> None:
+    """Visits every SubTransformer once a round, cut out anew, and writes the round's samples."""
+    reference = cut_out(module, architectures[-1])
+    with Progress() as progress:
+        bar = progress.add_task("measuring", total=plan.rounds * len(architectures))
+        for r in range(plan.rounds):
+            if _round(work, r).exists():
+                progress.advance(bar, len(architectures))
+                continue
+            samples = np.empty((len(architectures), len(LENGTHS), plan.repetitions, 2))
+            for n in np.random.default_rng([plan.seed, r]).permutation(len(architectures)):
+                own = cut_out(module, architectures[n])
+                for m, length in enumerate(LENGTHS.values()):
+                    samples[n, m] = sentences_ms([own, reference], length, plan.repetitions)
+                progress.advance(bar)
+            save_array(_round(work, r), samples)
+
+
+def _round(work: Path, number: int) -> Path:
+    return work / f"round-{number:02d}.npy"
+
+
+@click.command()
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-torch-fp32.csv].")
+@click.option("--fitted", type=click.IntRange(3), default=Plan.fitted, show_default=True)
+@click.option("--checked", type=click.IntRange(2), default=Plan.checked, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=Plan.rounds, show_default=True)
+@click.option("--repetitions", type=click.IntRange(1), default=Plan.repetitions, show_default=True)
+@click.option("--seed", default=Plan.seed, show_default=True)
+def main(task: str, out: Path | None, fitted: int, checked: int, rounds: int, repetitions: int, seed: int) -> None:
+    """Measures this machine for TASK: a table that `device=PATH` reads. Killed, it goes on where it was."""
+    chosen, path = get_translation_task(task), out or Path(f"{task}-torch-fp32.csv")
+    if path.suffix != ".csv":
+        raise ValueError(f"--out {path} must end in .csv")
+    if path.exists():
+        raise ValueError(f"--out {path} exists already; remove it or choose another")
+    command = shlex.join(["python", "-m", "compress_gym.making.profile.transformers", *sys.argv[1:]])
+    device = profile(chosen, Plan(fitted, checked, rounds, repetitions, seed), path, command)
+    click.echo(f"written to {path}")
+    for metric in device.metrics:
+        error = device.card["stated_error"][metric]
+        click.echo(
+            f"{metric}: median error {error['median_absolute_error']:.1%}, 95th percentile "
+            f"{error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    run_command(main, "compress_gym.making.profile.transformers")

@@ -1,0 +1,243 @@
+"""Budgets that hold by construction: the rules `clip` (AMC's) and `repair` (HAQ's), jitted.
+
+Both work on a strategy in progress, see `costs/increments.py`. The reference is the cheapest strategy known; a budget
+is never below its cost.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.problem.costs.increments import (
+    MARGIN,
+    TERMS,
+    advance,
+    exact_cost,
+    exact_cost_with,
+    move,
+    to_rows,
+    touched_costs,
+)
+from compress_gym.problem.costs.kernels import strategy_cost
+from compress_gym.support.jit import jit
+
+BUDGET_RULES = ("clip", "repair", "none")
+NONE, CLIP, REPAIR = -1, 0, 1
+TOLERANCE = 1e-6
+
+
+def rule_code(rule: str) -> int:
+    """Returns the number by which kernels know a rule of `BUDGET_RULES`."""
+    return {"clip": CLIP, "repair": REPAIR, "none": NONE}[rule]
+
+
+@jit
+def exact_nearest_legal(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
+    at: int,
+    t: int,
+    size: int,
+    before: int,
+    wanted: int,
+    limit: float,
+) -> int:
+    """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
+
+    A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
+
+    Args:
+        ints: Holds the integers of `Stages`.
+        layout: Where they begin.
+        floats: Holds the costs of `Stages`.
+        costs: Where they begin.
+        places: Holds each term's place.
+        at: Where they begin.
+        t: The decision.
+        size: How many values it has.
+        before: Its choice in the reference, which keeps the cost as it was, so that there always is a legal one.
+        wanted: The choice wanted.
+        limit: The budget in the cost's unit.
+    """
+    for distance in range(size):
+        lower, upper = wanted - distance, wanted + distance
+        low = exact_cost_with(ints, layout, floats, costs, places, at, t, lower) if lower >= 0 else np.inf
+        high = exact_cost_with(ints, layout, floats, costs, places, at, t, upper) if upper < size else np.inf
+        if low <= limit and (low <= high or high > limit):
+            return lower
+        if high <= limit:
+            return upper
+    return before
+
+
+@jit
+def nearest_legal(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
+    at: int,
+    t: int,
+    size: int,
+    before: int,
+    wanted: int,
+    cost: float,
+    limit: float,
+    sums: NDArray[np.float64],
+) -> int:
+    """Returns what `exact_nearest_legal` does, and asks it only where the last bits matter.
+
+    Args:
+        ints: See there, as are the next nine.
+        layout: See there.
+        floats: See there.
+        costs: See there.
+        places: See there.
+        at: See there.
+        t: See there.
+        size: See there.
+        before: See there.
+        wanted: See there.
+        cost: What the strategy costs with the decision at the reference, exact but for the last bits.
+        limit: The budget in the same unit.
+        sums: float64 `[size]` or more, overwritten.
+    """
+    touched_costs(ints, layout, floats, costs, places, at, t, size, sums)
+    margin = MARGIN * limit
+    highest = limit - cost + sums[before] + margin
+    lower = wanted
+    while lower >= 0 and sums[lower] > highest:
+        lower -= 1
+    upper, reach = wanted + 1, size if lower < 0 else min(size, 2 * wanted - lower + 1)
+    while upper < reach and sums[upper] > highest:
+        upper += 1
+    if upper == reach:
+        nearest, certain = lower, lower >= 0
+    elif lower < 0 or upper - wanted < wanted - lower:
+        nearest, certain = upper, True
+    else:
+        nearest, certain = lower if sums[lower] <= sums[upper] else upper, abs(sums[lower] - sums[upper]) > margin
+    if certain and sums[nearest] < highest - 2 * margin:
+        return nearest
+    return exact_nearest_legal(ints, layout, floats, costs, places, at, t, size, before, wanted, limit)
+
+
+@jit
+def repair(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    rows: NDArray[np.int64],
+    at: int,
+    choices: NDArray[np.int64],
+    reference: NDArray[np.int64],
+    limit: float,
+) -> None:
+    """Lowers choices by one, from the last decision to the first and again, until the budget holds; in place.
+
+    Where costs are not monotone even the lowest choices may not fit; then the reference is taken.
+
+    Args:
+        ints: Holds the integers of `Stages`.
+        layout: Where they begin.
+        floats: Holds the costs of `Stages`.
+        costs: Where they begin.
+        rows: Holds the row of each term's table.
+        at: Where they begin.
+        choices: The strategy.
+        reference: The cheapest strategy.
+        limit: The budget.
+    """
+    while exact_cost(ints, layout, floats, costs, rows, at) > limit:
+        lowered = False
+        for t in range(len(choices) - 1, -1, -1):
+            if choices[t] > 0:
+                choices[t] -= 1
+                move(ints, layout, rows, at, t, np.int64(-1))
+                lowered = True
+                if exact_cost(ints, layout, floats, costs, rows, at) <= limit:
+                    return
+        if not lowered:
+            for t in range(len(choices)):
+                move(ints, layout, rows, at, t, reference[t] - choices[t])
+            for t in range(len(choices)):
+                choices[t] = reference[t]
+            return
+
+
+@jit
+def inactive(conditions: NDArray[np.int64], t: int, choices: NDArray[np.int64]) -> bool:
+    """Returns whether a decision does not matter under what was chosen before it."""
+    return conditions[t, 0] >= 0 and choices[conditions[t, 0]] < conditions[t, 1]
+
+
+@jit
+def keep_budget(
+    ints: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    conditions: NDArray[np.int64],
+    reference: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    rule: int,
+    limit: float,
+) -> NDArray[np.int64]:
+    """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them.
+
+    Args:
+        ints: Of `Stages`.
+        floats: Costs of `Stages`.
+        sizes: Values of each decision.
+        conditions: What each decision requires, see `DecisionSpace`.
+        reference: The cheapest strategy.
+        wanted: int64 `[N, T]`.
+        rule: Code of the rule.
+        limit: Budget in the cost's unit, tolerance included.
+    """
+    kept, sums, places = wanted.copy(), np.empty(sizes.max()), np.empty(ints[TERMS], dtype=np.int64)
+    at = layout = costs = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
+    for n in range(len(wanted)):
+        choices = kept[n]
+        places[:] = 0
+        for t in range(len(sizes)):
+            if inactive(conditions, t, choices):
+                choices[t] = 0
+            elif rule == CLIP:
+                cost = exact_cost_with(ints, layout, floats, costs, places, at, t, reference[t])
+                choices[t] = nearest_legal(
+                    ints, layout, floats, costs, places, at, t, sizes[t], reference[t], wanted[n, t], cost, limit, sums
+                )
+            advance(ints, layout, places, at, t, choices[t])
+        if rule == REPAIR:
+            to_rows(ints, layout, places, at)
+            repair(ints, layout, floats, costs, places, at, choices, reference, limit)
+            for t in range(len(sizes)):
+                if inactive(conditions, t, choices):
+                    choices[t] = 0
+    return kept
+
+
+def cheapest(
+    sizes: NDArray[np.int64], terms: NDArray[np.int64], tables: NDArray[np.float64], metric: int
+) -> NDArray[np.int64]:
+    """Finds a cheap strategy by coordinate descent from the lowest choices, int64 `[T]`."""
+    choices = np.zeros(len(sizes), dtype=np.int64)
+    best = strategy_cost(terms, tables, metric, choices)
+    improved = True
+    while improved:
+        improved = False
+        for t, size in enumerate(sizes):
+            for choice in range(size):
+                before, choices[t] = choices[t], choice
+                cost = strategy_cost(terms, tables, metric, choices)
+                if cost < best:
+                    best, improved = cost, True
+                else:
+                    choices[t] = before
+    return choices

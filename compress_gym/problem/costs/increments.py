@@ -1,0 +1,183 @@
+"""The bounded cost of a strategy while it is being decided: what one choice changes, without summing every term.
+
+A decision *touches* the terms that depend on it. For each touch a table is laid out, indexed by the term's decisions
+up to this one: what the term costs with the later ones at the reference (the cheapest strategy), and with the later
+ones at their highest values. The values of the touching decision lie side by side. So a strategy in progress needs one
+number for each term, its *place*: the choices made so far, the last varying fastest. When all are made, place and
+offset add up to the row of the term's table.
+
+Kernels read all this from two arrays, in which it begins anywhere; handing over more arrays would take longer than
+reading them. Positions in them are relative to that beginning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.problem.costs.terms import CostTerms
+from compress_gym.support.jit import inlined, jit
+
+# How the integers begin: how many terms; where in them lie, for each decision and term, the first touch by it or a
+# later one, and each term's offset; where in the costs the terms' tables begin. Where each decision's touches begin
+# follows.
+TERMS, FOLLOWING, OFFSETS, TABLES, STARTS = range(5)
+# A touch: the term, where its tables begin in the costs, the decision's number of values and reference choice, its
+# stride in the term's table, and whether the term has no later decision. Its tables hold, for each place of the term
+# before, the costs of all values with the later decisions at the reference, then those with them at their highest.
+TOUCH = 6
+TERM, AT, SIZE, REFERENCE, STRIDE, LAST = range(TOUCH)
+# Sums of changes and of terms differ in their last bits: closer than this to the limit, relative, terms are summed.
+MARGIN = 1e-9
+
+
+class Stages(NamedTuple):
+    """What is known of one metric's cost terms at every stage of deciding.
+
+    Attributes:
+        ints: int64, as described above.
+        costs: float64.
+    """
+
+    ints: NDArray[np.int64]
+    costs: NDArray[np.float64]
+
+
+def stages_of(terms: CostTerms, metric: int, sizes: NDArray[np.int64], reference: NDArray[np.int64]) -> Stages:
+    """Lays out the stages of one metric.
+
+    Args:
+        terms: The cost terms.
+        metric: Column of the metric.
+        sizes: Values of each decision, int64 `[T]`.
+        reference: The cheapest strategy, int64 `[T]`.
+    """
+    table = np.ascontiguousarray(terms.tables[:, metric])
+    used = [row[2 : 2 + 2 * row[1] : 2].tolist() for row in terms.terms]
+    shaped = [
+        table[row[0] :][: int(np.prod(sizes[u]))].reshape(sizes[u]) for row, u in zip(terms.terms, used, strict=True)
+    ]
+    touches, staged, length = list[list[int]](), list[NDArray[np.float64]](), 0
+    starts = [STARTS + len(sizes) + 1]
+    for t in range(len(sizes)):
+        for k, decided in enumerate(used):
+            if t not in decided:
+                continue
+            later = decided[decided.index(t) + 1 :]
+            fixed = [(Ellipsis, *map(int, choices[later])) for choices in (reference, sizes - 1)]
+            least, most = shaped[k][fixed[0]], shaped[k][fixed[1]]
+            staged.append(np.stack([least, most], axis=-2).ravel())
+            touches.append([k, length, int(sizes[t]), int(reference[t]), int(np.prod(sizes[later])), not later])
+            length += len(staged[-1])
+        starts.append(starts[0] + TOUCH * len(touches))
+    following = np.full((len(sizes), len(used)), -1, dtype=np.int64)
+    for t in range(len(sizes)):
+        for i in range(starts[-1] - TOUCH, starts[t] - 1, -TOUCH):
+            following[t, touches[(i - starts[0]) // TOUCH][TERM]] = i
+    head = [len(used), starts[-1], starts[-1] + following.size, length]
+    parts = [head, starts, np.array(touches).ravel(), following.ravel(), terms.terms[:, 0]]
+    return Stages(
+        np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]), np.concatenate([*staged, table])
+    )
+
+
+@jit
+def exact_cost(
+    ints: NDArray[np.int64], layout: int, floats: NDArray[np.float64], costs: int, rows: NDArray[np.int64], at: int
+) -> float:
+    """Sums the terms of a finished strategy in their order, as `strategy_cost` does: equal to it bit for bit.
+
+    Args:
+        ints: Holds the integers of `Stages`.
+        layout: Where they begin.
+        floats: Holds the costs of `Stages`.
+        costs: Where they begin.
+        rows: Holds each term's row. (Views of it in every call would cost more than the sums.)
+        at: Where they begin.
+    """
+    total, table = 0.0, costs + ints[layout + TABLES]
+    for k in range(at, at + ints[layout + TERMS]):
+        total += floats[table + rows[k]]
+    return total
+
+
+@jit
+def exact_cost_with(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
+    at: int,
+    t: int,
+    choice: int,
+) -> float:
+    """Sums the terms with a choice of decision `t`, later ones at the reference; equal to `strategy_cost` bit for bit.
+
+    Args:
+        ints: See `exact_cost`, as are the next three.
+        layout: See there.
+        floats: See there.
+        costs: See there.
+        places: Holds each term's place after the decisions before `t`.
+        at: Where they begin.
+        t: The decision.
+        choice: Its choice.
+    """
+    total, terms, table = 0.0, ints[layout + TERMS], costs + ints[layout + TABLES]
+    following, offsets = layout + ints[layout + FOLLOWING] + t * terms, layout + ints[layout + OFFSETS]
+    for k in range(terms):
+        i, place = ints[following + k], places[at + k]
+        if i < 0:
+            total += floats[table + ints[offsets + k] + place]
+        else:
+            made = choice if i < ints[layout + STARTS + t + 1] else ints[layout + i + REFERENCE]
+            total += floats[costs + ints[layout + i + AT] + 2 * ints[layout + i + SIZE] * place + made]
+    return total
+
+
+@inlined
+def touched_costs(
+    ints: NDArray[np.int64],
+    layout: int,
+    floats: NDArray[np.float64],
+    costs: int,
+    places: NDArray[np.int64],
+    at: int,
+    t: int,
+    size: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Sums the terms that decision `t` touches for each of its choices: float64 `[size]` or more, overwritten."""
+    for other in range(size):
+        sums[other] = 0.0
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        base = costs + ints[i + AT] + 2 * size * places[at + ints[i + TERM]]
+        own = floats[base : base + size]
+        for other in range(size):
+            sums[other] += own[other]
+
+
+@jit
+def advance(ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int, t: int, choice: int) -> None:
+    """Makes decision `t`: the places of the terms it touches follow."""
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        k = at + ints[i + TERM]
+        places[k] = places[k] * ints[i + SIZE] + choice
+
+
+@jit
+def to_rows(ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int) -> None:
+    """Turns the places of a finished strategy into rows of the terms' tables, in place."""
+    offsets = layout + ints[layout + OFFSETS]
+    for k in range(ints[layout + TERMS]):
+        places[at + k] += ints[offsets + k]
+
+
+@jit
+def move(ints: NDArray[np.int64], layout: int, rows: NDArray[np.int64], at: int, t: int, moved: int) -> None:
+    """Moves a choice of a finished strategy by so many: the rows of the terms it touches follow."""
+    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
+        rows[at + ints[i + TERM]] += ints[i + STRIDE] * moved

@@ -1,0 +1,45 @@
+"""The jitted sum of cost terms. It knows nothing of layers, convolutions or bits.
+
+A term is one row of `terms`: `[offset, D, decision 1, stride 1, ..., decision D, stride D, padding]`. Its cost under
+a strategy is row `offset + sum(stride * choice)` of `tables`, one column a metric.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.support.jit import jit
+
+
+@jit
+def strategy_cost(
+    terms: NDArray[np.int64], tables: NDArray[np.float64], metric: int, choices: NDArray[np.int64]
+) -> float:
+    """Returns one metric of one strategy `[T]`: the sum over terms, in their order."""
+    total = 0.0
+    for k in range(terms.shape[0]):
+        row = terms[k, 0]
+        for d in range(terms[k, 1]):
+            row += terms[k, 3 + 2 * d] * choices[terms[k, 2 + 2 * d]]
+        total += tables[row, metric]
+    return total
+
+
+@jit
+def strategy_costs(
+    terms: NDArray[np.int64], tables: NDArray[np.float64], strategies: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Returns all metrics of strategies `[N, T]` as float64 `[N, metrics]`.
+
+    Each metric is summed in the order of `strategy_cost`, so the two agree bit for bit.
+    """
+    costs = np.zeros((strategies.shape[0], tables.shape[1]))
+    for n in range(strategies.shape[0]):
+        for k in range(terms.shape[0]):
+            row = terms[k, 0]
+            for d in range(terms[k, 1]):
+                row += terms[k, 3 + 2 * d] * strategies[n, terms[k, 2 + 2 * d]]
+            for metric in range(tables.shape[1]):
+                costs[n, metric] += tables[row, metric]
+    return costs

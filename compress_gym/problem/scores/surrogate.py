@@ -1,0 +1,227 @@
+"""A surrogate: a small ensemble fitted to live scores, one jitted forward pass a strategy."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.support.cards import read_card, write_arrays
+from compress_gym.support.errors import AssetError
+from compress_gym.support.jit import jit
+
+
+@jit
+def predict_member(
+    weights: NDArray[np.float32],
+    member: int,
+    values: int,
+    choices: NDArray[np.int64],
+    units: NDArray[np.float32],
+) -> float:
+    """Predicts one strategy's accuracy by one network of the ensemble: two hidden layers of rectified units.
+
+    What a choice adds to the first layer is looked up. The inner loops run over output units, so they vectorise while
+    each sum keeps its order; four inputs are added in one pass, one after the other.
+
+    Args:
+        weights: What `SurrogateAccuracy.flat` lays out, float32; more may follow.
+        member: Number of the network.
+        values: Most values of a decision.
+        choices: The strategy, int64 `[T]`.
+        units: float32 `[2, hidden]`, overwritten.
+
+    Returns:
+        Accuracy, fraction of 1.
+    """
+    inputs, hidden = len(choices), units.shape[1]
+    first = member * (inputs * values * hidden + (hidden + 1) * (hidden + 1))
+    second = first + inputs * values * hidden
+    last = second + (hidden + 1) * hidden
+    below, above, zero = units[0], units[1], np.float32(0)
+    for j in range(hidden):
+        below[j], above[j] = zero, weights[last - hidden + j]
+    fours = inputs - inputs % 4
+    for i in range(0, fours, 4):
+        row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
+        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
+        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
+        for j in range(hidden):
+            below[j] = (((below[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
+    for i in range(fours, inputs):
+        row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        for j in range(hidden):
+            below[j] += row[j]
+    for i in range(0, hidden, 4):
+        a, b = max(below[i], zero), max(below[i + 1], zero)
+        c, d = max(below[i + 2], zero), max(below[i + 3], zero)
+        rows = weights[second + i * hidden : second + (i + 4) * hidden]
+        row_a, row_b = rows[:hidden], rows[hidden : 2 * hidden]
+        row_c, row_d = rows[2 * hidden : 3 * hidden], rows[3 * hidden :]
+        for j in range(hidden):
+            above[j] = (((above[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
+    row = weights[last : last + hidden + 1]
+    for j in range(hidden):
+        above[j] = max(above[j], zero) * row[j]
+    a = b = c = d = zero  # four sums in turns do not wait for each other
+    for j in range(0, hidden, 4):
+        a += above[j]
+        b += above[j + 1]
+        c += above[j + 2]
+        d += above[j + 3]
+    z = ((a + b) + (c + d)) + row[hidden]
+    return 1.0 / (1.0 + math.exp(-np.float64(z)))
+
+
+@jit
+def predict_row(
+    weights: NDArray[np.float32],
+    members: int,
+    values: int,
+    choices: NDArray[np.int64],
+    units: NDArray[np.float32],
+) -> float:
+    """Predicts one strategy's accuracy: the mean over the ensemble; arguments as of `predict_member`."""
+    total = 0.0
+    for member in range(members):
+        total += predict_member(weights, member, values, choices, units)
+    return total / members
+
+
+@jit
+def predict_rows(
+    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Predicts strategies `[N, T]`: float64 `[N]`."""
+    accuracies, units = np.empty(strategies.shape[0]), np.empty((2, hidden), dtype=np.float32)
+    for n in range(strategies.shape[0]):
+        accuracies[n] = predict_row(weights, members, values, strategies[n], units)
+    return accuracies
+
+
+@jit
+def predict_members(
+    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Predicts strategies `[N, T]` by each network of the ensemble: float64 `[N, members]`."""
+    accuracies, units = np.empty((strategies.shape[0], members)), np.empty((2, hidden), dtype=np.float32)
+    for n in range(strategies.shape[0]):
+        for m in range(members):
+            accuracies[n, m] = predict_member(weights, m, values, strategies[n], units)
+    return accuracies
+
+
+@dataclass(frozen=True, eq=False)
+class SurrogateAccuracy:
+    """Predicts accuracies; its card states how far they are from live ones.
+
+    Attributes:
+        decisions: The space of strategies.
+        first: What each choice adds to each unit of the first layer, float32 `[members, T, most values, hidden]`;
+            biases are part of the first decision's.
+        second: Second layer, biases as the last row, float32 `[members, hidden + 1, hidden]`.
+        last: Last layer, float32 `[members, hidden + 1]`.
+        spread: What the members' standard deviation is multiplied by to become an error of one standard deviation.
+        baseline: Accuracy of the uncompressed network, as trained.
+    """
+
+    decisions: DecisionSpace
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    last: NDArray[np.float32]
+    spread: float
+    baseline: float
+
+    @property
+    def source(self) -> str:
+        """`surrogate`."""
+        return "surrogate"
+
+    def __post_init__(self) -> None:
+        """Checks the shapes.
+
+        Raises:
+            ValueError: The arrays do not fit each other or the decisions.
+        """
+        members, hidden = self.last.shape[0], self.last.shape[1] - 1
+        values = int(self.decisions.sizes.max())
+        expected = (members, len(self.decisions), values, hidden), (members, hidden + 1, hidden)
+        if (self.first.shape, self.second.shape) != expected:
+            raise ValueError(f"layers have shapes {self.first.shape} and {self.second.shape}; expected {expected}")
+        if hidden % 4:
+            raise ValueError(f"layers have {hidden} hidden units; a multiple of 4 is needed")
+        if not all(np.isfinite(layer).all() for layer in (self.first, self.second, self.last)):
+            raise ValueError("layers hold numbers that are not finite")
+
+    def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
+        """Returns accuracies, fractions of 1, float64 `[N]`."""
+        accuracies: NDArray[np.float64] = predict_rows(self.flat, *self.shape, self.decisions.check(strategies))
+        return accuracies
+
+    def uncertainty(self, strategies: ArrayLike) -> NDArray[np.float64]:
+        """Returns the expected error of each prediction, one standard deviation, fractions of 1, float64 `[N]`."""
+        members: NDArray[np.float64] = predict_members(self.flat, *self.shape, self.decisions.check(strategies))
+        return members.std(axis=1) * self.spread
+
+    def restricted(self, decisions: DecisionSpace) -> SurrogateAccuracy:
+        """Returns the same predictions for decisions with fewer values.
+
+        Raises:
+            ValueError: The surrogate lacks a decision or a value.
+        """
+        first = np.zeros_like(self.first[:, :, : int(decisions.sizes.max())])
+        for t, places in enumerate(decisions.places_in(self.decisions)):
+            first[:, t, : len(places)] = self.first[:, t, places]
+        return replace(self, decisions=decisions, first=first)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Members, most values of a decision, and hidden units of a layer."""
+        return len(self.last), int(self.decisions.sizes.max()), self.last.shape[1] - 1
+
+    @cached_property
+    def flat(self) -> NDArray[np.float32]:
+        """What kernels read: each member's layers, one after the other, float32."""
+        layers = zip(self.first, self.second, self.last, strict=True)
+        return np.concatenate([layer.ravel() for member in layers for layer in member])
+
+    def save(self, path: Path) -> None:
+        """Writes the ensemble."""
+        write_arrays(
+            path,
+            decisions=np.array(self.decisions.names),
+            sizes=self.decisions.sizes.astype(np.uint8),
+            first=self.first,
+            second=self.second,
+            last=self.last,
+            spread=np.float64(self.spread),
+            baseline=np.float64(self.baseline),
+        )
+
+    @classmethod
+    def load(cls, path: Path, decisions: DecisionSpace) -> SurrogateAccuracy:
+        """Reads what `save` wrote.
+
+        Raises:
+            AssetError: The file is damaged, or was fitted for other decisions.
+        """
+        read_card(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
+                layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
+                spread, baseline = float(file["spread"]), float(file["baseline"])
+            if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
+                raise AssetError(f"{path}: fitted for decisions {list(names)}, not for {list(decisions.names)}")
+            return cls(decisions, layers[0], layers[1], layers[2], spread, baseline)
+        except AssetError:
+            raise
+        except (KeyError, ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
+            raise AssetError(f"{path}: not readable as a surrogate ({error})") from error

@@ -1,0 +1,1 @@
+"""What knows nothing of compression: cards, commands, errors, compiled functions, work that goes on where it was."""

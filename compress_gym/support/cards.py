@@ -1,0 +1,121 @@
+"""Cards: the JSON beside every shipped file that says what it is, how it was made, and its checksum."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress_gym.support.errors import AssetError
+from compress_gym.support.processor import processor_name
+
+
+def card_path(asset: Path) -> Path:
+    """Returns where an asset's card lies: the same name with the ending `.json`."""
+    return asset.with_suffix(".json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        AssetError: The file is missing or not a JSON object; the message names it.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AssetError(
+            f"{path}: the file is missing; a shipped one comes back by reinstalling, and a table of one's own travels "
+            "together with its card"
+        ) from error
+    except ValueError as error:
+        raise AssetError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise AssetError(f"{path}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def read_card(asset: Path) -> dict[str, Any]:
+    """Reads an asset's card and checks the asset against the card's SHA-256.
+
+    Raises:
+        AssetError: Card or asset is missing, or the asset's bytes are not the ones the card describes.
+    """
+    card = read_json(card_path(asset))
+    if not asset.exists():
+        raise AssetError(f"{asset}: the file is missing; reinstall compress_gym or make it again")
+    found = sha256(asset)
+    if card.get("sha256") != found:
+        raise AssetError(
+            f"{asset}: the checksum differs from the one on {card_path(asset).name} "
+            f"(expected {str(card.get('sha256'))[:16]}, found {found[:16]}); the file was truncated or changed"
+        )
+    return card
+
+
+def write_card(asset: Path, card: dict[str, Any]) -> None:
+    """Writes an asset's card, with the asset's checksum added."""
+    full = {**card, "sha256": sha256(asset)}
+    write_atomically(card_path(asset), lambda p: p.write_text(json.dumps(full, indent=2) + "\n"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file through a temporary one beside it: if writing fails or is killed, the old file stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes arrays as a compressed npz, through a temporary file."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, write)
+
+
+def sha256(path: Path) -> str:
+    """Returns a file's SHA-256 in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def portable(command: str) -> str:
+    """Returns a command line with the last part of each absolute path in it."""
+    return re.sub(r"(?<=[\s='])/[^\s']+", lambda path: Path(path[0]).name, command)
+
+
+def provenance(command: str, packages: Iterable[str]) -> dict[str, Any]:
+    """Returns where and when something is being made: command, date, hardware, versions.
+
+    Of absolute paths in the command the last part is kept: where folders lay says nothing elsewhere.
+    """
+    return {
+        "command": portable(command),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "hardware": processor_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in sorted(packages)},
+        },
+    }

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress_gym.problem.decisions import Decision, DecisionSpace, channel_values, from_lists
+from tests.helpers import random_problem, seeds
+
+
+@given(seeds)
+def test_strategies_are_numbered_in_the_order_of_enumerate(seed):
+    space = random_problem(seed).decisions
+    rows = space.enumerate()
+    assert (space.index(rows) == np.arange(space.count)).all()
+    assert len(np.unique(rows, axis=0)) == space.count
+
+
+@given(seeds)
+def test_describe_and_encode_are_inverse(seed):
+    space = random_problem(seed).decisions
+    strategy = np.random.default_rng(seed).integers(space.sizes)
+    assert (space.encode(space.describe(strategy)) == strategy).all()
+
+
+@given(st.integers(1, 512), st.integers(1, 16))
+def test_channel_values_are_ascending_and_end_whole(channels, levels):
+    values = channel_values(channels, levels)
+    assert values[-1] == channels and 1 <= len(values) <= levels
+    assert list(values) == sorted(set(values))
+    assert all(v % 4 == 0 or v == channels for v in values)
+
+
+@given(seeds)
+def test_inactive_decisions_have_choice_0(seed):
+    space = random_problem(seed, conditional=True).decisions
+    rows = np.random.default_rng(seed).integers(space.sizes, size=(20, len(space)))
+    kept, active = space.check(rows), space.active(rows)
+    assert (kept[~active] == 0).all() and (kept[active] == rows[active]).all()
+    assert (space.check(kept) == kept).all() and (space.active(kept) == active).all()
+    drawn = space.spread(np.random.default_rng(seed), 5)
+    assert (space.check(drawn) == drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [(("c", 2), "requires 'c', which is no earlier"), (("a", 3), "at least 3"), (("a", 1), r"at least 1; .*\[2\]")],
+)
+def test_requirements_that_say_nothing_are_refused(requires, words):
+    with pytest.raises(ValueError, match=words):
+        DecisionSpace((Decision("a", "other", (1, 2)), Decision("b", "other", (1, 2), requires=requires)))
+
+
+SPACE = from_lists({"a": (1, 2), "b": (4, 8, 16)})
+
+
+@pytest.mark.parametrize(
+    ("strategies", "words"),
+    [
+        ([[0, 0, 0]], r"shape \(1, 3\).*\[N, 2\]"),
+        ([[0.0, 1.0]], "dtype float64"),
+        ([[0, 3]], r"strategies\[0, 1\]=3.*'b'.*3 values"),
+        ([[-1, 0]], r"strategies\[0, 0\]=-1"),
+    ],
+)
+def test_illegal_strategies_are_named(strategies, words):
+    with pytest.raises(ValueError, match=words):
+        SPACE.check(strategies)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"a": 1}, "missing decisions.*'b'"), ({"a": 1, "b": 4, "c": 1}, "unknown.*'c'"), ({"a": 3, "b": 4}, "a=3")],
+)
+def test_illegal_descriptions_are_named(values, words):
+    with pytest.raises(ValueError, match=words):
+        SPACE.encode(values)
+
+
+@pytest.mark.parametrize("values", [(), (2, 1), (1, 1), tuple(range(17))])
+def test_illegal_values_are_refused(values):
+    with pytest.raises(ValueError, match="ascending"):
+        Decision("a", "other", values)
+
+
+def test_names_are_unique():
+    with pytest.raises(ValueError, match="unique"):
+        DecisionSpace((Decision("a", "other", (1,)), Decision("a", "other", (1,))))
+
+
+@pytest.mark.parametrize("spoil", [np.asfortranarray, lambda rows: rows[:, ::-1], lambda rows: rows.astype(np.uint8)])
+def test_kernels_see_arrays_of_one_kind(spoil):
+    """Whatever is given: contiguous, writable int64; other kinds would be compiled for anew."""
+    rows = spoil(np.array([[0, 1], [1, 0]]))
+    rows.flags.writeable = False
+    checked = from_lists({"a": (1, 2), "b": (1, 2)}).check(rows)
+    assert checked.dtype == np.int64 and checked.flags.c_contiguous and checked.flags.writeable
+    assert np.array_equal(checked, rows)

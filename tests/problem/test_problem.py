@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress_gym import CompressionEnv, CompressionVectorEnv, Decision, DecisionSpace, Problem
+from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.problem.costs import Term, pack
+from compress_gym.problem.rewards import REWARDS, Outcome
+from compress_gym.problem.scores import MeasuredAccuracy
+from tests.helpers import random_problem, seeds
+
+STRATEGIES = np.array(list(itertools.product(range(2), range(3))))
+ACCURACIES = np.linspace(0.5, 0.9, 6)
+COSTS = {"latency_ms": [1.0, 2.0, 3.0, 2.0, 3.0, 6.0]}
+
+
+def table(**changes):
+    arguments = {
+        "decisions": {"a": (1, 2), "b": (4, 8, 16)},
+        "strategies": STRATEGIES,
+        "accuracies": ACCURACIES,
+        "costs": COSTS,
+    }
+    return Problem.from_table(**{**arguments, **changes})
+
+
+def test_from_table_in_any_order():
+    order = np.random.default_rng(0).permutation(6)
+    shuffled = table(
+        strategies=STRATEGIES[order],
+        accuracies=ACCURACIES[order],
+        costs={"latency_ms": np.array(COSTS["latency_ms"])[order]},
+    )
+    assert shuffled.accuracy(STRATEGIES).tolist() == ACCURACIES.tolist()
+    assert shuffled.costs(STRATEGIES)["latency_ms"].tolist() == COSTS["latency_ms"]
+    assert shuffled.optimum().tolist() == [1, 1]
+    assert shuffled.describe([1, 1]) == {"a": 2, "b": 8}
+
+
+def test_optimum_prefers_the_cheaper_of_equals():
+    equal = table(accuracies=[0.5, 0.5, 0.5, 0.5, 0.5, 0.9])
+    assert equal.optimum().tolist() == [0, 0]
+
+
+@given(seeds, st.floats(0, 1))
+def test_optimum_is_the_best_by_brute_force(seed, slack):
+    problem = random_problem(seed, budget_slack=slack)
+    rows = problem.decisions.enumerate()
+    fits = problem.costs(rows)["latency_ms"] <= problem.cost_limit
+    assert problem.accuracy(problem.optimum())[0] == problem.accuracy(rows[fits]).max()
+
+
+@given(seeds)
+def test_uniform_and_random_keep_the_budget(seed):
+    problem = random_problem(seed)
+    found = np.concatenate([problem.uniform()[None], problem.random(np.random.default_rng(seed), 20)])
+    assert problem.evaluate(found).feasible.all()
+
+
+def test_unreachable_counts_what_clip_forbids():
+    # The reference is [1, 0] (cost 1): with a = 0 first, b must leave the reference to fit.
+    problem = table(costs={"latency_ms": [4.0, 2.0, 4.0, 1.0, 4.0, 4.0]}, budget=0.6)
+    assert problem.reference.tolist() == [1, 0]
+    assert problem.unreachable() == 1
+
+
+def test_a_table_of_eight_decisions():
+    rows = np.array(list(itertools.product(range(2), repeat=8)))
+    problem = Problem.from_table(
+        {f"d{i}": (1, 2) for i in range(8)}, rows, np.full(256, 0.5), {"macs": rows.sum(1) + 1.0}, reward="accuracy"
+    )
+    assert problem.costs(rows)["macs"].tolist() == (rows.sum(1) + 1.0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strategies": STRATEGIES[:5], "accuracies": ACCURACIES[:5]}, "1 are missing"),
+        ({"strategies": STRATEGIES[[0, 1, 2, 3, 4, 4]]}, "1 are missing and 1 are given more than once"),
+        ({"accuracies": ACCURACIES[:5]}, r"accuracies has shape \(5,\)"),
+        ({"accuracies": ACCURACIES * 100}, "not within 0 and 1"),
+        ({"accuracies": [math.nan] * 6}, "accuracies.*non-finite"),
+        ({"costs": {}}, "at least one cost"),
+        ({"costs": {"latency_ms": [0.0, 1, 1, 1, 1, 1]}}, "a cost of 0"),
+        ({"costs": {"accuracy": [1.0] * 6}}, r"costs=\['accuracy'\] have names"),
+        ({"costs": {"latency_ms": [-1.0] * 6}}, r"costs\['latency_ms'\] holds a negative"),
+        ({"budget": 0}, "budget=0 must be above 0"),
+        ({"budget": 1.01}, "budget=1.01 must be above 0 and at most 1"),
+        ({"budget": math.nan}, "budget=nan"),
+        ({"budget": "half"}, "budget='half'"),
+        ({"budget": 0.1}, "cheapest strategy, which costs 0.1667.*budget=0.1667 or more"),
+        ({"reward": "accuracy", "budget_rule": "none"}, "'accuracy' ignores cost"),
+        ({"reward": "haq", "budget_rule": "none"}, "'haq' ignores cost"),
+        ({"reward": "amc-macs"}, "needs the cost 'macs'"),
+        ({"reward": "hat"}, "needs the extra 'valid_loss'"),
+        ({"extras": {"feasible": len}}, r"extras=\['feasible'\] have names"),
+        ({"extras": {"latency_ms": len}}, r"extras=\['latency_ms'\] have names"),
+        ({"steps": ((1,), (0,))}, "every decision once, in order"),
+    ],
+)
+def test_bad_arguments_are_named(changes, words):
+    with pytest.raises(ValueError, match=words):
+        table(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cost": "latency"}, "cost='latency' is not known; legal: 'latency_ms'. Did you mean 'latency_ms'"),
+        ({"reward": "acuracy"}, "reward='acuracy'.*Did you mean 'accuracy'"),
+        ({"budget_rule": "clamp"}, "budget_rule='clamp'.*'clip', 'none', 'repair'"),
+    ],
+)
+def test_unknown_names_show_the_closest(changes, words):
+    with pytest.raises(KeyError, match=words):
+        table(**changes)
+
+
+def test_no_optimum_without_a_table():
+    problem = channel_prune_problem()
+
+    class Live:
+        source, baseline = "live", 0.9
+
+        def __call__(self, strategies):
+            return np.zeros(len(strategies))
+
+    with pytest.raises(ValueError, match="accuracy='live' is no table"):
+        problem.replace(accuracy_model=Live()).optimum()
+
+
+OUTCOME = Outcome(
+    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, extras={"valid_loss": 2.5}
+)
+
+
+@pytest.mark.parametrize("budget", [0, 1e-9, math.nan, 50, "half"])
+def test_budgets_of_questions_are_checked(budget):
+    for ask in (table().uniform, table().optimum):
+        with pytest.raises(ValueError, match="budget="):
+            ask(budget)
+
+
+def test_any_real_number_is_a_budget():
+    assert (
+        table(budget=np.float32(0.5)).optimum().tolist() == table().optimum().tolist() == table().optimum(0.5).tolist()
+    )
+
+
+def test_only_one_strategy_is_described():
+    with pytest.raises(ValueError, match="expected one strategy"):
+        table().describe(STRATEGIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", 0.8),
+        ("amc-macs", -0.2 * math.log(1e6)),
+        ("haq", -1.0),
+        ("galen", 0.8 - 5 * 0.2),
+        ("mnasnet", 0.8 * 1.2**-0.07),
+        ("hat", -2.5),
+    ],
+)
+def test_rewards_by_hand(name, expected):
+    assert REWARDS[name].function(OUTCOME) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_reward_of_ones_own():
+    problem = table(reward=lambda outcome: outcome.accuracy - outcome.cost_ratio, budget_rule="none")
+    assert problem.evaluate([[1, 2]]).reward[0] == pytest.approx(0.9 - 1.0)
+
+
+def test_extras_reach_rewards_and_infos():
+    problem = table(
+        reward=lambda outcome: outcome.extras["levels"],
+        extras={"levels": lambda strategies: strategies.sum(axis=1).astype(float)},
+        budget=1.0,
+    )
+    assert problem.evaluate(STRATEGIES).extras["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+    env, envs = CompressionEnv(problem), CompressionVectorEnv(problem, 2)
+    for e in (env, envs):
+        e.reset(seed=0)
+    for action in (1.0, 0.0):  # the higher of two, the middle of three
+        _, reward, *_, info = env.step(np.array([action], dtype=np.float32))
+        _, rewards, *_, infos = envs.step(np.full((2, 1), action, dtype=np.float32))
+    assert reward == info["levels"] == 2
+    assert rewards.tolist() == infos["levels"].tolist() == [2, 2]
+
+
+def test_costs_of_inactive_decisions_are_refused():
+    space = DecisionSpace(
+        (Decision("depth", "other", (1, 2)), Decision("width", "other", (4, 8), requires=("depth", 2)))
+    )
+    terms = pack(space, ("latency_ms",), [Term("all", (0, 1), np.array([[[1.0], [2.0]], [[3.0], [4.0]]]))])
+    with pytest.raises(ValueError, match="change with decisions that are inactive"):
+        Problem(space, terms, MeasuredAccuracy(space, np.full(4, 0.5), 0.9), reward="accuracy")

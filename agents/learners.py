@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from agents.exploration import TruncatedNormalDDPG, TruncatedNormalTD3
-from agents.recording import EndWarmup, Record
+from agents.recording import EndWarmup, EpisodeRecord
 from agents.runs import Run
 from compress_gym.live.weights import load_weights, save_weights
 from compress_gym.problem import Problem
@@ -104,7 +104,7 @@ def train(model: BaseAlgorithm, run: Run, episodes: int) -> None:
     # One thread: the networks are small, more threads only wait for each other.
     with one_thread(), Progress() as progress:
         bar = progress.add_task(f"training {run.config['method']}", total=episodes)
-        callbacks = CallbackList([Record(problem, run, episodes, lambda: progress.advance(bar))])
+        callbacks = CallbackList([EpisodeRecord(problem, run, episodes, lambda: progress.advance(bar))])
         if isinstance(model, OffPolicyAlgorithm):
             callbacks.callbacks.append(EndWarmup(model.learning_starts // len(problem.steps)))
         # The callback stops it: no episode has more steps than decisions.

@@ -19,7 +19,7 @@ IMAGE_EPISODES = 50
 EPISODE_PIXELS, DECISION_PIXELS = 4, 8
 
 
-class Record(BaseCallback):
+class EpisodeRecord(BaseCallback):
     """Records every scored episode and stops after the last one.
 
     TensorBoard shows accuracy, cost ratio, reward, the best of each so far, and under `compress/kept` an image: one

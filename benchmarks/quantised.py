@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from benchmarks.papers import winners
-from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.live_scores import PaperScores
 from compress_gym.live.quantise import BITS as QUANTISER_BITS
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
@@ -45,11 +45,11 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> dict[
     whole = task.channel_decisions()
     unpruned = {d.name: d.values[-1] for d in whole.decisions}
     as_trained = {split: float(task.live("none", split, decisions=whole).baseline) for split in SPLITS}
-    floats = LiveScores(task, whole, work / "floats")
+    floats = PaperScores(task, whole, work / "floats")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
     # Scores are kept by places among all values, whichever of them are asked for.
     decisions = task.decisions("MixedQuant", BitValues(tuple(QUANTISER_BITS)))
-    scores = LiveScores(task, decisions, work / "bits")
+    scores = PaperScores(task, decisions, work / "bits")
     for chosen in bits:
         strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}
         before = {split: scores(strategy, split) for split in SPLITS}

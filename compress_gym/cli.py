@@ -207,11 +207,11 @@ def profile(
     chosen = [get_task(task) for task in dict.fromkeys(tasks)]
     try:
         from compress_gym.making.profile.networks import profile as run
-        from compress_gym.making.profile.plan import Plan
+        from compress_gym.making.profile.plan import ProfilePlan
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name), "live,devices", "measuring latencies") from error
 
-    plan = Plan(runtime, precision, threads, cuda, batch, rounds, repetitions)
+    plan = ProfilePlan(runtime, precision, threads, cuda, batch, rounds, repetitions)
     if export is not None:
         from compress_gym.making.bundle import export_bundle
 

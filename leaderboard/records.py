@@ -25,7 +25,7 @@ from leaderboard.schema import Refused, Strict, parse_json, read_bytes
 from leaderboard.verdicts import Verdict
 
 
-class Scored(Strict):
+class ScoredResult(Strict):
     """Live accuracies of one strategy, fractions of 1."""
 
     task: Name
@@ -35,7 +35,7 @@ class Scored(Strict):
     test_accuracy: Fraction
 
 
-class Record(Strict):
+class VerifiedRecord(Strict):
     """One live verification of one submission."""
 
     submission_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -43,7 +43,7 @@ class Record(Strict):
     date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
     processor: Text
     versions: dict[str, Text]
-    results: tuple[Scored, ...]
+    results: tuple[ScoredResult, ...]
 
 
 def record_path(records: Path, replayed: Replay) -> Path:
@@ -60,7 +60,7 @@ def write_record(records: Path, replayed: Replay) -> Path:
     """
     if replayed.verdict is not Verdict.LIVE or replayed.track is None:
         raise ValueError(f"{replayed.path}: {replayed.verdict.value}; only what is verified live is recorded")
-    record = Record(
+    record = VerifiedRecord(
         submission_sha256=replayed.sha256,
         conditions={task: conditions(task) for task in replayed.track.tasks},
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -77,7 +77,7 @@ def write_record(records: Path, replayed: Replay) -> Path:
     return path
 
 
-def read_record(records: Path, replayed: Replay) -> Record | None:
+def read_record(records: Path, replayed: Replay) -> VerifiedRecord | None:
     """Reads the record of a submission; `None` where there is none, or the submission has changed since.
 
     Raises:
@@ -87,7 +87,7 @@ def read_record(records: Path, replayed: Replay) -> Record | None:
     if not path.exists():
         return None
     try:
-        record = Record.model_validate_json(json.dumps(parse_json(read_bytes(path))))
+        record = VerifiedRecord.model_validate_json(json.dumps(parse_json(read_bytes(path))))
     except ValidationError as error:
         raise ValueError(f"{path}: {'; '.join(complaints(error))}") from error
     except Refused as error:
@@ -95,7 +95,7 @@ def read_record(records: Path, replayed: Replay) -> Record | None:
     return record if record.submission_sha256 == replayed.sha256 else None
 
 
-def counts(record: Record, replayed: Replay) -> bool:
+def counts(record: VerifiedRecord, replayed: Replay) -> bool:
     """Says whether a record still counts.
 
     It does with the same weights and recovery, a score for every strategy, and scores that are those of the track's
@@ -115,9 +115,9 @@ def counts(record: Record, replayed: Replay) -> bool:
     return not live_differences(replayed.submission, live, replayed.track)
 
 
-def _scored(r: Replayed) -> Scored:
+def _scored(r: Replayed) -> ScoredResult:
     assert r.live is not None
-    return Scored(
+    return ScoredResult(
         task=r.stated.task,
         seed=r.stated.seed,
         choices=tuple(r.choices.tolist()),

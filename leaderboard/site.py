@@ -24,7 +24,7 @@ from compress_gym.tasks import get_task
 from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from leaderboard.fields import shown
 from leaderboard.plots import Point, front_plot, strategy_plot
-from leaderboard.records import Record
+from leaderboard.records import VerifiedRecord
 from leaderboard.replay import Replay
 from leaderboard.schema import json_schema
 from leaderboard.standings import Entry, Standings, read_standings
@@ -238,7 +238,7 @@ def _entry_page(entry: Entry, replay_command: str) -> str:
     )
 
 
-def _retired(replayed: Replay, record: Record) -> dict[str, Any]:
+def _retired(replayed: Replay, record: VerifiedRecord) -> dict[str, Any]:
     submission, track = replayed.submission, replayed.track
     assert submission is not None
     return {

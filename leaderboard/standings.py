@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.statistics import bootstrap_interval
-from leaderboard.records import Record, counts, read_record
+from leaderboard.records import VerifiedRecord, counts, read_record
 from leaderboard.replay import Replay, replay
 from leaderboard.schema import Submission
 from leaderboard.tracks import Track
@@ -31,7 +31,7 @@ class Entry:
     """
 
     replay: Replay
-    record: Record | None
+    record: VerifiedRecord | None
     rank: int | None
     regret: NDArray[np.float64] | None
 
@@ -119,7 +119,7 @@ class Standings:
     """
 
     tracks: dict[str, tuple[Entry, ...]]
-    retired: tuple[tuple[Replay, Record], ...]
+    retired: tuple[tuple[Replay, VerifiedRecord], ...]
     refused: tuple[Replay, ...]
 
 
@@ -137,8 +137,8 @@ def read_standings(
         tracks: Track name to track.
         watch: Hands on the files one by one, and shows how far it is.
     """
-    listed: dict[str, list[tuple[Replay, Record | None]]] = {name: [] for name in tracks}
-    retired: list[tuple[Replay, Record]] = []
+    listed: dict[str, list[tuple[Replay, VerifiedRecord | None]]] = {name: [] for name in tracks}
+    retired: list[tuple[Replay, VerifiedRecord]] = []
     refused: list[Replay] = []
     for path in watch(sorted(submissions.glob("*/*.json"))):
         replayed = replay(path, tracks)
@@ -157,7 +157,7 @@ def read_standings(
     return Standings(ranked, tuple(retired), tuple(refused))
 
 
-def _ranked(track: Track, found: Sequence[tuple[Replay, Record | None]]) -> tuple[Entry, ...]:
+def _ranked(track: Track, found: Sequence[tuple[Replay, VerifiedRecord | None]]) -> tuple[Entry, ...]:
     """Sorts by mean test accuracy, then what has none by name."""
     entries = [Entry(replayed, record, None, _regret(track, replayed)) for replayed, record in found]
     scores = {id(e): round(float(e.test.mean()), 9) for e in entries if e.test is not None}

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.finetuned.correlation import correlations
-from benchmarks.finetuned.measure import PARTS, Plan, measure
+from benchmarks.finetuned.measure import PARTS, FinetuningPlan, measure
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import checked_device
@@ -34,7 +34,7 @@ def main(
 ) -> None:
     """Fine-tunes random strategies of TASK at half the MACs and compares. Killed, it goes on where it was."""
     device = checked_device("cuda" if cuda else "cpu")
-    task, plan = get_task(name), Plan(strategies, epochs)
+    task, plan = get_task(name), FinetuningPlan(strategies, epochs)
     measured = measure(task, plan, work or Path(f"{name}-finetuned"), workers, device, only)
     if measured is None:
         click.echo("half of it is measured; the same command without --only measures the rest and writes the results")

@@ -29,7 +29,7 @@ _evaluators: list[LiveAccuracy] = []
 
 
 @dataclass(frozen=True)
-class Plan:
+class FinetuningPlan:
     """What is measured.
 
     Attributes:
@@ -64,7 +64,7 @@ class Measured(NamedTuple):
     fine_tuned_on: tuple[str, ...]
 
 
-def random_strategies(task: Task, plan: Plan) -> NDArray[np.int64]:
+def random_strategies(task: Task, plan: FinetuningPlan) -> NDArray[np.int64]:
     """Draws independent uniform choices and keeps those at the budget, int64 `[strategies, T]`."""
     decisions = task.channel_decisions()
     terms = network_cost_terms(task.network(), decisions)
@@ -78,7 +78,7 @@ def random_strategies(task: Task, plan: Plan) -> NDArray[np.int64]:
 
 
 def measure(
-    task: Task, plan: Plan, folder: Path, workers: int, device: str = "cpu", only: str | None = None
+    task: Task, plan: FinetuningPlan, folder: Path, workers: int, device: str = "cpu", only: str | None = None
 ) -> Measured | None:
     """Scores every strategy under every condition; what is on disk is not measured again.
 
@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[NDArray[np.int64], str]:
         return file["correct"], str(file["hardware"])
 
 
-def _prepare(task: Task, plan: Plan, part: str, device: str) -> None:
+def _prepare(task: Task, plan: FinetuningPlan, part: str, device: str) -> None:
     images = len(task.dataset_splits().validation.labels)
     conditions = plan.conditions[-1:] if part == "after" else plan.conditions[:-1]
     _evaluators[:] = [task.live(recovery=name, images=images, training_device=device) for name in conditions]

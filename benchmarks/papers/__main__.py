@@ -28,7 +28,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True)
 _LONGER = click.option(
     "--longer", type=click.IntRange(1), help="Let searches without learning go on to so many evaluations, too."
 )
-_ENVIRONMENTS = {haq.Plan: "MixedQuant", galen.Plan: "JointPQ", apq.Plan: "JointPQ"}
+_ENVIRONMENTS = {haq.HAQPlan: "MixedQuant", galen.GalenPlan: "JointPQ", apq.APQPlan: "JointPQ"}
 
 
 @click.group()
@@ -49,7 +49,7 @@ def amc_command(
     """AMC's CIFAR-10 table. Killed, it goes on with the row it was at."""
     bf16 = bf16_supported() if bf16 is None else bf16
     for task in tasks:
-        settings = [amc.Setting(task, method, bf16=bf16) for method in (*amc.SEARCHES, *amc.LEARNERS)]
+        settings = [amc.AMCSetting(task, method, bf16=bf16) for method in (*amc.SEARCHES, *amc.LEARNERS)]
         identity = amc.identity(settings[0])
         if any((work / task).glob("*/found.json")) and not (work / task / "identity.json").exists():
             raise ValueError(f"{work / task} holds searches that do not say what they are of; choose another --work")
@@ -116,7 +116,7 @@ def hat_command(
     """
     where = checked_device("cuda" if cuda else "cpu")  # before an hour of searching
     how = hat.Scratch(minutes if updates is None else None, updates, tokens, where)
-    plan = hat.Plan(task, device, evaluations, seeds, learner_seeds, winners)
+    plan = hat.HATPlan(task, device, evaluations, seeds, learner_seeds, winners)
     folder = work / task
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()})
@@ -186,7 +186,7 @@ def haq_command(
 ) -> None:
     """HAQ's comparison: mixed precision beside uniform bits at equal latency. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = haq.Plan(task, device, methods, evaluations, seeds, epochs, trains_in, longer or 0)
+    plan = haq.HAQPlan(task, device, methods, evaluations, seeds, epochs, trains_in, longer or 0)
     facts = haq.compare(plan, work / task / device, workers)
     drawn = haq.series(facts["rows"]), "share of the latency", f"HAQ: {task}, {device}"
     _write(f"haq-{task}-{device}", plan, facts, haq.table, drawn)
@@ -241,7 +241,9 @@ def galen_command(
 ) -> None:
     """Galen's comparison: joint search beside pruning or quantisation alone. Killed, it goes on where it was."""
     trains_in = bf16_supported() if bf16 is None else bf16
-    plan = galen.Plan(task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned, longer or 0)
+    plan = galen.GalenPlan(
+        task, device, methods, evaluations, seeds, epochs, budgets, trains_in, cost, tuned, longer or 0
+    )
     facts = galen.compare(plan, work / task / device / cost, workers)
     drawn = galen.series(facts, plan), f"share of the {galen.COSTS[cost]}", f"Galen: {task}, {device}"
     facts["differences"] = galen.differences(facts["rows"])
@@ -272,7 +274,7 @@ def apq_command(
     work: Path,
 ) -> None:
     """APQ's comparison: channels and bits together, or one after the other. Killed, it goes on where it was."""
-    plan = apq.Plan(task, device, method, evaluations, seeds, latency, energy)
+    plan = apq.APQPlan(task, device, method, evaluations, seeds, latency, energy)
     rows = apq.compare(plan, work / task / device, workers)
     drawn = apq.series(rows), "share of the latency", f"APQ: {task}, {device}"
     facts = {"rows": rows, "differences": apq.differences(rows)}
@@ -281,7 +283,7 @@ def apq_command(
 
 def _write(
     name: str,
-    plan: haq.Plan | galen.Plan | apq.Plan,
+    plan: haq.HAQPlan | galen.GalenPlan | apq.APQPlan,
     found: dict[str, Any],
     table: Callable[[dict[str, Any], Any], str],
     drawn: tuple[Any, str, str],

@@ -41,7 +41,7 @@ RECALLED: dict[str, dict[str, tuple[float, float, float]]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class AMCSetting:
     """One row of the table.
 
     Attributes:
@@ -58,7 +58,7 @@ class Setting:
     bf16: bool = False
 
 
-def identity(setting: Setting) -> dict[str, Any]:
+def identity(setting: AMCSetting) -> dict[str, Any]:
     """Returns what the results of a task's settings depend on; a folder of others is refused.
 
     Raises:
@@ -80,7 +80,7 @@ def identity(setting: Setting) -> dict[str, Any]:
     }
 
 
-def find(setting: Setting, folder: Path) -> dict[str, Any]:
+def find(setting: AMCSetting, folder: Path) -> dict[str, Any]:
     """Searches live for the best strategy at half the MACs; a finished search is read from its folder.
 
     Returns:
@@ -114,7 +114,7 @@ def find(setting: Setting, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _learn(setting: Setting, env: CompressionEnv, folder: Path) -> Any:
+def _learn(setting: AMCSetting, env: CompressionEnv, folder: Path) -> Any:
     settings = read_hyperparameters(setting.method, "ChannelPrune-v0")
     config = run_config("learner", setting.method, "ChannelPrune-v0", {}, env, setting.seed, EPISODES)
     model = build(setting.method, env, settings, setting.seed)
@@ -123,7 +123,7 @@ def _learn(setting: Setting, env: CompressionEnv, folder: Path) -> Any:
     return run.scored
 
 
-def score(setting: Setting, found: dict[str, Any], folder: Path, finetune: bool) -> dict[str, Any]:
+def score(setting: AMCSetting, found: dict[str, Any], folder: Path, finetune: bool) -> dict[str, Any]:
     """Scores a found strategy on test images, before and after fine-tuning; finished scores are read.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.galen import pruning_alone
-from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.live_scores import PaperScores
 from benchmarks.papers.winners import (
     SPLITS,
     exceeds,
@@ -42,7 +42,7 @@ PRUNING_POWERS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
-class Plan:
+class APQPlan:
     """What is compared.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plan:
         return [*(("latency_ms", b) for b in self.latencies), *(("energy_mj", b) for b in self.energies)]
 
 
-def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
+def compare(plan: APQPlan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     """Compares at each budget; what is finished is read from the folder; so many workers search and score.
 
     Returns:
@@ -81,7 +81,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     for cost, budget in plan.budgets:
         whole = joint_pq_problem(plan.task, plan.device, cost=cost, budget=1.0, reward="accuracy")
         require_fast(whole)
-        live = LiveScores(task, whole.decisions, work / "live", workers)
+        live = PaperScores(task, whole.decisions, work / "live", workers)
         problem = within(whole, budget)
         for approach in APPROACHES:
             folder = searches / f"{cost}-{budget:g}" / approach.replace(" ", "-")
@@ -102,13 +102,13 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> list[dict[str, Any]]:
     return rows
 
 
-def together(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[str, Any]:
+def together(problem: Problem, plan: APQPlan, seed: int, folder: Path) -> dict[str, Any]:
     """Searches for channels and bits together."""
     path = folder / f"{plan.method}-{seed}.json"
     return winner(problem, plan.method, plan.evaluations, seed, "JointPQ-v0", path)
 
 
-def in_sequence(problem: Problem, plan: Plan, seed: int, folder: Path) -> dict[str, Any] | None:
+def in_sequence(problem: Problem, plan: APQPlan, seed: int, folder: Path) -> dict[str, Any] | None:
     """Prunes first, then quantises what is left, each with half of the evaluations.
 
     Both take the same factor of the cost, the square root of the budget. Where channels alone cannot keep that, or bits
@@ -142,7 +142,7 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return stated
 
 
-def table(facts: Mapping[str, Any], plan: Plan) -> str:
+def table(facts: Mapping[str, Any], plan: APQPlan) -> str:
     """Writes the Markdown tables."""
     rows = facts["rows"]
     lines = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.live_scores import PaperScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
@@ -45,7 +45,7 @@ CLAIM = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class GalenPlan:
     """What is compared.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan:
             raise ValueError(f"--tuned {stray} must be among --budget {list(self.budgets)}, or --epochs 0")
 
 
-def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
+def compare(plan: GalenPlan, work: Path, workers: int = 1) -> dict[str, Any]:
     """Compares at each budget; what is finished is read from the folder; so many workers search and score.
 
     Either alone is the same problem with the other kind of decision held at its most, so all three are scored by the
@@ -102,7 +102,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     task = get_task(plan.task)
     problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
     require_fast(problem)
-    live = LiveScores(task, problem.decisions, work / "live", workers, plan.bf16)
+    live = PaperScores(task, problem.decisions, work / "live", workers, plan.bf16)
     rows, chosen = list[dict[str, Any]](), list[dict[str, Any]]()
     for budget in plan.budgets:
         whole = within(problem, budget)
@@ -132,7 +132,9 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     return {"baseline_test": baseline, "rows": rows, "finetuned": _finetuned(chosen, live, plan, baseline)}
 
 
-def _finetuned(chosen: list[dict[str, Any]], live: LiveScores, plan: Plan, baseline: float) -> list[dict[str, Any]]:
+def _finetuned(
+    chosen: list[dict[str, Any]], live: PaperScores, plan: GalenPlan, baseline: float
+) -> list[dict[str, Any]]:
     strategies = [c["strategy"] for c in chosen]
     before, after = live.all(strategies, "test"), live.all(strategies, "test", plan.epochs)
     return [
@@ -175,7 +177,7 @@ def _searched(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("budget", "method", "evaluations") if key in row}
 
 
-def table(facts: dict[str, Any], plan: Plan) -> str:
+def table(facts: dict[str, Any], plan: GalenPlan) -> str:
     """Writes the Markdown tables."""
     cost = COSTS[plan.cost]
     more = ["In brackets: searches that may ask so often instead, and begin alike."] if plan.longer else []
@@ -214,7 +216,7 @@ def table(facts: dict[str, Any], plan: Plan) -> str:
     return "\n".join([*lines, "", *_finetuned_lines(facts["finetuned"], plan), ""])
 
 
-def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
+def _finetuned_lines(rows: list[dict[str, Any]], plan: GalenPlan) -> list[str]:
     if not rows:
         return ["Nothing was fine-tuned."]
     return [
@@ -231,19 +233,19 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: Plan) -> list[str]:
     ]
 
 
-def _rates(plan: Plan) -> str:
+def _rates(plan: GalenPlan) -> str:
     """Says where learning rates differ: pruned networks have more to learn."""
     pruned, quantised = (recipe["peak_lr"] for recipe in finetune_recipes(get_task(plan.task).dataset))
     return "" if pruned == quantised else f", at a peak rate of {pruned:g}, where all channels stay of {quantised:g}"
 
 
-def _name(row: Mapping[str, Any], plan: Plan) -> str:
+def _name(row: Mapping[str, Any], plan: GalenPlan) -> str:
     """Writes the method, with what it may ask where that is not the plan's (older reports have but one)."""
     evaluations = row.get("evaluations", plan.evaluations)
     return str(row["method"]) if evaluations == plan.evaluations else name_of(row["method"], evaluations)
 
 
-def series(facts: dict[str, Any], plan: Plan) -> dict[str, list[tuple[float, float, float]]]:
+def series(facts: dict[str, Any], plan: GalenPlan) -> dict[str, list[tuple[float, float, float]]]:
     """Returns what is drawn: accuracies on test images over the bounded cost."""
     drawn: dict[str, list[tuple[float, float, float]]] = {}
     for row in (row for row in facts["rows"] if row["fits"]):

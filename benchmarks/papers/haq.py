@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.live_scores import PaperScores
 from benchmarks.papers.winners import (
     PRECISIONS,
     SPLITS,
@@ -44,7 +44,7 @@ RECALLED = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class HAQPlan:
     """What is compared.
 
     Attributes:
@@ -68,7 +68,7 @@ class Plan:
     longer: int = 0
 
 
-def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
+def compare(plan: HAQPlan, work: Path, workers: int = 1) -> dict[str, Any]:
     """Compares at each latency; what is finished is read from the folder; so many workers search and score.
 
     The budget is kept by HAQ's rule (`repair`), the reward is HAQ's. Uniform is the best of all strategies with the
@@ -86,7 +86,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     task = get_task(plan.task)
     whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
     require_fast(whole)
-    live = LiveScores(task, whole.decisions, work / "live", workers, plan.bf16)
+    live = PaperScores(task, whole.decisions, work / "live", workers, plan.bf16)
     rows, two_best = list[dict[str, Any]](), list[dict[str, Any]]()
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
@@ -128,7 +128,7 @@ def compare(plan: Plan, work: Path, workers: int = 1) -> dict[str, Any]:
     return {"rows": rows, "finetuned": _finetuned(two_best, live, plan) if plan.epochs else []}
 
 
-def _finetuned(two_best: list[dict[str, Any]], live: LiveScores, plan: Plan) -> list[dict[str, Any]]:
+def _finetuned(two_best: list[dict[str, Any]], live: PaperScores, plan: HAQPlan) -> list[dict[str, Any]]:
     every = [s for two in two_best for kind in ("uniform", "mixed") for s in two[kind]]
     for trained in (0, plan.epochs):
         live.all(every, "test", trained)  # all together: every worker has something to do
@@ -161,7 +161,7 @@ def uniform(problem: Problem, weights: int, inputs: int) -> Any:
     return problem.decisions.encode({d.name: bits[d.kind] for d in problem.decisions.decisions})
 
 
-def table(facts: Mapping[str, Any], plan: Plan) -> str:
+def table(facts: Mapping[str, Any], plan: HAQPlan) -> str:
     """Writes the Markdown tables: measured beside recalled."""
     others = {tuple(row["bits"]) for row in facts["rows"]} - set(PAPERS_BITS)
     stand_in = ["The device has no 5 and 6 bits, so the latencies of other bits stand for theirs."] if others else []
@@ -197,7 +197,7 @@ def table(facts: Mapping[str, Any], plan: Plan) -> str:
     return "\n".join([*lines, "", *_finetuned_lines(facts["finetuned"], plan), ""])
 
 
-def _finetuned_lines(finetuned: Sequence[Mapping[str, Any]], plan: Plan) -> list[str]:
+def _finetuned_lines(finetuned: Sequence[Mapping[str, Any]], plan: HAQPlan) -> list[str]:
     if not plan.epochs:
         return ["Nothing was fine-tuned."]
     lines = [

@@ -49,7 +49,7 @@ CLAIM = "HAT, WMT'14 En-De on a Raspberry Pi 4, beside a large transformer: 3 x 
 
 
 @dataclass(frozen=True)
-class Setting:
+class HATSetting:
     """One row of the table.
 
     Attributes:
@@ -102,7 +102,7 @@ def largest(problem: Problem) -> NDArray[np.int64]:
 _CHOICES = {LARGEST: largest, "shallower": shallower, "narrower": narrower}
 
 
-def find(setting: Setting, folder: Path, **settings: Any) -> dict[str, Any]:
+def find(setting: HATSetting, folder: Path, **settings: Any) -> dict[str, Any]:
     """Chooses a transformer; a finished search is read from its folder.
 
     Args:
@@ -179,7 +179,7 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class HATPlan:
     """What is compared.
 
     Attributes:
@@ -199,7 +199,7 @@ class Plan:
     winners: int = 1
 
 
-def compare(plan: Plan, folder: Path, scratch: Scratch | None, workers: int) -> list[dict[str, Any]]:
+def compare(plan: HATPlan, folder: Path, scratch: Scratch | None, workers: int) -> list[dict[str, Any]]:
     """Searches, scores, and trains from scratch what the plan says; what is finished is read.
 
     Args:
@@ -235,12 +235,12 @@ def compare(plan: Plan, folder: Path, scratch: Scratch | None, workers: int) -> 
     return [row if "error" in row else {**row, **scored[_digest(row["strategy"])]} for row in rows]
 
 
-def _best_of_seeds(plan: Plan, method: str, budget: float, folder: Path) -> dict[str, Any]:
+def _best_of_seeds(plan: HATPlan, method: str, budget: float, folder: Path) -> dict[str, Any]:
     """Returns the row of what a method finds at a budget: of its runs, the one that is predicted best."""
     runs = plan.seeds if method in SEARCHES else plan.learner_seeds if method in LEARNERS else 1
     found = []
     for seed in range(runs):
-        setting = Setting(plan.task, plan.device, method, budget, plan.evaluations, seed)
+        setting = HATSetting(plan.task, plan.device, method, budget, plan.evaluations, seed)
         found.append(find(setting, folder / f"{budget:.3f}" / method / f"seed-{seed}"))
     predicted = [one.get("predicted_accuracy", 0.0) for one in found]
     return {"method": method, "budget": budget, **found[int(np.argmax(predicted))], "predicted_of_seeds": predicted}
@@ -334,7 +334,7 @@ def _how(rows: list[dict[str, Any]]) -> str:
     return f": {length} of {scratch['tokens']:,} tokens each with one recipe, on {' and '.join(machines)}"
 
 
-def _learn(setting: Setting, env: TransformerNASEnv, folder: Path) -> Any:
+def _learn(setting: HATSetting, env: TransformerNASEnv, folder: Path) -> Any:
     settings = read_hyperparameters(setting.method, "TransformerNAS-v0")
     config = run_config("learner", setting.method, "TransformerNAS-v0", {}, env, setting.seed, setting.evaluations)
     model = build(setting.method, env, settings, setting.seed)

@@ -24,7 +24,7 @@ from compress_gym.tasks import Task
 _current: LiveAccuracy | None = None
 
 
-class LiveScores:
+class PaperScores:
     """Live accuracies of strategies, kept in a folder: each is scored once, whatever searches were told of it."""
 
     def __init__(

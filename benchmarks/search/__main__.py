@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.search.jobs import Job, finished_version, is_finished, jobs_of, keep
 from benchmarks.search.records import read_records, read_run, write_records
 from benchmarks.search.report import write_report
-from benchmarks.search.scheduler import Outcome, run_local
+from benchmarks.search.scheduler import JobOutcome, run_local
 from benchmarks.search.suites import EVALUATIONS, SUITES, Suite, get_suite
 from compress_gym.support.commands import run_command
 from compress_gym.support.errors import unknown_name
@@ -86,7 +86,7 @@ def _part(suite: Suite, methods: tuple[str, ...], seeds: int | None) -> Suite:
     return Suite(suite.problems, chosen, seeds or suite.seeds)
 
 
-def _outcomes(jobs: Sequence[Job], runs: Path, workers: int, engine: str, address: str) -> Iterator[Outcome]:
+def _outcomes(jobs: Sequence[Job], runs: Path, workers: int, engine: str, address: str) -> Iterator[JobOutcome]:
     if engine == "local":
         return run_local(jobs, runs / UNFINISHED, workers)
     from benchmarks.search.ray_engine import run_on_ray
@@ -94,7 +94,7 @@ def _outcomes(jobs: Sequence[Job], runs: Path, workers: int, engine: str, addres
     return run_on_ray(jobs, runs / UNFINISHED, address)
 
 
-def _run(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[Outcome]]) -> int:
+def _run(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[JobOutcome]]) -> int:
     """Runs the jobs that are not finished and returns how many of them failed."""
     runs.mkdir(parents=True, exist_ok=True)
     try:
@@ -104,7 +104,7 @@ def _run(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[Outcome]]) 
         raise ValueError(f"--runs {runs} is used by another runner; wait for it, or choose another folder") from error
 
 
-def _run_locked(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[Outcome]]) -> int:
+def _run_locked(jobs: Sequence[Job], runs: Path, outcomes: partial[Iterator[JobOutcome]]) -> int:
     shutil.rmtree(runs / UNFINISHED, ignore_errors=True)  # of a runner that was killed
     (runs / UNFINISHED).mkdir()
     waiting = [job for job in jobs if not is_finished(job, runs)]

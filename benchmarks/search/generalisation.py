@@ -33,7 +33,7 @@ from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import one_thread
-from compress_gym.tasks.splits import SPLITS, HeldOutProblem, Split
+from compress_gym.tasks.splits import SPLITS, HeldOutProblem, TaskSplit
 
 RESULTS = Path(__file__).parents[1] / "results" / "search"
 ENVIRONMENTS = 16
@@ -67,7 +67,7 @@ class Comparison:
     evaluations_to_match: float | None
 
 
-def trained(split: Split, seed: int, episodes: int) -> PPO:
+def trained(split: TaskSplit, seed: int, episodes: int) -> PPO:
     """Returns an agent that was trained on a split's training problems for at least so many episodes."""
     settings = {**split.train, "reward": "accuracy"}
     envs: Any = gym.make_vec(f"compress_gym/{split.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.search.jobs import Job, finished_version
-from benchmarks.search.scheduler import ONE_THREAD, Outcome
+from benchmarks.search.scheduler import ONE_THREAD, JobOutcome
 from compress_gym.support.errors import missing_extra
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 5.0
 RETRIES = 3
 
 
-def run_on_ray(jobs: Sequence[Job], unfinished: Path, address: str) -> Iterator[Outcome]:
+def run_on_ray(jobs: Sequence[Job], unfinished: Path, address: str) -> Iterator[JobOutcome]:
     """Runs jobs on a cluster, a core each.
 
     Args:
@@ -106,14 +106,14 @@ def _remote_function() -> Any:
     return perform_packed
 
 
-def _unpacked(job: Job, files: dict[str, bytes], failure: str, made: Path) -> Outcome:
+def _unpacked(job: Job, files: dict[str, bytes], failure: str, made: Path) -> JobOutcome:
     if failure:
-        return Outcome(job, None, failure)
+        return JobOutcome(job, None, failure)
     for name, content in files.items():
         path = made / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     version = finished_version(made)
     if version != job.version:
-        return Outcome(job, None, f"a node of the cluster runs other code: version {version}, here {job.version}\n")
-    return Outcome(job, made)
+        return JobOutcome(job, None, f"a node of the cluster runs other code: version {version}, here {job.version}\n")
+    return JobOutcome(job, made)

@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """One run.
 
     Attributes:
@@ -70,7 +70,7 @@ class Record:
         return self.best[place - 1] if place else None
 
 
-def read_run(folder: Path) -> Record:
+def read_run(folder: Path) -> RunRecord:
     """Reads a finished run folder.
 
     Raises:
@@ -87,7 +87,7 @@ def read_run(folder: Path) -> Record:
                 if row["feasible"] == "1" and (not best or accuracy > best[-1]):
                     improved_at.append(int(row["evaluation"]))
                     best.append(accuracy)
-        return Record(
+        return RunRecord(
             mark["problem"],
             mark["method"],
             mark["seed"],
@@ -106,7 +106,7 @@ def read_run(folder: Path) -> Record:
         ) from error
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
+def write_records(path: Path, records: Iterable[RunRecord]) -> None:
     """Writes runs as CSV, sorted; numbers within a cell are separated by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -120,7 +120,7 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     write_atomically(path, lambda p: p.write_text(text.getvalue()))
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[RunRecord]:
     """Reads what `write_records` wrote.
 
     Raises:
@@ -134,13 +134,13 @@ def read_records(path: Path) -> list[Record]:
     return [_record(path, number, row) for number, row in enumerate(rows, start=2)]
 
 
-def _record(path: Path, line: int, row: dict[str, str]) -> Record:
+def _record(path: Path, line: int, row: dict[str, str]) -> RunRecord:
     try:
         improved_at = tuple(map(int, row["improved_at"].split()))
         best = tuple(map(float, row["best"].split()))
         if len(improved_at) != len(best):
             raise ValueError(f"{len(improved_at)} evaluations and {len(best)} accuracies")
-        return Record(
+        return RunRecord(
             row["problem"],
             row["method"],
             int(row["seed"]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.search.learning import learning_section
 from benchmarks.search.plots import plot_curves, plot_profiles
-from benchmarks.search.records import Record
+from benchmarks.search.records import RunRecord
 from benchmarks.search.references import reference
 from benchmarks.search.scores import Estimate, Results
 from benchmarks.search.suites import CHECKPOINTS, LEARNERS, Suite
@@ -39,7 +39,7 @@ BUDGETS = (
 )
 
 
-def write_report(name: str, suite: Suite, records: Sequence[Record], out: Path, command: str) -> str:
+def write_report(name: str, suite: Suite, records: Sequence[RunRecord], out: Path, command: str) -> str:
     """Writes Markdown, CSV, JSON and pictures of a suite.
 
     Args:

@@ -24,7 +24,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended.
 
     Attributes:
@@ -38,7 +38,7 @@ class Outcome:
     failure: str = ""
 
 
-def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[Outcome]:
+def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[JobOutcome]:
     """Runs jobs in their order, `workers` at a time, each on one thread.
 
     Args:
@@ -69,7 +69,7 @@ def run_local(jobs: Sequence[Job], unfinished: Path, workers: int) -> Iterator[O
                 process, receiver, job, made = running.pop(sentinel)
                 process.join()
                 failure = _failure(receiver, process.exitcode)
-                yield Outcome(job, None if failure else made, failure)
+                yield JobOutcome(job, None if failure else made, failure)
     finally:
         for process, *_ in running.values():
             process.terminate()

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search.records import Record
+from benchmarks.search.records import RunRecord
 from benchmarks.search.references import Reference
 from benchmarks.search.statistics import (
     bootstrap_interval,
@@ -44,7 +44,7 @@ class Results:
     problems: tuple[str, ...]
     methods: tuple[str, ...]
     runs: int
-    records: Mapping[tuple[str, str], Sequence[Record]]
+    records: Mapping[tuple[str, str], Sequence[RunRecord]]
     references: Mapping[str, Reference]
 
     @classmethod
@@ -53,7 +53,7 @@ class Results:
         problems: Sequence[str],
         methods: Sequence[str],
         runs: int,
-        records: Sequence[Record],
+        records: Sequence[RunRecord],
         references: Mapping[str, Reference],
     ) -> Results:
         """Sorts runs by problem and method.
@@ -61,7 +61,7 @@ class Results:
         Raises:
             ValueError: Runs are missing or doubled; the message counts them.
         """
-        cells: dict[tuple[str, str], list[Record]] = {(p, m): [] for p in problems for m in methods}
+        cells: dict[tuple[str, str], list[RunRecord]] = {(p, m): [] for p in problems for m in methods}
         for record in sorted(records, key=lambda r: r.seed):
             if (record.problem, record.method) in cells:
                 cells[record.problem, record.method].append(record)
@@ -80,7 +80,7 @@ class Results:
         """Returns each run's best accuracy after so many evaluations, `[runs]`.
 
         Returns:
-            `None` where a run has none, see `Record.best_at`.
+            `None` where a run has none, see `RunRecord.best_at`.
         """
         found = [record.best_at(evaluations) for record in self.records[problem, method]]
         return None if any(x is None for x in found) else np.array(found, dtype=np.float64)

@@ -1,6 +1,6 @@
 """Statistics of a matrix of scores, runs by problems: what Agarwal et al. 2021 recommend for few runs.
 
-Interquartile mean, stratified-bootstrap intervals, probability of improvement, performance profiles. Scores
+Interquartile mean, stratified-bootstrap intervals, probability of improvement, performance profiles. RunScores
 are normalised: 0 is the uniform strategy, 1 the best strategy known.
 """
 
@@ -15,10 +15,10 @@ from scipy.stats import mannwhitneyu
 RESAMPLES = 2000
 # A problem whose best strategy is closer than this to the uniform one is told in points, not normalised.
 LEAST_GAP = 0.01
-Scores = NDArray[np.float64]
+RunScores = NDArray[np.float64]
 
 
-def normalised(scores: ArrayLike, uniform: float, best: float) -> Scores:
+def normalised(scores: ArrayLike, uniform: float, best: float) -> RunScores:
     """Returns scores of one problem with the uniform strategy at 0 and the best known one at 1.
 
     Raises:
@@ -31,14 +31,14 @@ def normalised(scores: ArrayLike, uniform: float, best: float) -> Scores:
     return (np.asarray(scores, dtype=np.float64) - uniform) / (best - uniform)
 
 
-def interquartile_mean(scores: Scores) -> float:
+def interquartile_mean(scores: RunScores) -> float:
     """Returns the mean of the middle half of all runs of all problems, `[runs, problems]`."""
     return float(_middle_half(_matrix(scores).ravel(), axis=0))
 
 
 def bootstrap_interval(
-    scores: Scores,
-    statistic: Callable[[Scores], float] = interquartile_mean,
+    scores: RunScores,
+    statistic: Callable[[RunScores], float] = interquartile_mean,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -59,7 +59,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def probability_of_improvement(first: Scores, second: Scores) -> float:
+def probability_of_improvement(first: RunScores, second: RunScores) -> float:
     """Returns how likely a run of the first method beats one of the second on a random problem; equals count half.
 
     Args:
@@ -77,7 +77,7 @@ def probability_of_improvement(first: Scores, second: Scores) -> float:
 
 
 def improvement_interval(
-    first: Scores, second: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    first: RunScores, second: RunScores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """Returns the interval of `probability_of_improvement`, runs of both methods drawn anew within each problem."""
     one, other, rng = _matrix(first), _matrix(second), np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def improvement_interval(
 def difference_interval(
     first: ArrayLike,
     second: ArrayLike,
-    statistic: Callable[[Scores], Scores] = lambda runs: np.median(runs, axis=-1),
+    statistic: Callable[[RunScores], RunScores] = lambda runs: np.median(runs, axis=-1),
     level: float = 0.95,
     resamples: int = 10 * RESAMPLES,
     seed: int = 0,
@@ -102,8 +102,8 @@ def difference_interval(
     """Returns the interval of the difference of a statistic between two methods on one problem, first less second.
 
     Args:
-        first: Scores of the first method's runs.
-        second: Scores of the second's, drawn independently.
+        first: RunScores of the first method's runs.
+        second: RunScores of the second's, drawn independently.
         statistic: Over the last axis; default: the median.
         level: Of the interval.
         resamples: How often runs are drawn.
@@ -122,8 +122,8 @@ def paired_difference_interval(
     """Returns the interval of the difference of medians of two methods whose runs share seeds, first less second.
 
     Args:
-        first: Scores of the first method's runs.
-        second: Scores of the second's, in the same order of seeds; pairs are drawn together.
+        first: RunScores of the first method's runs.
+        second: RunScores of the second's, in the same order of seeds; pairs are drawn together.
         level: Of the interval.
         resamples: How often pairs are drawn.
         seed: Of the draws.
@@ -141,8 +141,8 @@ def paired_difference_interval(
 
 
 def curve_interval(
-    curves: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Scores, Scores, Scores]:
+    curves: RunScores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[RunScores, RunScores, RunScores]:
     """Returns the interquartile mean of one problem's learning curves, point by point, with its interval.
 
     Args:
@@ -160,20 +160,20 @@ def curve_interval(
     return _middle_half(matrix, axis=0), low, high
 
 
-def performance_profile(scores: Scores, thresholds: ArrayLike) -> Scores:
+def performance_profile(scores: RunScores, thresholds: ArrayLike) -> RunScores:
     """Returns the fraction of runs, over all problems, whose score is above each threshold."""
     matrix = _matrix(scores)
     return (matrix[..., None] > np.asarray(thresholds, dtype=np.float64)).mean(axis=(0, 1))
 
 
-def _middle_half(values: Scores, axis: int) -> Scores:
+def _middle_half(values: RunScores, axis: int) -> RunScores:
     """SciPy's `trim_mean(values, 0.25, axis)`, without the checks that take longer than the mean."""
     ordered = np.moveaxis(np.sort(values, axis=axis), axis, 0)
     cut = len(ordered) // 4
     return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
-def _matrix(scores: Scores) -> Scores:
+def _matrix(scores: RunScores) -> RunScores:
     matrix = np.asarray(scores, dtype=np.float64)
     if matrix.ndim != 2 or not matrix.size:
         raise ValueError(f"scores have shape {matrix.shape}; expected [runs, problems]")

@@ -34,7 +34,7 @@ from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.support.errors import AssetError, unknown_name
 
 TABLES = Path(__file__).parent / "tables"
-KINDS = ("cpu", "gpu", "accelerator")
+DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Device(ByContent):
 
     Attributes:
         name: Name of the device.
-        kind: One of `KINDS`.
+        kind: One of `DEVICE_KINDS`.
         table: Measured times.
         correction: What measured operations become inside a network; fitted on whole networks.
         bits: Bits of weights and activations of its operations.
@@ -230,8 +230,8 @@ def read_table(path: Path) -> Device:
             raise ValueError("a correction with weighted8 goes with precision='mixed', and only with that")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise AssetError(f"{card_path(path)}: the card lacks 'kind' or 'correction' ({error!r})") from error
-    if kind not in KINDS:
-        raise AssetError(f"{card_path(path)}: kind={kind!r} is not one of {KINDS}")
+    if kind not in DEVICE_KINDS:
+        raise AssetError(f"{card_path(path)}: kind={kind!r} is not one of {DEVICE_KINDS}")
     if not isinstance(precision, str) or precision not in PRECISION_BITS or batch < 1:
         raise AssetError(
             f"{card_path(path)}: precision={precision!r}, batch={batch}; precision must be one of "

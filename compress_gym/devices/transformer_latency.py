@@ -22,7 +22,7 @@ from compress_gym.support.cards import read_card, write_atomically
 from compress_gym.support.errors import AssetError, unknown_name
 
 TABLES = Path(__file__).parent / "transformers"
-KINDS = ("cpu", "gpu", "accelerator")
+DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 # e and d: width of embeddings in encoder and decoder; a sum runs over the layers of that side.
 FEATURES = (
     "1",
@@ -53,7 +53,7 @@ class TransformerDevice:
 
     Attributes:
         name: Name of the device.
-        kind: One of `KINDS`.
+        kind: One of `DEVICE_KINDS`.
         task: Name of the task whose transformers were measured.
         metrics: Names of the latencies, in milliseconds.
         coefficients: Milliseconds of one unit of each feature, float64 `[features, metrics]`.
@@ -210,7 +210,7 @@ def write_coefficients(path: Path, metrics: tuple[str, ...], coefficients: NDArr
 
 def _read(path: Path) -> TransformerDevice:
     card = read_card(path)
-    for key, legal in (("kind", KINDS), ("task", None)):
+    for key, legal in (("kind", DEVICE_KINDS), ("task", None)):
         if key not in card or (legal and card[key] not in legal):
             raise AssetError(
                 f"{path.with_suffix('.json')}: {key}={card.get(key)!r} is not {legal or 'the name of a task'}"

@@ -16,7 +16,7 @@ from compress_gym.data.multi30k import ParallelCorpus
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.live.translation.batches import Batch, TokenPairs
 from compress_gym.live.translation.scoring import bleu, scoring_batches, translate, validation_loss
-from compress_gym.live.translation.training import Recipe, train_supertransformer
+from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
 from compress_gym.live.weights import save_weights
 from compress_gym.making.weight_shards import copy_vocabulary, load_shards
 from compress_gym.networks.supertransformer import Transformer
@@ -26,7 +26,7 @@ from compress_gym.support.commands import run_command
 from compress_gym.support.processor import bf16_supported, checked_device, torch_device_name
 from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 
-RECIPE = Recipe(updates=25_000)
+RECIPE = TranslationRecipe(updates=25_000)
 _VALIDATE_UPDATES = 500
 
 
@@ -160,7 +160,7 @@ def _scores(
 class _Log:
     """Shows progress, and from time to time validation losses of the averaged weights; both go to a CSV file too."""
 
-    def __init__(self, batches: list[Batch], space: TransformerSpace, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, batches: list[Batch], space: TransformerSpace, recipe: TranslationRecipe, folder: Path) -> None:
         self._batches, self._space, self._recipe, self._path = batches, space, recipe, folder / "training.csv"
         self._started, self._first = time.perf_counter(), 0
 

@@ -15,7 +15,7 @@ from compress_gym.networks.network import WEIGHTED
 
 # Genes of transformers.
 GENES = ("embed_dim", "ffn_dim", "heads", "depth", "attention_span")
-KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES, "other")
+DECISION_KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES, "other")
 MAX_VALUES = 16
 # Decisions about a layer's weights and about its input; `precision` is about both.
 WEIGHT_KINDS, INPUT_KINDS = ("weight_bits", "precision"), ("activation_bits", "precision")
@@ -34,7 +34,7 @@ class Decision:
 
     Attributes:
         name: Unique name, `<layer or group>.<kind>`.
-        kind: One of `KINDS`; `other` serves tables of one's own.
+        kind: One of `DECISION_KINDS`; `other` serves tables of one's own.
         values: Legal values, strictly ascending, at most 16.
         subject: The layer or group that is decided, or "" where there is none.
         requires: Name of an earlier decision and the least value of it under which this one matters (the genes of a
@@ -49,8 +49,8 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Checks kind and values."""
-        if self.kind not in KINDS:
-            raise ValueError(f"decision {self.name!r}: kind={self.kind!r} is not one of {KINDS}")
+        if self.kind not in DECISION_KINDS:
+            raise ValueError(f"decision {self.name!r}: kind={self.kind!r} is not one of {DECISION_KINDS}")
         ascending = all(a < b for a, b in zip(self.values, self.values[1:], strict=False))
         if not 1 <= len(self.values) <= MAX_VALUES or not ascending:
             raise ValueError(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from compress_gym.networks import Layer, Network
 from compress_gym.problem.costs import CostTerms
-from compress_gym.problem.decisions import KINDS, DecisionSpace
+from compress_gym.problem.decisions import DECISION_KINDS, DecisionSpace
 
-LAYER_KINDS = ("conv", "depthwise", "linear")
+OBSERVED_LAYER_KINDS = ("conv", "depthwise", "linear")
 # Logarithmic features reach 1 at these values and saturate there.
 CHANNELS_AT_1 = 4096
 KERNEL_AT_1 = 8
@@ -25,7 +25,7 @@ VALUES_AT_1 = 16
 THROUGHPUT_AT_1 = 1e15
 
 SHAPE_NAMES = (
-    *(f"layer_is_{kind}" for kind in LAYER_KINDS),
+    *(f"layer_is_{kind}" for kind in OBSERVED_LAYER_KINDS),
     "in_channels",
     "out_channels",
     "kernel",
@@ -150,15 +150,15 @@ def static_features(
 
 
 def kinds_of(decisions: DecisionSpace) -> tuple[str, ...]:
-    """Returns the kinds of decision that occur, in the order of `KINDS`."""
+    """Returns the kinds of decision that occur, in the order of `DECISION_KINDS`."""
     present = {d.kind for d in decisions.decisions}
-    return tuple(kind for kind in KINDS if kind in present)
+    return tuple(kind for kind in DECISION_KINDS if kind in present)
 
 
 def _layer_row(layer: Layer) -> list[float]:
     weights = layer.weights(layer.in_channels, layer.out_channels)
     return [
-        *(float(layer.kind == kind) for kind in LAYER_KINDS),
+        *(float(layer.kind == kind) for kind in OBSERVED_LAYER_KINDS),
         _log(layer.in_channels, CHANNELS_AT_1),
         _log(layer.out_channels, CHANNELS_AT_1),
         _log(layer.kernel, KERNEL_AT_1),

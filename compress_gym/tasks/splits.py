@@ -33,7 +33,7 @@ class HeldOutProblem:
 
 
 @dataclass(frozen=True)
-class Split:
+class TaskSplit:
     """Problems of one environment for training and for testing.
 
     Attributes:
@@ -76,10 +76,10 @@ class Split:
 
 # A budget of a split is at least what the cheapest strategy costs on each of its devices. Only that of
 # ChannelPrune holds a network out: on bitfusion bits alone save little of the larger one, and there is one transformer.
-SPLITS: dict[str, Split] = {
+SPLITS: dict[str, TaskSplit] = {
     split.env: split
     for split in (
-        Split(
+        TaskSplit(
             "ChannelPrune-v0",
             train_tasks=("digits-cnn",),
             test_tasks=("cifar10-resnet20",),
@@ -88,7 +88,7 @@ SPLITS: dict[str, Split] = {
             train_budgets=(0.75, 0.85),
             test_budgets=(0.95,),
         ),
-        Split(
+        TaskSplit(
             "MixedQuant-v0",
             train_tasks=("digits-cnn",),
             test_tasks=(),
@@ -97,7 +97,7 @@ SPLITS: dict[str, Split] = {
             train_budgets=(0.65, 0.9),
             test_budgets=(0.56,),
         ),
-        Split(
+        TaskSplit(
             "JointPQ-v0",
             train_tasks=("digits-cnn",),
             test_tasks=(),
@@ -106,7 +106,7 @@ SPLITS: dict[str, Split] = {
             train_budgets=(0.35, 0.6),
             test_budgets=(0.7,),
         ),
-        Split(
+        TaskSplit(
             "TransformerNAS-v0",
             train_tasks=("multi30k-ende",),
             test_tasks=(),
@@ -119,7 +119,7 @@ SPLITS: dict[str, Split] = {
 }
 
 
-def get_split(env: str) -> Split:
+def get_split(env: str) -> TaskSplit:
     """Returns the split of an environment.
 
     Raises:

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from compress_gym.devices import load_device
-from compress_gym.making.profile.plan import Plan, operations_of
+from compress_gym.making.profile.plan import ProfilePlan, operations_of
 from compress_gym.making.profile.networks import profile
 from compress_gym.kinds.channel_prune import channel_prune_problem
 from compress_gym.tasks import get_task
@@ -36,7 +36,7 @@ from compress_gym.tasks import get_task
 # repetitions.)
 
 # %%
-plan = Plan(rounds=3, repetitions=10, fit_networks=7, check_networks=6)
+plan = ProfilePlan(rounds=3, repetitions=10, fit_networks=7, check_networks=6)
 table = Path("laptop.csv")
 ### BEGIN SOLUTION
 if not table.exists():
@@ -84,14 +84,14 @@ def check_latency_ms(latency_ms):
     import numpy
 
     from compress_gym.devices import load_device
-    from compress_gym.making.profile.plan import Plan, operations_of
+    from compress_gym.making.profile.plan import ProfilePlan, operations_of
     from compress_gym.kinds.channel_prune import channel_prune_problem
     from compress_gym.tasks import get_task
 
     device, task = load_device("xeon-ort-fp32"), get_task("digits-cnn")
     problem = channel_prune_problem("digits-cnn", device="xeon-ort-fp32")
     for strategy in ([7, 7, 7, 7, 7], [0, 3, 1, 6, 2]):
-        used = operations_of(task.network(), task.channel_decisions(), numpy.array(strategy), Plan())
+        used = operations_of(task.network(), task.channel_decisions(), numpy.array(strategy), ProfilePlan())
         expected, got = float(problem.costs(strategy)["latency_ms"][0]), latency_ms(device, used)
         if got is None or numpy.ndim(got) != 0 or abs(got - expected) > 1e-6 * expected:
             hint = "in milliseconds, not microseconds?" if got and abs(got / 1000 - expected) < 1e-6 else ""

@@ -35,9 +35,9 @@ from compress_gym.live.translation.batches import TokenPairs
 from compress_gym.translation import deploy
 from compress_gym.live.translation.translator import Translator
 from compress_gym.live.translation.scorer import LiveTranslation
-from compress_gym.making.profile.transformers import Plan, profile, sentence_ms
+from compress_gym.making.profile.transformers import TransformerPlan, profile, sentence_ms
 from compress_gym.tasks.translation import TranslationTask, get_translation_task
-from compress_gym.live.translation.training import Recipe, train_supertransformer
+from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
 
 torch.set_num_threads(1)  # transformers this small are slower on two
 WORDS = [
@@ -169,7 +169,7 @@ run_check(check_inherited)
 # %%
 torch.manual_seed(0)
 supertransformer = Transformer(space.largest)
-recipe = Recipe(updates=220, tokens=512, peak_lr=4e-3, warmup=50, dropout=0.0, average=0.97)
+recipe = TranslationRecipe(updates=220, tokens=512, peak_lr=4e-3, warmup=50, dropout=0.0, average=0.97)
 pairs = TokenPairs.encode(training, vocabulary)
 ### BEGIN SOLUTION
 train_supertransformer(supertransformer, space, pairs, recipe, seed=0)
@@ -188,7 +188,7 @@ print(f"BLEU of the largest transformer: {100 * bleu.baseline:.1f}, of the small
 
 # %%
 task, table = TranslationTask("lab5", 1, space, "the language of Lab 5"), Path("transformers.csv")
-plan = Plan(fitted=18, checked=6, rounds=2, repetitions=1)
+plan = TransformerPlan(fitted=18, checked=6, rounds=2, repetitions=1)
 ### BEGIN SOLUTION
 if not table.exists():
     profile(task, plan, table, command="lab 5")

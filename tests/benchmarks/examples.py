@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.search.records import Record
+from benchmarks.search.records import RunRecord
 from benchmarks.search.suites import DIGITS, EVALUATIONS
 
 
@@ -17,4 +17,4 @@ def record(method, seed, improved, allowance=EVALUATIONS, problem=DIGITS.name, *
         "best": tuple(improved.values()),
         **changes,
     }
-    return Record(problem, method, seed, allowance=allowance, **fields)
+    return RunRecord(problem, method, seed, allowance=allowance, **fields)

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import exported
 from compress_gym.devices import CALL, Device, Measurement, operation_of
 from compress_gym.devices.correction import Correction
-from compress_gym.making.profile.plan import Plan, reachable_operations
+from compress_gym.making.profile.plan import ProfilePlan, reachable_operations
 from compress_gym.tasks import get_task
 from tests.helpers import run_here
 
@@ -16,7 +16,7 @@ TASK = get_task("digits-cnn")
 
 def eight_bits():
     """A device on which every operation takes as many microseconds as it has output channels."""
-    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), Plan(precision="int8"))
+    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), ProfilePlan(precision="int8"))
     table = {o: Measurement(float(o.out_channels), float(o.out_channels), 1) for o in operations}
     return Device("eight", "cpu", {**table, CALL: Measurement(0.0, 0.0, 1)}, Correction(0.0, 1.0, 1.0), bits=(8, 8))
 

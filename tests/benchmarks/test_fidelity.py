@@ -19,7 +19,7 @@ from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
 from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
-from benchmarks.finetuned.measure import Plan, measure, random_strategies
+from benchmarks.finetuned.measure import FinetuningPlan, measure, random_strategies
 from compress_gym import Problem
 from compress_gym.making.collect import collect
 from compress_gym.problem.scores import collect as collect_module
@@ -149,7 +149,7 @@ def test_correlations_find_what_is_planted():
 
 def test_random_strategies_are_at_the_budget(monkeypatch):
     task = TASKS["digits-cnn"]
-    plan = Plan(strategies=20)
+    plan = FinetuningPlan(strategies=20)
     rows = random_strategies(task, plan)
     assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(task, plan))
     from compress_gym.devices.costs.network import network_cost_terms
@@ -160,7 +160,7 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
 
 
 def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, monkeypatch):
-    task, plan = get_task("digits-cnn"), Plan(strategies=2, epochs=1)
+    task, plan = get_task("digits-cnn"), FinetuningPlan(strategies=2, epochs=1)
     whole = measure(task, plan, tmp_path / "whole", workers=1)
     assert measure(task, plan, tmp_path / "apart", workers=1, only="after") is None
     apart = measure(task, plan, tmp_path / "apart", workers=2, only="before")

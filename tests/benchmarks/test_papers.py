@@ -21,7 +21,7 @@ def short(monkeypatch):
 
 @pytest.mark.parametrize("method", ["uniform", "random", "ddpg-amc"])
 def test_a_row_is_searched_live_once_and_scored_on_test_images(method, tmp_path, monkeypatch):
-    setting = amc.Setting(TASK, method)
+    setting = amc.AMCSetting(TASK, method)
     found = amc.find(setting, tmp_path)
     assert found["evaluations"] == (1 if method == "uniform" else 6)
     assert found["macs"] <= 0.5 * (1 + 1e-6) and found["seconds"] > 0
@@ -37,7 +37,7 @@ def test_a_row_is_searched_live_once_and_scored_on_test_images(method, tmp_path,
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
 def test_what_is_searched_in_bfloat16_is_reported_in_float32(tmp_path):
-    task, setting = get_task(TASK), amc.Setting(TASK, "uniform", bf16=True)
+    task, setting = get_task(TASK), amc.AMCSetting(TASK, "uniform", bf16=True)
     found = amc.find(setting, tmp_path)
     row = task.channel_decisions().encode(found["strategy"])
     assert found["precision"] == "bf16" and found["validation_accuracy"] == task.live()(row)[0]
@@ -47,7 +47,7 @@ def test_what_is_searched_in_bfloat16_is_reported_in_float32(tmp_path):
 
 
 def test_another_strategy_has_no_scores_of_the_first(tmp_path):
-    setting = amc.Setting(TASK, "uniform")
+    setting = amc.AMCSetting(TASK, "uniform")
     found = amc.find(setting, tmp_path)
     first = amc.score(setting, found, tmp_path, finetune=False)
     decisions = get_task(TASK).channel_decisions().decisions
@@ -79,7 +79,7 @@ def test_the_command_writes_a_table_and_refuses_a_folder_of_another(tmp_path, mo
 
 def test_fine_tuning_helps(tmp_path, monkeypatch):
     monkeypatch.setattr(amc, "FINETUNE_EPOCHS", 8)  # of fifteen updates each
-    setting = amc.Setting(TASK, "uniform")
+    setting = amc.AMCSetting(TASK, "uniform")
     scores = amc.score(setting, amc.find(setting, tmp_path), tmp_path, finetune=True)
     assert scores["finetuned_test_accuracy"] > scores["test_accuracy"]
 

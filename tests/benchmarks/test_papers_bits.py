@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import apq, galen, haq
-from benchmarks.papers.live_scores import LiveScores
+from benchmarks.papers.live_scores import PaperScores
 from benchmarks.papers.winners import exceeds, held, points, searches_folder, spread, winner, winners, within
 from compress_gym.kinds.joint_pq import joint_pq_problem
 from compress_gym.kinds.mixed_quant import mixed_quant_problem
@@ -74,7 +74,7 @@ def test_winners_of_two_processes_are_those_of_one(tmp_path):
 
 def test_live_scores_are_kept(tmp_path, monkeypatch):
     decisions = TASK.decisions("MixedQuant")
-    scores = LiveScores(TASK, decisions, tmp_path / "live")
+    scores = PaperScores(TASK, decisions, tmp_path / "live")
     best, worst = decisions.describe([2] * 10), decisions.describe([0] * 10)
     table = TASK.measured("MixedQuant")
     assert scores(best) == table([[2] * 10])[0] and scores(worst) == table([[0] * 10])[0]
@@ -83,24 +83,24 @@ def test_live_scores_are_kept(tmp_path, monkeypatch):
         equal.setattr(scores, "all", lambda strategies: [0.5] * len(strategies))
         assert scores.rank([worst, best, worst], 2) == [worst, best]  # the earlier one
     monkeypatch.setattr(type(TASK), "live", None)
-    assert LiveScores(TASK, decisions, tmp_path / "live")(best) == scores(best)
+    assert PaperScores(TASK, decisions, tmp_path / "live")(best) == scores(best)
 
 
 def test_live_scores_of_two_processes_are_those_of_one(tmp_path):
     decisions = TASK.decisions("MixedQuant")
     strategies = [decisions.describe(row) for row in ([2] * 10, [0] * 10, [1] * 10, [2] * 10)]
-    found = LiveScores(TASK, decisions, tmp_path / "live", workers=2).all(strategies)
-    assert found == LiveScores(TASK, decisions, tmp_path / "alone").all(strategies)
+    found = PaperScores(TASK, decisions, tmp_path / "live", workers=2).all(strategies)
+    assert found == PaperScores(TASK, decisions, tmp_path / "alone").all(strategies)
     assert len(json.loads((tmp_path / "live" / "scores.json").read_text())) == 3
 
 
 def test_live_scores_of_other_decisions_or_trainings_are_not_mixed_in(tmp_path):
     decisions = TASK.decisions("MixedQuant")
-    LiveScores(TASK, decisions, tmp_path)
+    PaperScores(TASK, decisions, tmp_path)
     with pytest.raises(ValueError, match=r"another measurement \(other: bf16\)"):
-        LiveScores(TASK, decisions, tmp_path, bf16=True)
+        PaperScores(TASK, decisions, tmp_path, bf16=True)
     with pytest.raises(ValueError, match=r"\(other: decisions\)"):
-        LiveScores(TASK, TASK.channel_decisions(), tmp_path)
+        PaperScores(TASK, TASK.channel_decisions(), tmp_path)
 
 
 def test_searches_of_other_accuracies_or_allowances_have_folders_of_their_own(tmp_path):
@@ -173,7 +173,7 @@ def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
     pilot = ("haq", *methods, *asked, "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
     decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
-    again = LiveScores(TASK, decisions, tmp_path / "again")
+    again = PaperScores(TASK, decisions, tmp_path / "again")
     assert [tuned["bits"] for tuned in facts["finetuned"]] == [list(bits) for bits in haq.OTHER_BITS]
     for tuned in facts["finetuned"]:
         of_both = [row for row in facts["rows"] if row["bits"] == tuned["bits"]]
@@ -260,7 +260,7 @@ def test_haq_states_what_finetuning_changes():
 
     mixed = [best(0.85, 0.91) | {"found_by": ["tpe (9)", "ddpg (9)"]}, best(0.84, 0.92) | {"found_by": ["ddpg (9)"]}]
     tuned = {"uniform": [best(0.8, 0.9)], "mixed": mixed}
-    lines = haq._finetuned_lines([{"bits": [4, 4], **tuned}], haq.Plan(epochs=5))
+    lines = haq._finetuned_lines([{"bits": [4, 4], **tuned}], haq.HAQPlan(epochs=5))
     assert "after 5 epochs" in lines[0]
     assert lines[-1] == (
         "| 4/4 | 80.00 → 90.00 |  | 85.00 → 91.00 | tpe (9), ddpg (9) | 84.00 → 92.00 | ddpg (9) | +5.00 / +1.00 |"
@@ -284,7 +284,7 @@ def test_galen_from_end_to_end(run, tmp_path):
         assert tuned["budget"] == 0.5 and 0 < tuned["test"] <= 1
         assert tuned["lost"] == pytest.approx(facts["baseline_test"] - tuned["test"])
     joint, decisions = facts["finetuned"][0], joint_pq_problem(device="bismo-edge").decisions
-    again = LiveScores(TASK, decisions, tmp_path / "again")
+    again = PaperScores(TASK, decisions, tmp_path / "again")
     assert joint["test_before"] == again(joint["strategy"], "test")
 
 
@@ -330,7 +330,7 @@ def test_apq_from_end_to_end(run):
 
 
 def test_in_sequence_may_find_nothing_where_joint_search_does(tmp_path):
-    plan = apq.Plan(evaluations=60)
+    plan = apq.APQPlan(evaluations=60)
     whole = joint_pq_problem(device="bitfusion", budget=1.0, reward="accuracy")
     cheapest = whole.costs(whole.reference)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
     problem = within(whole, 1.001 * cheapest)

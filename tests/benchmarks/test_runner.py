@@ -17,7 +17,7 @@ from benchmarks.search import __main__ as runner
 from benchmarks.search.__main__ import main as search_benchmark
 from benchmarks.search.jobs import Job, finished_version, perform
 from benchmarks.search.records import read_records, read_run
-from benchmarks.search.scheduler import Outcome, run_local
+from benchmarks.search.scheduler import JobOutcome, run_local
 from benchmarks.search.suites import DIGITS
 from tests.helpers import run_here
 
@@ -101,8 +101,8 @@ def test_failures_are_counted_and_nothing_else_is_lost(tmp_path, monkeypatch, ca
     perform(good, tmp_path / "made")
 
     def outcomes(jobs):
-        yield Outcome(Job(DIGITS, "random", 1, 5), None, "Traceback: it broke\n")
-        yield Outcome(good, tmp_path / "made")
+        yield JobOutcome(Job(DIGITS, "random", 1, 5), None, "Traceback: it broke\n")
+        yield JobOutcome(good, tmp_path / "made")
 
     assert runner._run([good, Job(DIGITS, "random", 1, 5)], tmp_path / "runs", outcomes) == 1
     assert "it broke" in capsys.readouterr().err
@@ -114,14 +114,14 @@ def test_runs_whose_code_changed_while_they_ran_are_not_kept(tmp_path, capsys):
     perform(job, tmp_path / "made")
     mark = tmp_path / "made" / "job.json"
     mark.write_text(json.dumps({**json.loads(mark.read_text()), "version": "of before"}))
-    assert runner._run([job], tmp_path / "runs", lambda jobs: iter([Outcome(job, tmp_path / "made")])) == 1
+    assert runner._run([job], tmp_path / "runs", lambda jobs: iter([JobOutcome(job, tmp_path / "made")])) == 1
     assert "changed while it ran" in capsys.readouterr().err
     assert not (tmp_path / "runs" / job.name).exists()
 
 
 def test_a_full_disk_ends_the_run_in_words(tmp_path):
     def outcomes(jobs):
-        yield Outcome(jobs[0], None, "OSError: [Errno 28] No space left on device\n")
+        yield JobOutcome(jobs[0], None, "OSError: [Errno 28] No space left on device\n")
         raise AssertionError("the run should have ended")
 
     with pytest.raises(ValueError, match="no space is left .* what is finished is kept"):

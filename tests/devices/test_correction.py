@@ -10,11 +10,11 @@ from compress_gym.devices.correction import Correction, MixedCorrection, activat
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import BOUNDARIES, CALL, layout_of
 from compress_gym.making.profile.networks import evaluate
-from compress_gym.making.profile.plan import Plan, decisions_of, operations_of, reachable_operations
+from compress_gym.making.profile.plan import ProfilePlan, decisions_of, operations_of, reachable_operations
 from compress_gym.tasks import get_task
 
 TASK = get_task("digits-cnn")
-NETWORK, DECISIONS, PLAN = TASK.network(), TASK.channel_decisions(), Plan(fit_networks=28, rounds=8)
+NETWORK, DECISIONS, PLAN = TASK.network(), TASK.channel_decisions(), ProfilePlan(fit_networks=28, rounds=8)
 TRUE = Correction(network_us=12.0, weighted=0.8, other=0.5, layout=0.6, weight_kib=0.3, activation_kib=0.2)
 
 
@@ -104,7 +104,7 @@ def test_of_several_tasks_the_worst_is_stated():
     assert error["kendall_tau"] == min(facts["kendall_tau"] for facts in error["tasks"].values())
 
 
-MIXED = Plan(precision="mixed", fit_networks=48, rounds=8)
+MIXED = ProfilePlan(precision="mixed", fit_networks=48, rounds=8)
 TRUE_MIXED = MixedCorrection(
     12.0,
     0.8,

@@ -15,12 +15,12 @@ import pytest
 from compress_gym.cli import cli
 from compress_gym.devices import list_devices, load_device
 from compress_gym.making.bundle import export_bundle, import_results
-from compress_gym.making.profile.plan import Plan, contents
+from compress_gym.making.profile.plan import ProfilePlan, contents
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import TASKS
 from tests.helpers import run_here, write_tiny_task
 
-PLAN = Plan(rounds=2, repetitions=15, fit_networks=3, check_networks=3)
+PLAN = ProfilePlan(rounds=2, repetitions=15, fit_networks=3, check_networks=3)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_the_runner_opens_sessions_as_the_package_does():
 def test_bundles_are_for_onnxruntime(tmp_path):
     task = write_tiny_task(tmp_path)
     with pytest.raises(ValueError, match="needs --runtime onnxruntime"):
-        export_bundle(task, Plan(runtime="torch"), tmp_path / "bundle.zip")
+        export_bundle(task, ProfilePlan(runtime="torch"), tmp_path / "bundle.zip")
 
 
 def test_the_runner_needs_nothing_else():

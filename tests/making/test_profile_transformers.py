@@ -7,18 +7,25 @@ from click.testing import CliRunner
 from compress_gym.translation import profile as command
 
 from compress_gym.devices.transformer_latency import architecture_features, load_transformer_device
-from compress_gym.making.profile.transformers import LENGTHS, Plan, device_of, profile, sentence_ms, steady_ms
+from compress_gym.making.profile.transformers import (
+    LENGTHS,
+    TransformerPlan,
+    device_of,
+    profile,
+    sentence_ms,
+    steady_ms,
+)
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.tasks.translation import get_translation_task
 
 
 def test_coefficients_are_fitted_and_checked_apart():
     task = get_translation_task("multi30k-ende")
-    architectures = Plan(fitted=40, checked=20).architectures(task)
+    architectures = TransformerPlan(fitted=40, checked=20).architectures(task)
     assert len(set(architectures)) == 60 and architectures[:2] == [task.space.largest, task.space.smallest]
     features = np.stack([architecture_features(a) for a in architectures])
     measured = features @ np.stack([1 / features.max(0), 2 / features.max(0)], axis=1)
-    device = device_of("mine", task.name, architectures, measured, Plan(fitted=40, checked=20))
+    device = device_of("mine", task.name, architectures, measured, TransformerPlan(fitted=40, checked=20))
     for m, metric in enumerate(LENGTHS):
         assert np.allclose(features @ device.coefficients[:, m], measured[:, m])
         error = device.card["stated_error"][metric]
@@ -37,7 +44,7 @@ def test_all_tokens_are_decoded():
 
 def test_a_killed_profile_goes_on_where_it_was(task, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "LENGTHS", {"latency_ms": 2, "latency_30_ms": 3})
-    plan, out = Plan(fitted=3, checked=2, rounds=2, repetitions=1), tmp_path / "mine.csv"
+    plan, out = TransformerPlan(fitted=3, checked=2, rounds=2, repetitions=1), tmp_path / "mine.csv"
     save, saved = command.save_array, []
 
     def killed(path, samples):
@@ -52,7 +59,7 @@ def test_a_killed_profile_goes_on_where_it_was(task, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "save_array", save)
     before = saved[0].read_bytes()
     with pytest.raises(ValueError, match="pieces of another measurement"):
-        profile(task, Plan(fitted=4, checked=2, rounds=2, repetitions=1), out, "profile")
+        profile(task, TransformerPlan(fitted=4, checked=2, rounds=2, repetitions=1), out, "profile")
     assert saved[0].read_bytes() == before
     device = profile(task, plan, out, "profile")
     assert not saved[0].exists()

@@ -18,7 +18,7 @@ from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import CALL
 from compress_gym.making.profile.networks import profile
 from compress_gym.making.profile.plan import (
-    Plan,
+    ProfilePlan,
     chosen_strategies,
     contents,
     contents_digest,
@@ -34,12 +34,12 @@ PLAN = {"rounds": 60, "repetitions": 30, "fit_networks": 2, "check_networks": 2}
 SCRIPT = """
 import sys
 from pathlib import Path
-from compress_gym.making.profile.plan import Plan
+from compress_gym.making.profile.plan import ProfilePlan
 from compress_gym.making.profile.networks import profile
 from compress_gym.tasks import Task
 from tests.helpers import TINY
 task = Task("tiny", 1, "digits", TINY, "adaptive-bn", 64, 3, "", assets=Path(sys.argv[1]))
-profile([task], Plan(**{plan}), Path(sys.argv[2]), "test")
+profile([task], ProfilePlan(**{plan}), Path(sys.argv[2]), "test")
 """
 
 
@@ -63,7 +63,7 @@ def test_a_killed_profile_goes_on(tmp_path):
     finished = {path: path.read_bytes() for path in rounds.glob("round-*.npy")}
     assert 0 < len(finished) < PLAN["rounds"] and not out.exists()
     with pytest.raises(ValueError, match="another measurement"):
-        profile([task], Plan(rounds=3), out, "test")
+        profile([task], ProfilePlan(rounds=3), out, "test")
     resumed = start(tmp_path, out)
     while resumed.poll() is None and not out.exists():
         for path, content in finished.items():
@@ -79,7 +79,7 @@ def test_a_killed_profile_goes_on(tmp_path):
     assert device.card["stated_error"]["checked_on"].startswith("2 whole networks")
 
 
-SMALL = Plan(rounds=2, repetitions=15, fit_networks=6, check_networks=2)
+SMALL = ProfilePlan(rounds=2, repetitions=15, fit_networks=6, check_networks=2)
 
 
 def plant(monkeypatch, tasks, plan):
@@ -153,7 +153,7 @@ def test_a_few_networks_and_operations_say_how_long_it_takes(monkeypatch):
     paths = [Path(f"{n}") for n in range(20)]
     kept = {*paths[:5], paths[19]}
     builders = [{p: builder("one", p.name, 3.0) for p in paths}, {p: builder("other", p.name, 6.0) for p in paths[:10]}]
-    building, a_round = profiler._pilot([lambda: 0.5] * 300, builders, Kept(), Plan())
+    building, a_round = profiler._pilot([lambda: 0.5] * 300, builders, Kept(), ProfilePlan())
     assert built == [("one", "5"), ("one", "18"), ("other", "9")]
     assert building == pytest.approx((14 * 3 + 5 * 6) / 60)
     assert a_round == pytest.approx((300 * 0.5 + 30 * 2.0) / 60)
@@ -183,8 +183,8 @@ def test_a_profile_of_two_precisions_serves_joint_decisions(tmp_path, monkeypatc
 
 
 def test_precisions_are_drawn_apart_from_channels():
-    decisions = decisions_of(get_task("cifar10-resnet20"), Plan(precision="mixed"))
-    rows = chosen_strategies(decisions, Plan(precision="mixed"))[2:]
+    decisions = decisions_of(get_task("cifar10-resnet20"), ProfilePlan(precision="mixed"))
+    rows = chosen_strategies(decisions, ProfilePlan(precision="mixed"))[2:]
     choice = np.array([d.kind == "precision" and len(d.values) == 2 for d in decisions.decisions])
     channels = np.array([d.kind == "channels" for d in decisions.decisions])
     floats, width = rows[:, choice].mean(axis=1), (rows / np.maximum(decisions.sizes - 1, 1))[:, channels].mean(axis=1)
@@ -205,12 +205,12 @@ def test_precisions_are_drawn_apart_from_channels():
 )
 def test_plans_that_cannot_be_measured_are_refused(changed, words):
     with pytest.raises(ValueError, match=words):
-        Plan(**changed)
+        ProfilePlan(**changed)
 
 
 def test_too_few_repetitions_are_refused():
     with pytest.raises(ValueError, match="rounds=2 x repetitions=3 is fewer than 30"):
-        Plan(rounds=2, repetitions=3)
+        ProfilePlan(rounds=2, repetitions=3)
 
 
 def test_every_operation_of_every_strategy_is_reachable():

@@ -27,7 +27,7 @@ _PROGRESS_UPDATES = 50
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TranslationRecipe:
     """How a SuperTransformer is trained: Adam, a warm-up, a plateau, and a linear descent to zero at the end.
 
     Attributes:
@@ -89,7 +89,7 @@ def train_supertransformer(
     module: Transformer,
     space: TransformerSpace | None,
     pairs: TokenPairs,
-    recipe: Recipe,
+    recipe: TranslationRecipe,
     seed: int,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
@@ -163,7 +163,7 @@ def train_supertransformer(
     return done
 
 
-def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def _optimizer(module: nn.Module, recipe: TranslationRecipe) -> torch.optim.AdamW:
     matrices = [p for p in module.parameters() if p.ndim > 1]
     vectors = [p for p in module.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -13,14 +13,14 @@ from rich.progress import track
 
 from compress_gym.making.profile.networks import network_files
 from compress_gym.making.profile.onnx_runtime import operation_model
-from compress_gym.making.profile.plan import Plan, contents, contents_digest
+from compress_gym.making.profile.plan import ProfilePlan, contents, contents_digest
 from compress_gym.support.cards import write_atomically
 from compress_gym.tasks import Task
 
 RUNNER = Path(__file__).with_name("runner.py")
 
 
-def export_bundle(task: Task, plan: Plan, out: Path) -> Path:
+def export_bundle(task: Task, plan: ProfilePlan, out: Path) -> Path:
     """Writes a zip with everything that a device needs to be measured.
 
     Args:

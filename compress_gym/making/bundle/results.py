@@ -14,7 +14,7 @@ import numpy as np
 from compress_gym.devices.device import Device, read_table
 from compress_gym.devices.operations import write_operations
 from compress_gym.making.profile.networks import evaluate, measured_card
-from compress_gym.making.profile.plan import Plan, contents, contents_digest, networks_of
+from compress_gym.making.profile.plan import ProfilePlan, contents, contents_digest, networks_of
 from compress_gym.support.cards import write_atomically, write_card
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
@@ -107,13 +107,13 @@ def _row(path: Path, number: int, row: list[str]) -> Row:
     return name, *times, count
 
 
-def _plan(path: Path, header: dict[str, Any]) -> Plan:
+def _plan(path: Path, header: dict[str, Any]) -> ProfilePlan:
     given = header["plan"]
-    known = {field.name for field in fields(Plan)}
+    known = {field.name for field in fields(ProfilePlan)}
     if not isinstance(given, dict) or set(given) != known:
         raise AssetError(f"{path}, line 1: the plan must have exactly {', '.join(sorted(known))}")
     try:
-        plan = Plan(**given)
+        plan = ProfilePlan(**given)
         if plan.runtime != "onnxruntime" or plan.cuda:
             raise ValueError("bundles are measured under onnxruntime, on the processor")
         return plan

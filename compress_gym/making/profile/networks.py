@@ -39,7 +39,7 @@ from compress_gym.devices.operations import (
 )
 from compress_gym.making.profile.benches import Bench, Build, OnnxBench, Opener, open_bench
 from compress_gym.making.profile.plan import (
-    Plan,
+    ProfilePlan,
     contents,
     contents_digest,
     decisions_of,
@@ -56,7 +56,7 @@ from compress_gym.tasks import Task
 PILOT = 40
 
 
-def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Device:
+def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -> Device:
     """Measures this machine for tasks and writes a latency table with its card.
 
     Args:
@@ -106,7 +106,7 @@ def profile(tasks: Sequence[Task], plan: Plan, out: Path, command: str) -> Devic
 
 def measured_card(
     tasks: Sequence[Task],
-    plan: Plan,
+    plan: ProfilePlan,
     table: dict[Operation, Measurement],
     correction: Correction,
     error: dict[str, Any],
@@ -149,7 +149,7 @@ def evaluate(
     operations: Sequence[Operation],
     networks: Mapping[str, Sequence[Sequence[Operation]]],
     times: NDArray[np.float64],
-    plan: Plan,
+    plan: ProfilePlan,
     with_layout: bool,
 ) -> tuple[dict[Operation, Measurement], Correction, dict[str, Any]]:
     """Makes the table, fits the correction and states its error.
@@ -193,7 +193,7 @@ def evaluate(
     return table, correction, worst_of(stated)
 
 
-def _identity(plan: Plan, digest: str, tasks: Sequence[Task], bench: Bench) -> dict[str, Any]:
+def _identity(plan: ProfilePlan, digest: str, tasks: Sequence[Task], bench: Bench) -> dict[str, Any]:
     """What the rounds belong to: those of another plan, network, machine or runtime are never mixed in."""
     made = provenance("", bench.packages)
     return {
@@ -212,7 +212,7 @@ def _round(work: Path, number: int) -> Path:
 
 
 def _builders(
-    task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path, bench: Bench
+    task: Task, strategies: NDArray[np.int64], plan: ProfilePlan, folder: Path, bench: Bench
 ) -> dict[Path, Callable[[], Opener]]:
     """Returns what builds each network, and says how to open it, by the file that may keep it."""
     network = task.network()
@@ -222,7 +222,7 @@ def _builders(
     }
 
 
-def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder: Path) -> Iterator[Path]:
+def network_files(task: Task, strategies: NDArray[np.int64], plan: ProfilePlan, folder: Path) -> Iterator[Path]:
     """Exports whole networks for ONNX Runtime and yields their files."""
     bench = OnnxBench(plan.precision, plan.threads, plan.batch)
     network = task.network()
@@ -231,7 +231,9 @@ def network_files(task: Task, strategies: NDArray[np.int64], plan: Plan, folder:
         yield bench.export(build, network, folder / f"{n:03d}", floats)
 
 
-def compressed_modules(task: Task, strategies: NDArray[np.int64], plan: Plan) -> Iterator[tuple[Build, frozenset[str]]]:
+def compressed_modules(
+    task: Task, strategies: NDArray[np.int64], plan: ProfilePlan
+) -> Iterator[tuple[Build, frozenset[str]]]:
     """Yields what makes each strategy's compressed network, and its layers in full precision where that is a choice.
 
     Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
@@ -248,7 +250,10 @@ def compressed_modules(task: Task, strategies: NDArray[np.int64], plan: Plan) ->
 
 
 def _pilot(
-    operations: Sequence[Opener], builders: Sequence[Mapping[Path, Callable[[], Opener]]], bench: Bench, plan: Plan
+    operations: Sequence[Opener],
+    builders: Sequence[Mapping[Path, Callable[[], Opener]]],
+    bench: Bench,
+    plan: ProfilePlan,
 ) -> tuple[float, float]:
     """Returns the minutes that building the networks which are not there, and a round will take, from a few of each."""
     chosen = np.random.default_rng(plan.seed).permutation(len(operations))[:PILOT]
@@ -270,11 +275,11 @@ def _pilot(
     return building / 60, visiting / 60
 
 
-def _visit(opener: Opener, plan: Plan) -> float:
+def _visit(opener: Opener, plan: ProfilePlan) -> float:
     return float(sample_us(opener(), plan.repetitions).min())
 
 
-def _measure(openers: list[Opener], plan: Plan, work: Path, minutes: float) -> None:
+def _measure(openers: list[Opener], plan: ProfilePlan, work: Path, minutes: float) -> None:
     """Visits everything once a round, in random order, opened anew, and writes each visit's fastest call."""
     with Progress() as progress:
         bar = progress.add_task(f"measuring (about {minutes:.0f} minutes)", total=plan.rounds * len(openers))

@@ -31,7 +31,7 @@ MIN_REPETITIONS = 30
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProfilePlan:
     """How a profile is measured.
 
     Attributes:
@@ -92,7 +92,7 @@ class Plan:
 
 
 def reachable_operations(
-    network: Network, decisions: DecisionSpace, plan: Plan | None = None, with_layout: bool = False
+    network: Network, decisions: DecisionSpace, plan: ProfilePlan | None = None, with_layout: bool = False
 ) -> list[Operation]:
     """Returns every distinct operation that some strategy makes, the empty call first.
 
@@ -102,7 +102,7 @@ def reachable_operations(
         plan: Gives precision and batch; default: 32 bits, batch 1.
         with_layout: Whether to add the layout changes around weighted operations.
     """
-    plan = plan or Plan()
+    plan = plan or ProfilePlan()
     values = {d.subject: d.values for d in decisions.decisions}
     found = {CALL: None}
     for layer in network.layers:
@@ -134,7 +134,7 @@ def _conversions(network: Network, values: Mapping[str, tuple[int, ...]], batch:
 
 
 def operations_of(
-    network: Network, decisions: DecisionSpace, strategy: NDArray[np.int64], plan: Plan
+    network: Network, decisions: DecisionSpace, strategy: NDArray[np.int64], plan: ProfilePlan
 ) -> list[Operation]:
     """Returns the operations of one compressed network, in order; conversions between precisions come last."""
     chosen = {(d.subject, d.kind): d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
@@ -151,7 +151,7 @@ def operations_of(
 
 
 def contents(
-    tasks: Sequence[Task], plan: Plan, with_layout: bool
+    tasks: Sequence[Task], plan: ProfilePlan, with_layout: bool
 ) -> tuple[list[Operation], dict[str, NDArray[np.int64]]]:
     """Returns the operations that are measured, and each task's strategies whose networks are, int64 `[N, T]`."""
     operations: dict[Operation, None] = {}
@@ -167,7 +167,7 @@ def contents_digest(operations: Sequence[Operation], strategies: Mapping[str, ND
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def decisions_of(task: Task, plan: Plan) -> DecisionSpace:
+def decisions_of(task: Task, plan: ProfilePlan) -> DecisionSpace:
     """Returns what is decided about the networks that are measured: channels, and precisions where there are two."""
     if not plan.mixed:
         return task.channel_decisions()
@@ -175,7 +175,7 @@ def decisions_of(task: Task, plan: Plan) -> DecisionSpace:
 
 
 def networks_of(
-    tasks: Sequence[Task], strategies: Mapping[str, NDArray[np.int64]], plan: Plan
+    tasks: Sequence[Task], strategies: Mapping[str, NDArray[np.int64]], plan: ProfilePlan
 ) -> dict[str, list[list[Operation]]]:
     """Returns the operations of each task's networks."""
     return {
@@ -184,7 +184,7 @@ def networks_of(
     }
 
 
-def chosen_strategies(decisions: DecisionSpace, plan: Plan) -> NDArray[np.int64]:
+def chosen_strategies(decisions: DecisionSpace, plan: ProfilePlan) -> NDArray[np.int64]:
     """Returns the strategies whose networks are measured: uncompressed, smallest, then of all sizes, int64 `[N, T]`.
 
     Precisions are drawn apart from channels, 8 bits with another probability in each network, and every fifth network

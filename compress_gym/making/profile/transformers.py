@@ -43,7 +43,7 @@ LENGTHS = {"latency_ms": 16, "latency_30_ms": 30}
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransformerPlan:
     """What is measured, and how often.
 
     Attributes:
@@ -69,7 +69,7 @@ class Plan:
         return [architecture_of(task.space, decisions, np.array(row)) for row in rows]
 
 
-def profile(task: TranslationTask, plan: Plan, out: Path, command: str) -> TransformerDevice:
+def profile(task: TranslationTask, plan: TransformerPlan, out: Path, command: str) -> TransformerDevice:
     """Measures, fits and checks; killed, it goes on with the round it was at.
 
     Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
@@ -104,7 +104,7 @@ def profile(task: TranslationTask, plan: Plan, out: Path, command: str) -> Trans
 
 
 def device_of(
-    name: str, task: str, architectures: list[Architecture], measured_ms: NDArray[np.float64], plan: Plan
+    name: str, task: str, architectures: list[Architecture], measured_ms: NDArray[np.float64], plan: TransformerPlan
 ) -> TransformerDevice:
     """Fits a device to measured latencies and states its errors on those that were not fitted.
 
@@ -167,7 +167,7 @@ def steady_ms(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return steady
 
 
-def _measure(module: Transformer, architectures: list[Architecture], plan: Plan, work: Path) -> None:
+def _measure(module: Transformer, architectures: list[Architecture], plan: TransformerPlan, work: Path) -> None:
     """Visits every SubTransformer once a round, cut out anew, and writes the round's samples."""
     reference = cut_out(module, architectures[-1])
     with Progress() as progress:
@@ -192,11 +192,11 @@ def _round(work: Path, number: int) -> Path:
 @click.command()
 @click.argument("task")
 @click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-torch-fp32.csv].")
-@click.option("--fitted", type=click.IntRange(3), default=Plan.fitted, show_default=True)
-@click.option("--checked", type=click.IntRange(2), default=Plan.checked, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=Plan.rounds, show_default=True)
-@click.option("--repetitions", type=click.IntRange(1), default=Plan.repetitions, show_default=True)
-@click.option("--seed", default=Plan.seed, show_default=True)
+@click.option("--fitted", type=click.IntRange(3), default=TransformerPlan.fitted, show_default=True)
+@click.option("--checked", type=click.IntRange(2), default=TransformerPlan.checked, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=TransformerPlan.rounds, show_default=True)
+@click.option("--repetitions", type=click.IntRange(1), default=TransformerPlan.repetitions, show_default=True)
+@click.option("--seed", default=TransformerPlan.seed, show_default=True)
 def main(task: str, out: Path | None, fitted: int, checked: int, rounds: int, repetitions: int, seed: int) -> None:
     """Measures this machine for TASK: a table that `device=PATH` reads. Killed, it goes on where it was."""
     chosen, path = get_translation_task(task), out or Path(f"{task}-torch-fp32.csv")
@@ -205,7 +205,7 @@ def main(task: str, out: Path | None, fitted: int, checked: int, rounds: int, re
     if path.exists():
         raise ValueError(f"--out {path} exists already; remove it or choose another")
     command = shlex.join(["python", "-m", "compress_gym.making.profile.transformers", *sys.argv[1:]])
-    device = profile(chosen, Plan(fitted, checked, rounds, repetitions, seed), path, command)
+    device = profile(chosen, TransformerPlan(fitted, checked, rounds, repetitions, seed), path, command)
     click.echo(f"written to {path}")
     for metric in device.metrics:
         error = device.card["stated_error"][metric]

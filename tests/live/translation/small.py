@@ -6,13 +6,13 @@ import numpy as np
 
 from compress_gym.data.multi30k import ParallelCorpus, SentencePairs
 from compress_gym.data.vocabulary import Vocabulary
-from compress_gym.live.translation.training import Recipe
+from compress_gym.live.translation.training import TranslationRecipe
 from compress_gym.networks.transformer import TransformerSpace
 
 ENGLISH = "red dog sees two big cats near old trees"
 GERMAN = "rot Hund sieht zwei große Katzen bei alten Bäumen"
 WORDS = dict(zip(ENGLISH.split(), GERMAN.split(), strict=True))
-RECIPE = Recipe(updates=200, tokens=160, peak_lr=6e-3, warmup=20, dropout=0.0, average=0.9)
+RECIPE = TranslationRecipe(updates=200, tokens=160, peak_lr=6e-3, warmup=20, dropout=0.0, average=0.9)
 
 
 def pairs(count: int, seed: int) -> SentencePairs:

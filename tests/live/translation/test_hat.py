@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from benchmarks.papers import __main__ as command
 from benchmarks.papers import hat
-from benchmarks.papers.hat import Scratch, Setting, find, narrower, score, shallower, table
+from benchmarks.papers.hat import HATSetting, Scratch, find, narrower, score, shallower, table
 from compress_gym.kinds.transformer_nas import transformer_nas_problem
 from tests.making.test_collect_translation import Own
 
@@ -46,7 +46,7 @@ def test_hand_made_transformers_are_the_largest_of_their_kind_that_fit(problem):
 
 @pytest.mark.parametrize("method", ["shallower", "hat-evolution", "ddpg"])
 def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
-    setting = Setting("tiny", None, method, 0.8, evaluations=30)
+    setting = HATSetting("tiny", None, method, 0.8, evaluations=30)
     found = find(setting, tmp_path, **SETTINGS)
     assert found["cost_ratio"] <= 0.8 and found["evaluations"] == (1 if method == "shallower" else 30)
     monkeypatch.setattr(hat, "search", None)
@@ -81,7 +81,7 @@ def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told)
         hat,
         "find",
         lambda setting, folder: find(
-            Setting("tiny", None, setting.method, setting.budget, 20, setting.seed), folder, **SETTINGS
+            HATSetting("tiny", None, setting.method, setting.budget, 20, setting.seed), folder, **SETTINGS
         ),
     )
     arguments = ["hat", "--task", "tiny", *length, "--work", str(tmp_path / "work")]

@@ -6,7 +6,7 @@ import torch
 
 from compress_gym.live.translation.batches import TokenPairs, batch_of, batches_by_length
 from compress_gym.live.translation.scoring import bleu, scoring_batches, translate, validation_loss
-from compress_gym.live.translation.training import Recipe, train_supertransformer
+from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
 from compress_gym.live.weights import load_weights, save_weights
 from compress_gym.networks.supertransformer import PAD, Transformer, cut_out
 from compress_gym.support.errors import AssetError
@@ -45,7 +45,7 @@ def test_a_cut_out_and_stored_transformer_translates_alike(trained, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 3])  # of seed 0, the first update leaves the last layer untrained
 def test_a_killed_training_goes_on_where_it_was(tmp_path, seed):
-    recipe = Recipe(updates=12, tokens=128, dropout=0.2, warmup=3)
+    recipe = TranslationRecipe(updates=12, tokens=128, dropout=0.2, warmup=3)
     whole, parts, path = fresh(), fresh(), tmp_path / "checkpoint.safetensors"
     assert train_supertransformer(whole, SPACE, TRAIN, recipe, seed) == 12
     assert train_supertransformer(parts, SPACE, TRAIN, recipe, seed, checkpoint=path, until=0.0) == 1
@@ -59,14 +59,16 @@ def test_bfloat16_trains_about_alike():
     losses = []
     for bf16 in (False, True):
         module = fresh()
-        train_supertransformer(module, SPACE, TRAIN, Recipe(updates=20, tokens=128, warmup=5), seed=0, bf16=bf16)
+        train_supertransformer(
+            module, SPACE, TRAIN, TranslationRecipe(updates=20, tokens=128, warmup=5), seed=0, bf16=bf16
+        )
         losses.append(validation_loss(module, BATCHES))
     assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[0] < validation_loss(fresh().eval(), BATCHES)
 
 
 def test_checkpoints_of_other_trainings_are_refused(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    recipe = Recipe(updates=1, tokens=128)
+    recipe = TranslationRecipe(updates=1, tokens=128)
     train_supertransformer(fresh(), SPACE, TRAIN, recipe, seed=0, checkpoint=path)
     with pytest.raises(AssetError, match="written by another training"):
         train_supertransformer(fresh(), SPACE, TRAIN, recipe, seed=1, checkpoint=path)
@@ -76,7 +78,7 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path):
 
 
 def test_learning_rates_rise_stay_and_fall():
-    recipe = Recipe(updates=100, warmup=10, descent=0.3, peak_lr=1.0)
+    recipe = TranslationRecipe(updates=100, warmup=10, descent=0.3, peak_lr=1.0)
     rates = [recipe.learning_rate(update) for update in range(100)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert set(rates[10:70]) == {1.0}

@@ -71,9 +71,9 @@ class Scored:
     def from_info(cls, info: Mapping[str, Any], problem: Problem) -> Scored:
         """Builds one from the last step's info; the reward is computed again, since learners see it rounded."""
         costs = {name: float(info[name]) for name in problem.cost_terms.metrics}
-        extras = {name: float(info[name]) for name in problem.extras}
+        scores = {name: float(info[name]) for name in problem.columns}
         baseline, ratio, budget = info["baseline_accuracy"], info["cost_ratio"], float(problem.budget)
-        outcome = Outcome(info["accuracy"], baseline, ratio, budget, costs, extras)
+        outcome = Outcome(info["accuracy"], baseline, ratio, budget, costs, scores)
         reward = float(problem.reward_spec.function(outcome))
         return cls(info["strategy"], info["accuracy"], reward, ratio, info["feasible"], costs)
 

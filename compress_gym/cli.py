@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+import compress_gym  # noqa: F401  (registers the kinds)
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import Device, list_devices, load_device, user_tables
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
-from compress_gym.networks import Segment
-from compress_gym.support.cards import card_path, read_card
+from compress_gym.kinds import KINDS, Case, cases_of, get_case
+from compress_gym.networks import Network, Segment
+from compress_gym.support.cards import card_path, read_json
 from compress_gym.support.commands import run_command
-from compress_gym.support.errors import missing_extra
-from compress_gym.tasks import ENDINGS, get_task, list_tasks
-from compress_gym.tasks.translation import get_translation_task, list_translation_tasks
+from compress_gym.support.lazy import load
+from compress_gym.tasks import Task, get_task, is_shipped, list_tasks, user_tasks
+from compress_gym.tasks.conditions import Conditions
 
 LARGEST_ERROR = 0.1
 _PIPED_COLUMNS = 200
 
+env_choice = click.Choice(sorted(kind.name for kind in KINDS.values()))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -38,37 +43,71 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option("--where", is_flag=True, help="Print the folder of your own tasks instead.")
 @as_json
-def tasks(as_json: bool) -> None:
-    """Lists the shipped tasks."""
+def tasks(where: bool, as_json: bool) -> None:
+    """Lists the tasks: those that are shipped and your own."""
+    if where:
+        click.echo(user_tasks())
+        return
     rows = []
     for name in list_tasks():
         task = get_task(name)
-        card = task.weights_card()
+        card = task.weights_card() if task.declared.data is not None else {}
+        scores = card.get("scores", {}).get("largest", {})
+        cases = cases_of(task)
         rows.append(
             {
                 "task": name,
                 "version": task.version,
-                "strategies": task.channel_decisions().count,
-                "validation_accuracy": card["validation_accuracy"],
-                "test_accuracy": card["test_accuracy"],
-                "summary": task.summary,
-            }
-        )
-    for name in list_translation_tasks():
-        translation = get_translation_task(name)
-        scores = read_card(translation.folder / "weights.safetensors")["scores"]["largest"]
-        rows.append(
-            {
-                "task": name,
-                "version": translation.version,
-                "strategies": translation.decisions().count,
-                "validation_accuracy": scores["validation_bleu"] / 100,
-                "test_accuracy": scores["test_bleu"] / 100,
-                "summary": f"{translation.summary}; accuracy is BLEU / 100",
+                "kinds": ", ".join(case.kind.name for case in cases),
+                "strategies": cases[0].decisions().count if cases else None,
+                "validation_accuracy": card.get("validation_accuracy", scores.get("validation_bleu", 0) / 100 or None),
+                "test_accuracy": card.get("test_accuracy", scores.get("test_bleu", 0) / 100 or None),
+                "summary": task.summary + (f"; accuracy is {cases[0].kind.metric} / 100" if scores else ""),
             }
         )
     _show(rows, as_json)
+
+
+@cli.group(name="task")
+def task_group() -> None:
+    """Your own tasks."""
+
+
+@task_group.command()
+@click.argument("name")
+@click.option("--network", required=True, help="FILE.py:FUNCTION (or MODULE:FUNCTION) that returns the torch module.")
+@click.option(
+    "--weights",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Its trained weights, safetensors.",
+)
+@click.option("--data", "splits", required=True, help="FILE.py:FUNCTION that returns train, validation and test.")
+@click.option("--device", help="The device that its environments take by default: a name, or a table's path.")
+@click.option("--levels", type=click.IntRange(2, 16), default=16, show_default=True, help="Channel counts of a group.")
+@click.option("--recovery", help="What is done before a strategy is scored [default: as the shipped tasks].")
+@click.option("--loss", is_flag=True, help="Score the validation loss, too.")
+def new(
+    name: str,
+    network: str,
+    weights: Path,
+    splits: str,
+    device: str | None,
+    levels: int,
+    recovery: str | None,
+    loss: bool,
+) -> None:
+    """Makes task NAME of your network and data; from then on every command and environment takes the name."""
+    make = load("compress_gym.making.own_task:new_task")
+    made = make(name, network, weights, splits, _command(), device, levels, recovery, loss)
+    card = made.weights_card()
+    click.echo(
+        f"written to {made.folder}: validation {card['validation_accuracy']:.4f}, test {card['test_accuracy']:.4f}; "
+        f"kinds: {', '.join(made.declared.kinds)}\n"
+        f'use it: gym.make("compress_gym/{made.declared.kinds[0]}", task="{name}", device=None, cost="macs")'
+    )
 
 
 @cli.command()
@@ -112,50 +151,45 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("task")
+@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
 @as_json
-def describe(task: str, as_json: bool) -> None:
-    """Shows TASK's layers, channel groups and decisions; of a transformer its decisions."""
-    if task in list_translation_tasks():
-        _describe_transformer(task, as_json)
-        return
-    chosen = get_task(task)
-    network, decisions = chosen.network(), chosen.channel_decisions()
-    if as_json:
-        values = {d.name: list(d.values) for d in decisions.decisions}
-        click.echo(json.dumps({**network.to_json(), "decisions": values, "strategies": decisions.count}, indent=2))
-        return
-    layers = [
-        {
-            "layer": x.name,
-            "kind": x.kind,
-            "channels": f"{x.in_channels} -> {x.out_channels}",
-            "kernel": x.kernel,
-            "stride": x.stride,
-            "input": f"{x.in_height}x{x.in_width}",
-            "reads": _segments(x.inputs, "(input)"),
-            "writes": _segments(x.outputs, "(output)"),
-        }
-        for x in network.layers
-    ]
-    click.echo(f"{task}: {chosen.summary}")
-    _show(layers, as_json=False)
-    click.echo(f"{len(network.groups)} channel groups, {decisions.count:,} strategies:")
-    for group, decision in zip(network.groups, decisions.decisions, strict=True):
-        click.echo(f"\n{decision.name}: keeps {', '.join(map(str, decision.values))}")
-        for label, names in (("shrinks the outputs of", group.producers), ("and the inputs of", group.consumers)):
-            click.echo(click.wrap_text(f"{label} {', '.join(names)}", 100, "    ", "        "))
-
-
-def _describe_transformer(task: str, as_json: bool) -> None:
-    chosen = get_translation_task(task)
-    decisions = chosen.decisions()
+def describe(task: str, env: str | None, as_json: bool) -> None:
+    """Shows TASK's layers and channel groups, where it has such, and its decisions."""
+    case = _case(task, env)
+    network, decisions = case.task.network(), case.decisions()
     values = {d.name: list(d.values) for d in decisions.decisions}
     if as_json:
-        click.echo(json.dumps({"decisions": values, "strategies": decisions.count}, indent=2))
+        described = {"decisions": values, "strategies": decisions.count}
+        click.echo(json.dumps({**network.to_json(), **described}, indent=2))
         return
-    click.echo(f"{task}: {chosen.summary}\n{len(values)} decisions, {decisions.count:,} strategies:")
-    for name, legal in values.items():
-        click.echo(f"{name}: {', '.join(map(str, legal))}")
+    click.echo(f"{task}: {case.task.summary}")
+    groups = network.groups if isinstance(network, Network) else ()
+    if isinstance(network, Network):
+        _show(
+            [
+                {
+                    "layer": x.name,
+                    "kind": x.kind,
+                    "channels": f"{x.in_channels} -> {x.out_channels}",
+                    "kernel": x.kernel,
+                    "stride": x.stride,
+                    "input": f"{x.in_height}x{x.in_width}",
+                    "reads": _segments(x.inputs, "(input)"),
+                    "writes": _segments(x.outputs, "(output)"),
+                }
+                for x in network.layers
+            ],
+            as_json=False,
+        )
+    click.echo(f"{case.kind.id}: {len(values)} decisions, {decisions.count:,} strategies:")
+    of_group = {group.name: group for group in groups}
+    for decision in decisions.decisions:
+        click.echo(f"\n{decision.name}: {', '.join(map(str, decision.values))}")
+        group = of_group.get(decision.subject) if decision.kind == "channels" else None
+        for label, names in (
+            (("shrinks the outputs of", group.producers), ("and the inputs of", group.consumers)) if group else ()
+        ):
+            click.echo(click.wrap_text(f"{label} {', '.join(names)}", 100, "    ", "        "))
 
 
 @cli.command()
@@ -171,8 +205,12 @@ def _describe_transformer(task: str, as_json: bool) -> None:
 @click.option("--cuda", is_flag=True, help="Measure the first CUDA device (torch).")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a call.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=16, show_default=True, help="Visits of everything.")
-@click.option("--repetitions", type=click.IntRange(1), default=12, show_default=True, help="Timed calls of each visit.")
+@click.option("--rounds", type=click.IntRange(1), help="Visits of everything [default: 16; of transformers 8].")
+@click.option("--repetitions", type=click.IntRange(1), help="Timed calls of each visit [default: 12; 3].")
+@click.option("--fitted", type=click.IntRange(1), help="Whole networks that are fitted on [default: 30; 160].")
+@click.option(
+    "--checked", type=click.IntRange(2), help="Whole networks that the error is stated on [default: 50; 100]."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
 @click.option(
     "--export", type=click.Path(path_type=Path), help="Write a bundle (zip) for a device without this package."
@@ -188,8 +226,10 @@ def profile(
     cuda: bool,
     batch: int,
     threads: int,
-    rounds: int,
-    repetitions: int,
+    rounds: int | None,
+    repetitions: int | None,
+    fitted: int | None,
+    checked: int | None,
     out: Path | None,
     export: Path | None,
     results: Path | None,
@@ -204,50 +244,44 @@ def profile(
     if results is not None and name is not None:
         _install(results, name)
         return
-    chosen = [get_task(task) for task in dict.fromkeys(tasks)]
-    try:
-        from compress_gym.making.profile.networks import profile as run
-        from compress_gym.making.profile.plan import ProfilePlan
-    except ModuleNotFoundError as error:
-        raise missing_extra(str(error.name), "live,devices", "measuring latencies") from error
-
-    plan = ProfilePlan(runtime, precision, threads, cuda, batch, rounds, repetitions)
+    cases = [_case(task) for task in dict.fromkeys(tasks)]
+    chosen, making = [case.task for case in cases], cases[0].kind.profile
+    if making is None or any(case.kind.profile != making for case in cases):
+        raise ValueError(f"{', '.join(tasks)}: not to be profiled, or not together")
+    given = {"rounds": rounds, "repetitions": repetitions, "fitted": fitted, "checked": checked}
+    run, plan_of = load(f"{making}:profile", extra="live,devices"), load(f"{making}:plan_of")
+    plan = plan_of(runtime, precision, threads, cuda, batch, **{k: v for k, v in given.items() if v is not None})
     if export is not None:
-        from compress_gym.making.bundle import export_bundle
-
+        export_bundle = load("compress_gym.making.bundle:export_bundle", extra="live,devices")
         if len(chosen) > 1:
             raise click.UsageError(f"--export writes the bundle of one TASK; given: {', '.join(tasks)}")
         click.echo(f"written to {export_bundle(chosen[0], plan, export)}; there: unzip it, python run.py")
         return
-    path = out or Path(f"{'-'.join(task.name for task in chosen)}-{runtime}-{precision}.csv")
-    if path.suffix != ".csv":
-        raise ValueError(f"--out {path} must end in .csv")
-    if path.exists() and card_path(path).exists():
-        raise ValueError(f"--out {path} exists already; remove it or choose another")
+    path = _new_file(out or Path(f"{'-'.join(task.name for task in chosen)}-{runtime}-{precision}.csv"), ".csv")
     device = run(chosen, plan, path, _command())
-    env, more = ("JointPQ", ', accuracy="live"') if plan.mixed else ("ChannelPrune", "")
-    _report(device, path, f'gym.make("compress_gym/{env}-v0", task="{chosen[0].name}", device="{path}"{more})')
+    # The last kind decides all that the others do.
+    kind = cases_of(chosen[0])[-1].kind if getattr(device, "bit_values", None) else cases[0].kind
+    more = ', accuracy="live"' if getattr(device, "bit_values", None) else ""
+    _report(device, path, f'gym.make("compress_gym/{kind.id}", task="{chosen[0].name}", device="{path}"{more})')
 
 
 def _install(results: Path, name: str) -> None:
     """Makes a device of a bundle's results."""
-    from compress_gym.making.bundle import import_results
-
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError(f"--name {name!r} must be letters, digits, dots, dashes and underscores, 64 at most")
     if name in list_devices():
         raise ValueError(f"--name {name!r}: there is a device of that name already; choose another")
     path = user_tables() / f"{name}.csv"
-    device = import_results(results, path, _command())
-    _report(
-        device, path, f'gym.make("compress_gym/ChannelPrune-v0", task="{device.card["tasks"][0]}", device="{name}")'
-    )
+    device = load("compress_gym.making.bundle:import_results", extra="live,devices")(results, path, _command())
+    first = cases_of(get_task(device.card["tasks"][0]))[0]
+    _report(device, path, f'gym.make("compress_gym/{first.kind.id}", task="{first.task.name}", device="{name}")')
 
 
-def _report(device: Device, path: Path, use: str) -> None:
+def _report(device: Any, path: Path, use: str) -> None:
     error = device.card["stated_error"]
+    error = error if "median_absolute_error" in error else error[device.metrics[0]]
     click.echo(
-        f"{len(device.table)} operations measured, written to {path}\n"
+        f"measured, written to {path}\n"
         f"whole networks: median error {error['median_absolute_error']:.1%}, "
         f"95th percentile {error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}\n"
         f"{_warning(error['median_absolute_error'])}use it: {use}"
@@ -256,46 +290,116 @@ def _report(device: Device, path: Path, use: str) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option(
-    "--env", type=click.Choice(sorted(ENDINGS)), default="ChannelPrune", show_default=True, help="Whose decisions."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: TASK-measured].")
+@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own, else TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
-@click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Of a space too large for all.")
+@click.option("--count", type=click.IntRange(10), default=4000, show_default=True, help="Of a space too large for all.")
+@click.option("--costly", type=click.IntRange(10), help="How many get the costly scores, too (BLEU) [default: all].")
 @click.option("--sample", is_flag=True, help="A sample even of a space small enough for all.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--minutes", type=click.FloatRange(0), help="Begin nothing after so many; the same command goes on.")
+@click.option("--cuda", is_flag=True, help="Score on the first CUDA device.")
 def collect(
-    task: str, env: str, out: Path | None, workers: int, count: int, sample: bool, seed: int, precision: str
+    task: str,
+    env: str | None,
+    out: Path | None,
+    workers: int,
+    count: int,
+    costly: int | None,
+    sample: bool,
+    seed: int,
+    precision: str,
+    minutes: float | None,
+    cuda: bool,
 ) -> None:
     """Scores strategies of TASK live: all of them, or a broad sample. Killed, it goes on where it was."""
-    try:
-        from compress_gym.making.collect import collect as run
-    except ModuleNotFoundError as error:
-        raise missing_extra(str(error.name), "live", "scoring strategies live") from error
-    chosen, folder = get_task(task), out or Path(f"{task}-measured{ENDINGS[env]}")
-    path = folder / chosen.asset("measured", env).name
+    run, case = load("compress_gym.making.collect:collect"), _case(task, env)
+    folder = out or (Path(f"{case.name}-measured") if is_shipped(case.task) else case.task.folder)
+    path = folder / case.asset("measured").name
     if path.exists() and card_path(path).exists():
         raise ValueError(f"{path} exists already; remove it or choose another --out")
-    click.echo(f"written to {run(chosen, folder, workers, count, seed, _command(), precision, env, sample)}")
+    conditions = Conditions(precision=precision, device="cuda" if cuda else "cpu")
+    limit = math.inf if minutes is None else minutes
+    click.echo(f"written to {run(case, folder, workers, count, seed, _command(), conditions, sample, costly, limit)}")
 
 
 @cli.command()
 @click.argument("task")
-@click.option("--out", type=click.Path(path_type=Path), help="A file [default: where features='sensitivity' looks].")
+@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Strategies.npz.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own].")
+@click.option("--model", default="auto", show_default=True, help="network, additive, or the better one where few.")
+def fit(task: str, env: str | None, source: Path | None, out: Path | None, model: str) -> None:
+    """Fits the surrogates of TASK to what `collect` measured, and states their errors on their cards."""
+    run, case = load("compress_gym.making.fit_case:fit_case"), _case(task, env)
+    stated = run(case, _folder(case.task, out), _command(), source, model)
+    for name, facts in stated.items():
+        error = facts["held_out"]["all_rows"]
+        click.echo(
+            f"{name}: {facts['rows']:,} rows, held out: {error['mae']:.4f}, Kendall tau {error['kendall_tau']:.3f}"
+        )
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), help="A file [default: your task's own].")
 def sensitivity(task: str, out: Path | None) -> None:
     """Measures how far TASK's outputs move when one layer alone is compressed; observations can hold it."""
-    try:
-        from compress_gym.making.sensitivity import measure_sensitivities
-    except ModuleNotFoundError as error:
-        raise missing_extra(str(error.name), "live", "compressing layers one at a time") from error
-    chosen = get_task(task)
-    path = out or chosen.sensitivity_path
-    if path.suffix != ".npz":
-        raise ValueError(f"--out {path} must end in .npz")
-    if path.exists() and card_path(path).exists():
-        raise ValueError(f"{path} exists already; remove it or choose another --out")
-    click.echo(f"written to {measure_sensitivities(chosen, _command(), path)}")
+    case = _case(task)
+    if case.kind.sensitivity is None:
+        raise ValueError(f"TASK {task!r}: {case.kind.id} has no sensitivities of single layers")
+    path = _new_file(out or _folder(case.task, None) / "sensitivity.npz", ".npz")
+    click.echo(f"written to {load(case.kind.sensitivity)(case.task, _command(), path)}")
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: yours, of the task's name].")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
+@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
+@click.option("--epochs", type=click.IntRange(1), help="One cycle of so many instead of the recipe's.")
+@click.option("--updates", type=click.IntRange(1), help="Of a SuperTransformer, instead of the recipe's.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate, of a SuperTransformer.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so many, whatever is left.")
+@click.option(
+    "--warm-start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Weights to begin with."
+)
+@click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Written now and then; a killed training goes on.")
+def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> None:
+    """Trains TASK's network on its training split and writes weights, card and network description."""
+    case = _case(task)
+    if case.kind.train is None:
+        raise ValueError(f"TASK {task!r}: {case.kind.id} has no training")
+    run, settings_of = load(case.kind.train), load("compress_gym.making.train:TrainSettings")
+    if out is None and is_shipped(case.task) and not case.task.weights.exists():
+        out = user_tasks() / task
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copy(case.task.folder / "task.json", out)
+    elif out is None:
+        raise ValueError(f"TASK {task!r} has weights already; give --out FOLDER for others")
+    if threads:
+        load("torch:set_num_threads")(threads)
+    click.echo(run(case.task, out, settings_of(**settings), _command()))
+
+
+@cli.command()
+@click.argument("task")
+@click.argument("strategy", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Where to: ONNX; of a transformer a folder."
+)
+def export(task: str, strategy: Path, env: str | None, out: Path) -> None:
+    """Writes the compressed network of STRATEGY, a run's best_strategy.json, to a file."""
+    case, found = _case(task, env), read_json(strategy)
+    values = found.get("strategy", found)
+    if env is None:  # the kind whose decisions they are
+        case = next((c for c in cases_of(case.task) if set(c.decisions().names) == set(values)), case)
+    written = case.compressor().export(case.decisions().encode(values), out)
+    click.echo(f"written to {written}")
 
 
 @cli.group()
@@ -314,6 +418,30 @@ def fetch(name: str, source: Path | None) -> None:
     with Console(stderr=True).status(f"{'copying' if source else 'downloading ' + archive.url}"):
         folder = fetch_archive(name, source)
     click.echo(f"{name} is at {folder}, every file checked\nterms: {archive.terms}")
+
+
+def _case(task: str, env: str | None = None) -> Case:
+    """Returns a task's case: of the wanted kind, else of the first that it is meant for."""
+    found = get_task(task)
+    kinds = [case.kind for case in cases_of(found)]
+    if env is None and not kinds:
+        raise ValueError(f"TASK {task!r} is meant for {found.declared.kinds}, of which no kind is installed")
+    return get_case(env or kinds[0], found)
+
+
+def _folder(task: Task, out: Path | None) -> Path:
+    """Returns where results go: what is shipped stays as it is."""
+    if out is None and is_shipped(task):
+        raise ValueError(f"TASK {task.name!r} is shipped, and nothing is written into the package; give --out FOLDER")
+    return out or task.folder
+
+
+def _new_file(path: Path, ending: str) -> Path:
+    if path.suffix != ending:
+        raise ValueError(f"--out {path} must end in {ending}")
+    if path.exists() and card_path(path).exists():
+        raise ValueError(f"--out {path} exists already; remove it or choose another")
+    return path
 
 
 def _segments(segments: Sequence[Segment], fixed: str) -> str:

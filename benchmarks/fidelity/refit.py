@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
 from compress_gym.devices import load_device
-from compress_gym.devices.costs.network import network_cost_terms
-from compress_gym.making.collect import add_round, searched_cost
+from compress_gym.kinds import Case
+from compress_gym.making.collect import add_round
 from compress_gym.making.fit import fit_surrogate
-from compress_gym.making.scoring import Conditions
+from compress_gym.making.fit_case import baseline_of
 from compress_gym.problem import Problem
-from compress_gym.problem.costs.terms import CostTerms
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.costs import CostTerms
+from compress_gym.problem.decisions import BIT_KINDS
+from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.problem.scores.surrogate import SurrogateAccuracy
-from compress_gym.tasks import DEFAULT_BITS_DEVICE, Task
+from compress_gym.support.cards import read_card
+from compress_gym.tasks.conditions import Conditions
 
 # The refits see these; the held-out check uses others (see __main__).
 METHODS = ("random", "hill-climb", "evolution")
@@ -33,7 +35,18 @@ LATENCY = "latency_ms"
 OTHER_BITS_DEVICE = "bitfusion"
 
 
-def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> dict[str, Problem]:
+def decides_bits(case: Case) -> bool:
+    """Returns whether bits are decided, so that another accelerator's latency tells something else."""
+    return any(d.kind in BIT_KINDS for d in case.decisions().decisions)
+
+
+def measured_conditions(case: Case) -> Conditions:
+    """Returns how the case's strategies were scored."""
+    card = read_card(case.asset("strategies"))
+    return Conditions(card["recovery"], precision=card["precision"])
+
+
+def surrogate_problems(case: Case, surrogate: SurrogateAccuracy, budget: float) -> dict[str, Problem]:
     """Builds the problems of the highest predicted accuracy within a budget, one for each cost that is searched.
 
     They are the cost over whose range strategies were sampled; since other shapes fit it, the latency that the
@@ -43,9 +56,8 @@ def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budge
     Returns:
         The problems, by the names of the gaps that are found within them, of `benchmarks.fidelity.report.GAPS`.
     """
-    decisions = task.decisions(env)
-    terms, sampled = searched_cost(task, env)
-    default = task.device if env == "ChannelPrune" else DEFAULT_BITS_DEVICE
+    decisions, default = case.decisions(), case.default_device()
+    terms, sampled = case.sampled_cost
 
     def problem(terms: CostTerms, cost: str, budget: float, device: str | None) -> Problem:
         origin = {} if device is None else {"device": device}
@@ -53,48 +65,46 @@ def surrogate_problems(task: Task, env: str, surrogate: SurrogateAccuracy, budge
 
     problems = {"exploitation": problem(terms, sampled, budget, default if sampled == LATENCY else None)}
     if default is not None and sampled != LATENCY:
-        whole = problem(network_cost_terms(task.network(), decisions, load_device(default)), LATENCY, 1.0, default)
+        whole = problem(case.cost_terms(device=load_device(default)), LATENCY, 1.0, default)
         if _cheapest(whole) <= budget:
             problems["exploitation_latency_ms"] = whole.replace(budget=budget)
-    if env != "ChannelPrune":
-        problems["exploitation_other_device"] = other_device_problem(task, env, surrogate, budget)
+    if decides_bits(case):
+        problems["exploitation_other_device"] = other_device_problem(case, surrogate, budget)
     return problems
 
 
-def other_device_problem(task: Task, env: str, surrogate: SurrogateAccuracy, budget: float) -> Problem:
+def other_device_problem(case: Case, surrogate: SurrogateAccuracy, budget: float) -> Problem:
     """Builds the problem of the highest predicted accuracy within a budget of the other accelerator's latency.
 
     Args:
-        task: The task.
-        env: One that chooses bits.
-        surrogate: Of the task's decisions.
+        case: One that chooses bits.
+        surrogate: Of the case's decisions.
         budget: Since what is cheapest there costs much: the share of the way from the cheapest strategy to the
             uncompressed network.
     """
     hardware = load_device(OTHER_BITS_DEVICE)
-    assert hardware.bit_values is not None
-    decisions = task.decisions(env, BitValues(tuple(b for b in hardware.bit_values.values if b in task.bits)))
-    terms, model = network_cost_terms(task.network(), decisions, hardware), surrogate.restricted(decisions)
+    decisions = case.decisions(**case.kind.restricted(case.task.options, {}, hardware))
+    terms, model = case.cost_terms(decisions, hardware), surrogate.restricted(decisions)
     origin = {"device": OTHER_BITS_DEVICE}
     whole = Problem(decisions, terms, model, origin=origin, cost=LATENCY, budget=1.0, reward="accuracy")
     least = _cheapest(whole)
     return whole.replace(budget=least + budget * (1 - least))
 
 
-def found_within(task: Task, env: str, problem: Problem, method: str, seeds: range, best: int = 1) -> NDArray[np.int64]:
-    """Returns the best strategies that a search's runs find for a problem, as the task encodes them, int64 `[N, T]`."""
-    decisions = task.decisions(env)
+def found_within(case: Case, problem: Problem, method: str, seeds: range, best: int = 1) -> NDArray[np.int64]:
+    """Returns the best strategies that a search's runs find for a problem, as the case encodes them, int64 `[N, T]`."""
+    decisions = case.decisions()
     found = found_by_search(problem, method, seeds, best)
     return np.array([decisions.encode(problem.describe(row)) for row in found], dtype=np.int64)
 
 
 def refit_round(
-    task: Task, measured: MeasuredStrategies, conditions: Conditions, folder: Path, workers: int
+    case: Case, measured: MeasuredStrategies, conditions: Conditions, folder: Path, workers: int
 ) -> tuple[MeasuredStrategies, dict[str, Any] | None, tuple[str, ...]]:
     """Fits, searches, scores what was found, and adds it.
 
     Args:
-        task: The task.
+        case: What is measured.
         measured: The rows so far.
         conditions: How strategies are scored.
         folder: Holds the round's shards.
@@ -104,16 +114,14 @@ def refit_round(
         The longer table, what the round found out (`None`: nothing that was not measured), and the processors that
         scored it.
     """
-    env = conditions.env
-    decisions = task.decisions(env)
-    baseline = measured.baseline_correct / measured.images
+    decisions, baseline = case.decisions(), baseline_of(case, measured, ACCURACY_COLUMN)
     surrogate = fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline)
-    problems = [p for budget in BUDGETS for p in surrogate_problems(task, env, surrogate, budget).values()]
-    cheap = CHEAP_BUDGETS if env != "ChannelPrune" else ()
-    problems += [other_device_problem(task, env, surrogate, budget) for budget in cheap]
-    found = [found_within(task, env, p, method, SEEDS, BEST) for method in METHODS for p in problems]
+    problems = [p for budget in BUDGETS for p in surrogate_problems(case, surrogate, budget).values()]
+    cheap = CHEAP_BUDGETS if decides_bits(case) else ()
+    problems += [other_device_problem(case, surrogate, budget) for budget in cheap]
+    found = [found_within(case, p, method, SEEDS, BEST) for method in METHODS for p in problems]
     rows = np.unique(np.concatenate(found), axis=0)
-    longer, hardware = add_round(task, measured, rows, conditions, folder, workers)
+    longer, hardware = add_round(case, measured, rows, conditions, folder, workers)
     new = longer.rounds > measured.rounds.max()
     if not new.any():
         return longer, None, hardware

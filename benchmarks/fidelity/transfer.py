@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from benchmarks.fidelity.folds import FOLDS, errors
+from compress_gym.kinds import Case, get_case
 from compress_gym.making.fit import fit_surrogate
+from compress_gym.making.folds import FOLDS, errors
 from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.problem.scores.surrogate import SurrogateAccuracy
-from compress_gym.tasks import Task
 
 SIZES = (60, 125, 250, 500, 1000)
 FITS = 2
@@ -19,12 +19,12 @@ FITS = 2
 PRUNING_ROWS = 4000
 
 
-def transfer_curve(task: Task, measured: MeasuredStrategies, baseline: float, seed: int = 0) -> dict[str, Any]:
+def transfer_curve(case: Case, measured: MeasuredStrategies, baseline: float, seed: int = 0) -> dict[str, Any]:
     """Compares surrogates of `JointPQ` that start from nothing and from a pruning surrogate.
 
     Args:
-        task: The task.
-        measured: Rows of `JointPQ`.
+        case: One that decides channels and bits.
+        measured: Its rows.
         baseline: Accuracy of the uncompressed network.
         seed: Of the fifth that is held out, and of the first of the fits.
 
@@ -32,8 +32,8 @@ def transfer_curve(task: Task, measured: MeasuredStrategies, baseline: float, se
         What the pruning surrogate was fitted to; for each number of rows, the held-out Kendall tau of both, means over
         fits; and how many rows the one from nothing would need for the tau of the other, `None` where it never has it.
     """
-    start, fitted_to = _pruning_surrogate(task, baseline)
-    decisions, accuracy = task.decisions("JointPQ"), measured.accuracy
+    start, fitted_to = _pruning_surrogate(case, baseline)
+    decisions, accuracy = case.decisions(), measured.accuracy
     broad = np.random.default_rng(seed).permutation(np.flatnonzero(measured.rounds == 0))
     unseen, seen = broad[: len(broad) // FOLDS], broad[len(broad) // FOLDS :]
     curve = []
@@ -73,10 +73,11 @@ def rows_for(rows: list[int], taus: list[float]) -> Any:
     return needed
 
 
-def _pruning_surrogate(task: Task, baseline: float) -> tuple[SurrogateAccuracy, str]:
-    if task.asset("surrogate").exists():
-        return task.surrogate(), "the shipped surrogate of ChannelPrune"
-    table, decisions = task.measured(), task.channel_decisions()
+def _pruning_surrogate(case: Case, baseline: float) -> tuple[SurrogateAccuracy, str]:
+    channels = get_case("ChannelPrune-v0", case.task)
+    if channels.asset("surrogate").exists():
+        return channels.surrogate(), "the shipped surrogate of ChannelPrune"
+    table, decisions = channels.measured(), channels.decisions()
     rows = decisions.enumerate()[np.random.default_rng(0).permutation(decisions.count)[:PRUNING_ROWS]]
     fitted = fit_surrogate(decisions, rows, table(rows), baseline)
     return fitted, f"{len(rows):,} strategies of ChannelPrune"

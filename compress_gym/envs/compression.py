@@ -214,8 +214,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         info["cost_ratio"], info["feasible"] = amounts[kernels.COST_RATIO], amounts[kernels.FEASIBLE] == 1.0
         info["accuracy_source"] = model.source
         info.update(zip(episodes.program.metrics, amounts[kernels.COSTS :], strict=True))
-        for name, find in problem.extras.items():
-            info[name] = float(find(episodes.strategies([0], problem))[0])
+        info.update(zip(episodes.program.columns, episodes.columns[0].tolist(), strict=True))
         if episodes.distribution.draws:
             info.update(problem.origin, budget=amounts[kernels.BUDGET])
         reward: float = amounts[kernels.REWARD]

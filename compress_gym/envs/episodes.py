@@ -18,6 +18,7 @@ from compress_gym.envs.packing import ACCURACY, ELSEWHERE, pack_program
 from compress_gym.problem import Problem
 from compress_gym.problem.distribution import ProblemDistribution
 from compress_gym.problem.rewards import Outcome
+from compress_gym.problem.scores.model import ACCURACY_COLUMN, scores_of
 from compress_gym.support.errors import unknown_name
 
 ACTION_TYPES = ("continuous", "discrete")
@@ -34,6 +35,7 @@ class Episodes:
         action_space: Of one episode.
         states: int64 `[N, ...]`, amounts: float64 `[N, ...]`, rows: float32 `[N, ...]`; see `kernels`.
         actions: float32 `[N, slots]`: what the next step executes.
+        columns: Score columns of what has ended beside accuracy, float64 `[N, columns]`.
         observations: float32 `[N, columns]`, a view of rows.
         executed_actions: Centres of the executed bins, float32 `[N, slots]`, a view of rows.
         executed: Choices that were made, -1 where there was none, int64 `[N, slots]`, a view of states.
@@ -65,6 +67,7 @@ class Episodes:
         self.amounts = np.zeros((count, kernels.COSTS + len(program.metrics)))
         self.rows = np.zeros((count, columns + program.slots), dtype=np.float32)
         self.actions = np.zeros((count, program.slots), dtype=np.float32)
+        self.columns = np.zeros((count, len(program.columns)))
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
@@ -201,29 +204,33 @@ class Episodes:
         return -1
 
     def score_elsewhere(self) -> None:
-        """Fills in what the kernel cannot know: accuracies of live networks, rewards of a user's own."""
+        """Fills in what the kernel cannot know: live scores, other score columns, rewards of a user's own."""
         ended = np.flatnonzero(self.status == kernels.ENDED)
         program = self.program
         for number, problem in enumerate(program.problems):
             rows = ended[self.states[ended, kernels.PROBLEM] == number]
             if not len(rows):
                 continue
-            if program.ints[program.header(number) + ACCURACY] == ELSEWHERE:
-                self.amounts[rows, kernels.ACCURACY] = problem.accuracy_model(self.strategies(rows, problem))
+            unknown = program.ints[program.header(number) + ACCURACY] == ELSEWHERE
+            wanted = problem.columns if unknown else program.columns
+            scores = scores_of(problem.accuracy_model, self.strategies(rows, problem), wanted) if wanted else {}
+            for k, name in enumerate(program.columns):
+                self.columns[rows, k] = scores[name]
+            if unknown:
+                self.amounts[rows, kernels.ACCURACY] = scores[ACCURACY_COLUMN]
             for n in rows:
-                if problem.reward_spec.custom is None:
-                    kernels.reward_row(program.ints, program.floats, self.states, self.amounts, n)
-                else:
+                if problem.reward_spec.custom is not None:
                     self.amounts[n, kernels.REWARD] = problem.reward_spec.function(self._outcome(n, problem))
+                elif unknown:
+                    kernels.reward_row(program.ints, program.floats, self.states, self.amounts, n)
 
     def _outcome(self, n: int, problem: Problem) -> Outcome:
         row = self.amounts[n].tolist()
         costs = dict(zip(self.program.metrics, row[kernels.COSTS :], strict=True))
-        budget = float(self.amounts[n, kernels.BUDGET])
-        strategy = self.strategies([n], problem)
-        extras = {name: float(find(strategy)[0]) for name, find in problem.extras.items()}
-        baseline = problem.accuracy_model.baseline
-        return Outcome(row[kernels.ACCURACY], baseline, row[kernels.COST_RATIO], budget, costs, extras)
+        scores = {ACCURACY_COLUMN: row[kernels.ACCURACY]}
+        scores |= zip(self.program.columns, self.columns[n].tolist(), strict=True)
+        budget, baseline = float(self.amounts[n, kernels.BUDGET]), problem.accuracy_model.baseline
+        return Outcome(row[kernels.ACCURACY], baseline, row[kernels.COST_RATIO], budget, costs, scores)
 
     def strategies(self, rows: NDArray[np.int64] | list[int], problem: Problem) -> NDArray[np.int64]:
         """Returns the strategies of rows that are about a problem, int64 `[rows, T]`."""

@@ -93,10 +93,15 @@ class Program:
         """Where the header of a problem begins in `ints`."""
         return int(self.ints[HEADERS + number])
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns beside accuracy, which the kernel knows nothing of."""
+        return self.problems[0].columns[1:]
+
     @cached_property
     def in_kernel(self) -> bool:
-        """Whether the kernel finds accuracy and reward of every problem itself."""
-        return all(
+        """Whether the kernel finds all scores and the reward of every problem itself."""
+        return not self.columns and all(
             _accuracy_code(p.accuracy_model) != ELSEWHERE and p.reward_spec.custom is None for p in self.problems
         )
 
@@ -120,12 +125,14 @@ def pack_program(
     kinds = [kinds_of(problem.decisions) for problem in problems]
     metrics = [problem.cost_terms.metrics for problem in problems]
     extra = [problem.extra_features.names if problem.extra_features else () for problem in problems]
-    shared = list(zip(slots, kinds, metrics, extra, strict=True))
+    columns = [problem.columns for problem in problems]
+    shared = list(zip(slots, kinds, metrics, extra, columns, strict=True))
     for n, common in enumerate(shared):
         if common != shared[0]:
             raise ValueError(
                 f"problem {n} ({_origin(problems[n])}) cannot share spaces with problem 0 ({_origin(problems[0])}): "
-                f"actions a step, kinds of decision, costs and extra features are {common}, not {shared[0]}"
+                f"actions a step, kinds of decision, costs, extra features and score columns are {common}, not "
+                f"{shared[0]}"
             )
     ints, floats, singles = _Packer(np.int64), _Packer(np.float64), _Packer(np.float32)
     ints.add([len(problems), slots[0], *range(2 + len(problems), 2 + len(problems) * (1 + FIELDS), FIELDS)])

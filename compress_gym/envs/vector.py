@@ -290,6 +290,8 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         _add_column(infos, "feasible", amounts[:, kernels.FEASIBLE] == 1.0, ended)
         for m, name in enumerate(episodes.program.metrics):
             _add_column(infos, name, amounts[:, kernels.COSTS + m], ended)
+        for k, name in enumerate(episodes.program.columns):
+            _add_column(infos, name, np.where(ended, episodes.columns[:, k], 0.0), ended)
         strategies: Infos = {}
         first = kernels.EXECUTED + episodes.program.slots
         for problem, rows in self._by_problem(ended):
@@ -301,10 +303,6 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
                 choices[:, ~rows] = 0
             for decision, chosen in zip(decisions, choices, strict=True):
                 _add_column(strategies, decision.name, np.array(decision.values).take(chosen), rows)
-            for name, find in problem.extras.items():
-                column = np.zeros(self.num_envs)
-                column[rows] = find(episodes.strategies(np.flatnonzero(rows), problem))
-                _add_column(infos, name, column, rows)
             if episodes.distribution.draws:
                 _add_constants(infos, problem.origin, rows)
         if episodes.distribution.draws:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from compress_gym.envs.compression import CompressionEnv
-from compress_gym.envs.vector import CompressionVectorEnv
-from compress_gym.kinds.problems import task_problem, task_vector_env
-from compress_gym.problem import Problem
-from compress_gym.problem.distribution import draw_from
-from compress_gym.problem.rewards import RewardFunction
-
-DEFAULT_TASK = "cifar10-resnet20"
+from compress_gym.kinds.shared.environment import KindEnv
+from compress_gym.kinds.shared.kind import Benchmark, Kind, Options
+from compress_gym.kinds.shared.networks import NETWORKS, levels_of
+from compress_gym.kinds.shared.splits import TrainTestSplit
+from compress_gym.networks import Network
+from compress_gym.problem.decisions import DecisionSpace, channel_decisions
 
 
-class ChannelPruneEnv(CompressionEnv):
+def decisions(network: Network, options: Options) -> DecisionSpace:
+    """Returns one decision a channel group, in forward order."""
+    return channel_decisions(network, levels_of(options))
+
+
+KIND = Kind(
+    **NETWORKS,
+    id="ChannelPrune-v0",
+    decisions=decisions,
+    defaults={"task": "cifar10-resnet20"},
+    ending="",
+    # The only split that holds a network out: on bitfusion bits alone save little of a larger one.
+    split=TrainTestSplit(
+        train_tasks=("digits-cnn",),
+        test_tasks=("cifar10-resnet20",),
+        train_devices=("bitfusion", "bismo-edge"),
+        test_devices=("bismo-cloud", "auto"),
+        train_budgets=(0.75, 0.85),
+        test_budgets=(0.95,),
+    ),
+    benchmarks=(Benchmark("digits-cnn", quick=True), Benchmark("cifar10-resnet20")),
+)
+
+
+class ChannelPruneEnv(KindEnv):
     r"""Prunes the channels of a real, trained convolutional network, group by group, after AMC.
 
     ## Description
@@ -142,41 +161,4 @@ class ChannelPruneEnv(CompressionEnv):
     * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
     """
 
-    def __init__(
-        self,
-        task: str | Sequence[str] = DEFAULT_TASK,
-        device: str | None | Sequence[str | None] = "auto",
-        cost: str = "latency_ms",
-        budget: float | Sequence[float] = 0.5,
-        budget_rule: str = "clip",
-        reward: str | RewardFunction = "mnasnet",
-        accuracy: str = "auto",
-        action_type: str = "continuous",
-        render_mode: str | None = None,
-    ) -> None:
-        """Builds the environment; see the class docstring for the arguments."""
-        problems = draw_from(
-            channel_prune_problem,
-            task,
-            device,
-            budget,
-            accuracy=accuracy,
-            cost=cost,
-            budget_rule=budget_rule,
-            reward=reward,
-        )
-        super().__init__(problems, action_type, render_mode)
-
-
-def channel_prune_problem(
-    task: str = DEFAULT_TASK, device: str | None = "auto", accuracy: str = "auto", **settings: Any
-) -> Problem:
-    """Builds the problem behind `ChannelPrune-v0`; see `task_problem`."""
-    return task_problem("ChannelPrune", task, device, accuracy, **settings)
-
-
-def channel_prune_vector_env(
-    num_envs: int, *, task: str | Sequence[str] = DEFAULT_TASK, **settings: Any
-) -> CompressionVectorEnv:
-    """Builds the native vector environment of `ChannelPrune-v0`; see `task_vector_env`."""
-    return task_vector_env(channel_prune_problem, num_envs, task=task, **settings)
+    kind = KIND

@@ -1,21 +1,43 @@
-"""`compress_gym/JointPQ-v0`: channels and bits of each layer, under one budget."""
+"""`compress_gym/JointPQ-v0`: channels and bits under one budget."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from compress_gym.envs.compression import CompressionEnv
-from compress_gym.envs.vector import CompressionVectorEnv
-from compress_gym.kinds.problems import task_problem, task_vector_env
-from compress_gym.problem import Problem
-from compress_gym.problem.distribution import draw_from
-from compress_gym.problem.rewards import RewardFunction
-
-DEFAULT_TASK = "digits-cnn"
+from compress_gym.kinds.shared.environment import KindEnv
+from compress_gym.kinds.shared.kind import Benchmark, Kind, Options, Sampling
+from compress_gym.kinds.shared.networks import BITS_DEVICE, NETWORKS, bits_of, levels_of, restricted_bits
+from compress_gym.kinds.shared.splits import TrainTestSplit
+from compress_gym.networks import Network
+from compress_gym.problem.decisions import DecisionSpace, joint_decisions
 
 
-class JointPQEnv(CompressionEnv):
+def decisions(network: Network, options: Options) -> DecisionSpace:
+    """Returns the decisions about bits and channels, layer by layer in forward order."""
+    return joint_decisions(network, bits_of(options), options.get("fixed"), levels_of(options))
+
+
+KIND = Kind(
+    **NETWORKS,
+    id="JointPQ-v0",
+    decisions=decisions,
+    options=("bits", "features"),
+    restricted=restricted_bits,
+    defaults={"task": "digits-cnn", "device": BITS_DEVICE},
+    ending="-joint-pq",
+    # Bit operations are a product of four factors; latency there is not.
+    sampling=Sampling("latency_ms", BITS_DEVICE, mixed=True),
+    split=TrainTestSplit(
+        train_tasks=("digits-cnn",),
+        test_tasks=(),
+        train_devices=("bismo-edge", "bismo-cloud"),
+        test_devices=("bitfusion",),
+        train_budgets=(0.35, 0.6),
+        test_budgets=(0.7,),
+    ),
+    benchmarks=(Benchmark("digits-cnn", 0.2),),
+)
+
+
+class JointPQEnv(KindEnv):
     r"""Prunes and quantises a real, trained convolutional network in one episode, after Galen and APQ.
 
     ## Description
@@ -165,45 +187,4 @@ class JointPQEnv(CompressionEnv):
     * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
     """
 
-    def __init__(
-        self,
-        task: str | Sequence[str] = DEFAULT_TASK,
-        device: str | None | Sequence[str | None] = "auto",
-        bits: Sequence[int] | None = None,
-        cost: str = "latency_ms",
-        budget: float | Sequence[float] = 0.5,
-        budget_rule: str = "clip",
-        reward: str | RewardFunction = "mnasnet",
-        accuracy: str = "auto",
-        features: str | None = None,
-        action_type: str = "continuous",
-        render_mode: str | None = None,
-    ) -> None:
-        """Builds the environment; see the class docstring for the arguments."""
-        problems = draw_from(
-            joint_pq_problem,
-            task,
-            device,
-            budget,
-            accuracy=accuracy,
-            bits=bits,
-            cost=cost,
-            budget_rule=budget_rule,
-            reward=reward,
-            features=features,
-        )
-        super().__init__(problems, action_type, render_mode)
-
-
-def joint_pq_problem(
-    task: str = DEFAULT_TASK, device: str | None = "auto", accuracy: str = "auto", **settings: Any
-) -> Problem:
-    """Builds the problem behind `JointPQ-v0`; see `task_problem`."""
-    return task_problem("JointPQ", task, device, accuracy, **settings)
-
-
-def joint_pq_vector_env(
-    num_envs: int, *, task: str | Sequence[str] = DEFAULT_TASK, **settings: Any
-) -> CompressionVectorEnv:
-    """Builds the native vector environment of `JointPQ-v0`; see `task_vector_env`."""
-    return task_vector_env(joint_pq_problem, num_envs, task=task, **settings)
+    kind = KIND

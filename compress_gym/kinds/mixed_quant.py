@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from compress_gym.envs.compression import CompressionEnv
-from compress_gym.envs.vector import CompressionVectorEnv
-from compress_gym.kinds.problems import task_problem, task_vector_env
-from compress_gym.problem import Problem
-from compress_gym.problem.distribution import draw_from
-from compress_gym.problem.rewards import RewardFunction
-
-DEFAULT_TASK = "digits-cnn"
+from compress_gym.kinds.shared.environment import KindEnv
+from compress_gym.kinds.shared.kind import Benchmark, Kind, Options, Sampling
+from compress_gym.kinds.shared.networks import BITS_DEVICE, NETWORKS, bits_of, restricted_bits
+from compress_gym.kinds.shared.splits import TrainTestSplit
+from compress_gym.networks import Network
+from compress_gym.problem.decisions import DecisionSpace, bit_decisions
 
 
-class MixedQuantEnv(CompressionEnv):
+def decisions(network: Network, options: Options) -> DecisionSpace:
+    """Returns the decisions about the bits of each layer, in forward order."""
+    return bit_decisions(network, bits_of(options), options.get("fixed"))
+
+
+KIND = Kind(
+    **NETWORKS,
+    id="MixedQuant-v0",
+    decisions=decisions,
+    options=("bits", "features"),
+    restricted=restricted_bits,
+    defaults={"task": "digits-cnn", "device": BITS_DEVICE},
+    ending="-mixed-quant",
+    sampling=Sampling("bops"),
+    split=TrainTestSplit(
+        train_tasks=("digits-cnn",),
+        test_tasks=(),
+        train_devices=("bismo-edge", "bitfusion"),
+        test_devices=("bismo-cloud",),
+        train_budgets=(0.65, 0.9),
+        test_budgets=(0.56,),
+    ),
+    # At half the latency 8 and 4 bits lose almost nothing; at 0.25 random search always finds the optimum within 100.
+    benchmarks=(Benchmark("digits-cnn", 0.23),),
+)
+
+
+class MixedQuantEnv(KindEnv):
     r"""Chooses the bits of each layer of a real, trained convolutional network, layer by layer, after HAQ.
 
     ## Description
@@ -162,45 +184,4 @@ class MixedQuantEnv(CompressionEnv):
     * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
     """
 
-    def __init__(
-        self,
-        task: str | Sequence[str] = DEFAULT_TASK,
-        device: str | None | Sequence[str | None] = "auto",
-        bits: Sequence[int] | None = None,
-        cost: str = "latency_ms",
-        budget: float | Sequence[float] = 0.5,
-        budget_rule: str = "clip",
-        reward: str | RewardFunction = "mnasnet",
-        accuracy: str = "auto",
-        features: str | None = None,
-        action_type: str = "continuous",
-        render_mode: str | None = None,
-    ) -> None:
-        """Builds the environment; see the class docstring for the arguments."""
-        problems = draw_from(
-            mixed_quant_problem,
-            task,
-            device,
-            budget,
-            accuracy=accuracy,
-            bits=bits,
-            cost=cost,
-            budget_rule=budget_rule,
-            reward=reward,
-            features=features,
-        )
-        super().__init__(problems, action_type, render_mode)
-
-
-def mixed_quant_problem(
-    task: str = DEFAULT_TASK, device: str | None = "auto", accuracy: str = "auto", **settings: Any
-) -> Problem:
-    """Builds the problem behind `MixedQuant-v0`; see `task_problem`."""
-    return task_problem("MixedQuant", task, device, accuracy, **settings)
-
-
-def mixed_quant_vector_env(
-    num_envs: int, *, task: str | Sequence[str] = DEFAULT_TASK, **settings: Any
-) -> CompressionVectorEnv:
-    """Builds the native vector environment of `MixedQuant-v0`; see `task_vector_env`."""
-    return task_vector_env(mixed_quant_problem, num_envs, task=task, **settings)
+    kind = KIND

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from compress_gym.envs.compression import CompressionEnv
-from compress_gym.envs.vector import CompressionVectorEnv
-from compress_gym.kinds.transformer_problem import transformer_problem
-from compress_gym.problem import Problem
-from compress_gym.problem.distribution import draw_from
-from compress_gym.problem.rewards import RewardFunction
-from compress_gym.problem.scores import AccuracyModel
-from compress_gym.support.errors import unknown_name
-from compress_gym.tasks.translation import TranslationTask, get_translation_task
-
-DEFAULT_TASK = "multi30k-ende"
-ACCURACIES = ("auto", "surrogate", "live")
-Loss = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+from compress_gym.devices.costs.transformer import transformer_cost_terms
+from compress_gym.kinds.shared.environment import KindEnv
+from compress_gym.kinds.shared.kind import Benchmark, Kind, Options
+from compress_gym.kinds.shared.splits import TrainTestSplit
+from compress_gym.networks.transformer import TransformerSpace
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.transformer_decisions import gene_features, transformer_decisions
 
 
-class TransformerNASEnv(CompressionEnv):
+def decisions(space: TransformerSpace, options: Options) -> DecisionSpace:
+    """Returns one decision a gene."""
+    return transformer_decisions(space)
+
+
+KIND = Kind(
+    id="TransformerNAS-v0",
+    network=TransformerSpace,
+    decisions=decisions,
+    cost_terms=transformer_cost_terms,
+    features=gene_features,
+    scorer="compress_gym.live.translation.scorer:build",
+    compressor="compress_gym.live.translation.compressor:build",
+    train="compress_gym.making.train_translation:train",
+    profile="compress_gym.making.profile.transformers",
+    defaults={"task": "multi30k-ende"},
+    ending="",
+    metric="BLEU",
+    split=TrainTestSplit(
+        train_tasks=("multi30k-ende",),
+        test_tasks=(),
+        train_devices=("auto",),
+        test_devices=(),
+        train_budgets=(0.4, 0.7),
+        test_budgets=(0.3333, 0.8),
+    ),
+    # At a third of the latency a single decoder layer is left, and every search finds the same transformer.
+    benchmarks=(Benchmark("multi30k-ende"),),
+)
+
+
+class TransformerNASEnv(KindEnv):
     r"""Chooses the sizes of a translation transformer, gene by gene, after HAT.
 
     ## Description
@@ -135,106 +154,4 @@ class TransformerNASEnv(CompressionEnv):
     * v0: Initial version. Until compress_gym 0.1 is released, defaults and assets may still change.
     """
 
-    def __init__(
-        self,
-        task: str | Sequence[str] = DEFAULT_TASK,
-        device: str | None | Sequence[str | None] = "auto",
-        cost: str = "latency_ms",
-        budget: float | Sequence[float] = 0.5,
-        budget_rule: str = "clip",
-        reward: str | RewardFunction = "mnasnet",
-        accuracy: str | AccuracyModel = "auto",
-        action_type: str = "continuous",
-        render_mode: str | None = None,
-    ) -> None:
-        """Builds the environment; see the class docstring for the arguments."""
-        problems = draw_from(
-            transformer_nas_problem,
-            task,
-            device,
-            budget,
-            accuracy=accuracy,
-            cost=cost,
-            budget_rule=budget_rule,
-            reward=reward,
-        )
-        super().__init__(problems, action_type, render_mode)
-
-
-def transformer_nas_vector_env(
-    num_envs: int,
-    *,
-    task: str | Sequence[str] = DEFAULT_TASK,
-    device: str | None | Sequence[str | None] = "auto",
-    budget: float | Sequence[float] = 0.5,
-    action_type: str = "continuous",
-    render_mode: str | None = None,
-    autoreset_mode: str = "NextStep",
-    copy: bool = True,
-    num_threads: int = 1,
-    **settings: Any,
-) -> CompressionVectorEnv:
-    """Builds the native vector environment of `TransformerNAS-v0`.
-
-    Args:
-        num_envs: How many environments.
-        task: As of the environment, like the next four.
-        device: See there.
-        budget: See there.
-        action_type: See there.
-        render_mode: See there.
-        autoreset_mode: See `CompressionVectorEnv`, like the next two.
-        copy: See there.
-        num_threads: See there.
-        **settings: `cost`, `budget_rule`, `reward`, `accuracy` as of the environment.
-    """
-    problems = draw_from(transformer_nas_problem, task, device, budget, **settings)
-    return CompressionVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
-
-
-def transformer_nas_problem(
-    task: str = DEFAULT_TASK,
-    device: str | None = "auto",
-    accuracy: str | AccuracyModel = "auto",
-    *,
-    cost: str = "latency_ms",
-    budget: float = 0.5,
-    budget_rule: str = "clip",
-    reward: str | RewardFunction = "mnasnet",
-) -> Problem:
-    """Builds the problem behind `TransformerNAS-v0`; the arguments are the environment's.
-
-    Raises:
-        KeyError: An unknown task, device, accuracy, cost, budget rule or reward.
-        ValueError: A task that has costs alone without an accuracy model, a budget out of range, a reward that ignores
-            cost under `budget_rule="none"`, a damaged asset, or a device that was measured with other transformers.
-    """
-    chosen = get_translation_task(task)
-    model = _accuracy_model(chosen, accuracy)
-    return transformer_problem(
-        chosen.space,
-        model,
-        chosen.device if device == "auto" else device,
-        {"task": task, "task_version": chosen.version, "asset_hash": chosen.asset_hash()},
-        _loss_of(chosen, model),
-        cost=cost,
-        budget=budget,
-        budget_rule=budget_rule,
-        reward=reward,
-    )
-
-
-def _accuracy_model(task: TranslationTask, accuracy: str | AccuracyModel) -> AccuracyModel:
-    if not isinstance(accuracy, str):
-        return accuracy
-    if accuracy not in ACCURACIES:
-        raise unknown_name("accuracy", accuracy, ACCURACIES)
-    if accuracy == "auto":
-        accuracy = task.best_signal()
-    return task.live() if accuracy == "live" else task.surrogate()
-
-
-def _loss_of(task: TranslationTask, model: AccuracyModel) -> Loss | None:
-    """Returns what gives the loss of strategies, if anything does."""
-    own: Loss | None = getattr(model, "valid_loss", None)
-    return task.loss_surrogate().valid_loss if own is None and model.source == "surrogate" else own
+    kind = KIND

@@ -136,7 +136,7 @@ class PrunedPrefixes:
 
 
 class QuantisedPrefixes:
-    """Classifies images by networks that differ in the bits of their layers alone."""
+    """Runs networks that differ in the bits of their layers alone."""
 
     def __init__(
         self,
@@ -160,8 +160,8 @@ class QuantisedPrefixes:
         self._adapts, self._bits = bool(calibration), dict[str, tuple[int, int]]()
         self._rounded, self._quantisers = cache(self._round), cache(self._quantiser)
 
-    def classify(self, bits: Mapping[str, tuple[int, int]]) -> torch.Tensor:
-        """Returns the class of every scored image, int64 `[images]`.
+    def logits(self, bits: Mapping[str, tuple[int, int]]) -> torch.Tensor:
+        """Returns the logits of every scored image, `[images, classes]`.
 
         Args:
             bits: Of weights and of the input of every layer.
@@ -178,7 +178,7 @@ class QuantisedPrefixes:
                     self._runner.run(0, position)
             logits = self._runner.run(1, position)
         self._bits = dict(bits)
-        return torch.cat(logits).argmax(1)
+        return torch.cat(logits)
 
     def _set(self, name: str, weight_bits: int, input_bits: int) -> None:
         target: Any = self._runner.model.get_submodule(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import nn
 from compress_gym.data import Split
 from compress_gym.live.cuda import Losses, RecordedGradients
 from compress_gym.support.cards import write_atomically
-from compress_gym.support.errors import AssetError
+from compress_gym.support.errors import AssetError, unknown_name
 
 _CROP_PADDING = 4
 
@@ -36,7 +36,7 @@ class Recipe:
         peak_lr: Highest learning rate of the cycle.
         weight_decay: L2 penalty.
         augmentation: `shift` rolls each batch by up to a pixel; `crop-flip` crops each image from a padding of 4
-            and mirrors half of them.
+            and mirrors half of them; `none` leaves them as they are.
         sizes: Progressive resizing: (up to this fraction of the epochs, side in pixels), ascending; images of later
             epochs keep their size.
     """
@@ -52,25 +52,31 @@ class Recipe:
         """Returns the side to which the images of an epoch are resized, `None` for their own."""
         return next((side for fraction, side in self.sizes if epoch < fraction * self.epochs), None)
 
+    @classmethod
+    def of(cls, declared: Mapping[str, Any] | None) -> Recipe:
+        """Returns the recipe that a task declares, by default `DEFAULT_FINETUNING`.
+
+        Raises:
+            ValueError: A field is missing or unknown, or the augmentation is none.
+        """
+        if declared is None:
+            return DEFAULT_FINETUNING
+        try:
+            sizes = tuple((float(fraction), int(side)) for fraction, side in declared.get("sizes", ()))
+            recipe = cls(**{**declared, "sizes": sizes})
+        except TypeError as error:
+            raise ValueError(f"recipe={dict(declared)} does not fit: {error}") from error
+        if recipe.augmentation not in _AUGMENTATIONS:
+            raise unknown_name("augmentation", recipe.augmentation, _AUGMENTATIONS)
+        return recipe
+
     def for_epochs(self, epochs: int) -> Recipe:
         """Returns the same recipe for another number of epochs."""
         return replace(self, epochs=epochs)
 
 
-# How compressed networks are fine-tuned, by data set; N replaces the epochs.
-FINETUNE = {
-    "cifar10": Recipe(epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip"),
-    "digits": Recipe(epochs=1, batch_size=64, peak_lr=0.02, weight_decay=5e-4, augmentation="shift"),
-}
-# The same of quantised networks whose channels all stay, so that less is to be recovered. One epoch of ResNet-20 on
-# 5,000 validation images: with 4 bits everywhere 0.4 points are gained at 0.002 and 0.01, 0.1 lost at 0.05; with
-# weights of 2 bits 6.6 gained at 0.001, 8.1 at 0.005, 8.3 at 0.02.
-FINETUNE_BITS = {**FINETUNE, "cifar10": replace(FINETUNE["cifar10"], peak_lr=0.01)}
-
-
-def finetune_recipes(dataset: str) -> list[dict[str, Any]]:
-    """Returns what networks of a data set are fine-tuned by, as plain data: what is fine-tuned depends on it."""
-    return [asdict(recipes[dataset]) for recipes in (FINETUNE, FINETUNE_BITS)]
+# How compressed networks are fine-tuned where a task does not say it; N replaces the epochs.
+DEFAULT_FINETUNING = Recipe(epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip")
 
 
 def train_module(
@@ -225,7 +231,22 @@ def _crops(
     return crops
 
 
-_AUGMENTATIONS: dict[str, Callable[[Split, Recipe, int], Batches]] = {"shift": _shift, "crop-flip": _crop_flip}
+def _unchanged(data: Split, recipe: Recipe, seed: int) -> Batches:
+    """Images stay as they are."""
+    images = torch.from_numpy(data.images)
+
+    def epoch(number: int, order: torch.Tensor) -> Callable[[int], torch.Tensor]:
+        batches = order.split(recipe.batch_size)
+        return lambda n: _resized(images[batches[n]], recipe.size(number))
+
+    return epoch
+
+
+_AUGMENTATIONS: dict[str, Callable[[Split, Recipe, int], Batches]] = {
+    "shift": _shift,
+    "crop-flip": _crop_flip,
+    "none": _unchanged,
+}
 
 
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,129 +15,141 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from compress_gym.live.scorer import LiveAccuracy
-from compress_gym.support.cards import sha256, write_arrays
-from compress_gym.support.processor import processor_name
+from compress_gym.kinds import Case
+from compress_gym.support.cards import write_arrays
+from compress_gym.support.processor import processor_name, torch_device_name
 from compress_gym.support.resume import claim
 from compress_gym.support.workers import results_of
-from compress_gym.tasks import Task
+from compress_gym.tasks.conditions import Conditions
 
 SHARD = 64
-_evaluator: LiveAccuracy | None = None
+_scorer: Any = None
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """How strategies are scored.
+class LiveScores:
+    """Live scores of the first strategies that were asked for.
 
     Attributes:
-        recovery: Name of the recovery.
-        corruption: Name of a corruption of the scored images, or "" for none.
-        precision: `fp32` or `bf16`.
-        env: The environment whose decisions strategies are about.
-    """
-
-    recovery: str
-    corruption: str = ""
-    precision: str = "fp32"
-    env: str = "ChannelPrune"
-
-    @property
-    def name(self) -> str:
-        """A short name: the recovery, what was done to the images, and the precision where it is not fp32."""
-        parts = (self.recovery, self.corruption, self.precision if self.precision != "fp32" else "")
-        return ", ".join(part for part in parts if part)
-
-    def evaluator(self, task: Task) -> LiveAccuracy:
-        """Builds the evaluator."""
-        return task.live(
-            recovery=self.recovery,
-            corruption=self.corruption,
-            bf16=self.precision == "bf16",
-            decisions=task.decisions(self.env),
-        )
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Live scores.
-
-    Attributes:
-        correct: Correctly classified images of the two halves (images of even and of odd number), int64 `[N, 2]`.
+        columns: What `measure` of the scorer returns, one entry a strategy; NaN where a column was not wanted.
         hardware: The processors that scored them, each once.
     """
 
-    correct: NDArray[np.int64]
+    columns: dict[str, NDArray[Any]]
     hardware: tuple[str, ...]
 
+    @property
+    def correct(self) -> NDArray[np.int64]:
+        """Correctly classified images of the two halves, int64 `[N, 2]`."""
+        return self.columns["correct"]
 
-def identity(task: Task, evaluator: LiveAccuracy) -> dict[str, Any]:
+    @property
+    def count(self) -> int:
+        """How many strategies were scored."""
+        return len(next(iter(self.columns.values())))
+
+
+def identity(case: Case, scorer: Any) -> dict[str, Any]:
     """Returns what a score depends on: scores of another identity are never mixed in."""
-    of_bits = {"range_images": evaluator.range_images, "range_digest": evaluator.range_digest}
-    if evaluator.trains_in_bf16:  # and is scored in float32
-        of_bits["finetune_precision"] = "bf16"
-    return {
-        "task": task.name,
-        "task_version": task.version,
-        "weights_sha256": sha256(task.folder / "weights.safetensors"),
-        "recovery": evaluator.recovery,
-        "calibration_images": evaluator.calibration_images,
-        "calibration_augmentation": task.calibration_augmentation,
-        "calibration_digest": evaluator.calibration_digest,
-        "validation_images": evaluator.images,
-        "precision": "bf16" if evaluator.bf16 else "fp32",
-        "threads": 1,
-        **(of_bits if evaluator.range_images else {}),
-        **({"finetune_recipes": evaluator.recipes} if evaluator.recipes else {}),
-    }
+    return {"task": case.task.name, **case.task.made_with, **scorer.identity}
 
 
-def score(task: Task, rows: NDArray[np.int64], conditions: Conditions, folder: Path, workers: int) -> Scores:
+def score(
+    case: Case,
+    rows: NDArray[np.int64],
+    conditions: Conditions,
+    folder: Path,
+    workers: int,
+    columns: Sequence[str] | None = None,
+    costly: int | None = None,
+    minutes: float = math.inf,
+    shard: int = SHARD,
+) -> LiveScores:
     """Scores strategies and keeps every finished shard in a folder.
 
     Args:
-        task: The task.
+        case: What they are about.
         rows: Strategies, int64 `[N, T]`.
         conditions: How they are scored.
         folder: Holds the shards; those that are there already are not scored again.
         workers: Processes, one thread each.
+        columns: Which score columns; default: all of the task.
+        costly: The first so many strategies get the task's costly columns, the others the cheap ones; default: all.
+        minutes: Begin no shard after so many; what is scored by then is returned.
+        shard: Strategies of a shard.
 
     Returns:
-        The scores of all rows, in order.
+        The scores of all rows, in order; after `minutes`, of the first ones.
 
     Raises:
         ValueError: The shards there belong to another measurement, or another process is collecting into the folder.
     """
+    declared = case.task.declared.columns
+    wanted = tuple(columns or declared)
+    cheap = tuple(name for name in wanted if not declared[name].costly)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         mark = {
-            **identity(task, conditions.evaluator(task)),
+            **identity(case, case.scorer(**vars(conditions))),
             "corruption": conditions.corruption,
             "strategies": hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16],
-            "shard": SHARD,
+            "shard": shard,
+            "columns": list(wanted),
+            "costly": costly,
+            **({} if conditions.device == "cpu" else {"scored_on": torch_device_name(conditions.device)}),
         }
         claim(folder, mark)
-        starts = range(0, len(rows), SHARD)
-        missing = [start for start in starts if not _shard(folder, start).exists()]
+        jobs = {}
+        for start in range(0, len(rows), shard):
+            own = wanted if costly is None or start < costly else cheap
+            jobs[_path(folder, start)] = (rows[start : start + shard], own)
+        missing = {path: job for path, job in jobs.items() if not path.exists()}
         if missing:
-            _score_missing(task, rows, conditions, folder, workers, missing)
-        shards = [_read(_shard(folder, start), min(SHARD, len(rows) - start)) for start in starts]
-    correct = np.concatenate([s[0] for s in shards])
-    return Scores(correct, tuple(sorted({s[1] for s in shards})))
+            _score_missing(case, missing, conditions, workers, len(rows), minutes)
+        done = []
+        for path, (part, _) in jobs.items():
+            if not path.exists():
+                break
+            done.append(_read(path, len(part)))
+    return _joined(done)
 
 
 def _score_missing(
-    task: Task, rows: NDArray[np.int64], conditions: Conditions, folder: Path, workers: int, missing: list[int]
+    case: Case, missing: dict[Path, Any], conditions: Conditions, workers: int, total: int, minutes: float
 ) -> None:
-    pieces = [(start, rows[start : start + SHARD]) for start in missing]
-    left = sum(len(piece) for _, piece in pieces)
-    columns = (TextColumn(conditions.name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn()) as progress:
-        bar = progress.add_task("", total=len(rows), completed=len(rows) - left)
-        jobs = [(piece,) for _, piece in pieces]
-        for number, correct in results_of(_score_piece, jobs, workers, _prepare, (task, conditions)):
-            _write(_shard(folder, pieces[number][0]), correct)
-            progress.advance(bar, len(correct))
+    left, paths, started = sum(len(part) for part, _ in missing.values()), list(missing), time.monotonic()
+    bars = (TextColumn(f"scoring {conditions.name}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    hardware = torch_device_name(conditions.device) if conditions.device != "cpu" else processor_name()
+    with Progress(*bars, TimeRemainingColumn()) as progress:
+        bar = progress.add_task("", total=total, completed=total - left)
+        for number, found in results_of(_measure, list(missing.values()), workers, _prepare, (case, conditions)):
+            write_arrays(paths[number], hardware=np.array(hardware), **found)
+            progress.advance(bar, len(missing[paths[number]][0]))
+            if time.monotonic() - started > 60 * minutes:
+                break
+
+
+def _prepare(case: Case, conditions: Conditions) -> None:
+    global _scorer
+    _scorer = case.scorer(**vars(conditions))
+
+
+def _measure(rows: NDArray[np.int64], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = _scorer.measure(rows, columns)
+    return found
+
+
+def _joined(shards: list[tuple[dict[str, NDArray[Any]], str]]) -> LiveScores:
+    """Joins shards; a column that some of them lack is NaN there."""
+    names = dict.fromkeys(name for columns, _ in shards for name in columns)
+    counts = [len(next(iter(columns.values()))) for columns, _ in shards]
+    joined = {
+        name: np.concatenate(
+            [columns.get(name, np.full(n, np.nan)) for (columns, _), n in zip(shards, counts, strict=True)]
+        )
+        for name in names
+    }
+    return LiveScores(joined, tuple(sorted({hardware for _, hardware in shards})))
 
 
 def _locked(folder: Path) -> Any:
@@ -146,28 +161,14 @@ def _locked(folder: Path) -> Any:
         raise ValueError(f"another process is collecting into {folder}; wait for it, or choose another --out") from None
 
 
-def _shard(folder: Path, start: int) -> Path:
+def _path(folder: Path, start: int) -> Path:
     return folder / f"{start:06d}.npz"
 
 
-def _write(path: Path, correct: NDArray[np.int64]) -> None:
-    write_arrays(path, correct=correct.astype(np.uint16), hardware=np.array(processor_name()))
-
-
-def _read(path: Path, expected: int) -> tuple[NDArray[np.int64], str]:
+def _read(path: Path, expected: int) -> tuple[dict[str, NDArray[Any]], str]:
     with np.load(path, allow_pickle=False) as file:
-        correct, hardware = file["correct"].astype(np.int64), str(file["hardware"])
-    if correct.shape != (expected, 2):
-        raise ValueError(f"{path}: holds scores of shape {correct.shape}, expected ({expected}, 2); remove the file")
-    return correct, hardware
-
-
-def _prepare(task: Task, conditions: Conditions) -> None:
-    global _evaluator
-    _evaluator = conditions.evaluator(task)
-
-
-def _score_piece(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    assert _evaluator is not None
-    hits = _evaluator.hits(rows)
-    return np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)
+        columns, hardware = {name: file[name] for name in file.files if name != "hardware"}, str(file["hardware"])
+    for name, column in columns.items():
+        if len(column) != expected:
+            raise ValueError(f"{path}: holds {len(column)} scores of {name}, expected {expected}; remove the file")
+    return columns, hardware

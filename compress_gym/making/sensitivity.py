@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
-from compress_gym.live.scorer import LiveAccuracy
+from compress_gym.live.compressor import NetworkCompressor, build
 from compress_gym.problem.decisions import (
     FLOAT_BITS,
     BitValues,
@@ -20,9 +20,10 @@ from compress_gym.problem.decisions import (
     channel_decisions,
 )
 from compress_gym.problem.scores.sensitivity import BITS, SHARES, Sensitivities
-from compress_gym.support.cards import provenance, sha256, write_card
+from compress_gym.support.cards import provenance, write_card
 from compress_gym.support.processor import one_thread
 from compress_gym.tasks import Task
+from compress_gym.tasks.conditions import Conditions
 
 # Galen's number. The last training images: recoveries and ranges see the first ones.
 IMAGES = 256
@@ -42,30 +43,26 @@ def measure_sensitivities(task: Task, command: str, path: Path) -> Path:
     Returns:
         `path`.
     """
-    network, training = task.network(), task.dataset_splits().train
+    network, training = task.network(), task.split("train")
     shown = training.part(slice(-IMAGES, None))
     images = torch.from_numpy(shown.images).contiguous(memory_format=torch.channels_last)
     wide = BitValues((*BITS, FLOAT_BITS))
-    spaces = channel_decisions(network, task.levels), bit_decisions(network, wide, fixed=())
-    evaluators = [task.live(decisions=space) for space in spaces]
-    alone = [(evaluator, t) for evaluator in evaluators for t in range(len(evaluator.decisions))]
+    spaces = channel_decisions(network, task.options.get("levels", 16)), bit_decisions(network, wide, fixed=())
+    compressors = [build(task, space, Conditions()) for space in spaces]
+    alone = [(compressor, t) for compressor in compressors for t in range(len(compressor.decisions))]
     found: dict[str, dict[str, NDArray[np.float64]]] = {"channels": {}, "weight_bits": {}, "activation_bits": {}}
     with one_thread():
-        whole = {id(e): _log_probabilities(e.compress(e.decisions.sizes - 1), images) for e in evaluators}
-        for evaluator, t in track(alone, description=f"{task.name}: one layer at a time"):
-            decision = evaluator.decisions.decisions[t]
-            rows = [_alone(evaluator.decisions, t, value) for value in _levels(decision)]
-            divergences = [_divergence(whole[id(evaluator)], evaluator, row, images) for row in rows]
+        whole = {id(c): _log_probabilities(c.build(c.decisions.sizes - 1), images) for c in compressors}
+        for compressor, t in track(alone, description=f"{task.name}: one layer at a time"):
+            decision = compressor.decisions.decisions[t]
+            rows = [_alone(compressor.decisions, t, value) for value in _levels(decision)]
+            divergences = [_divergence(whole[id(compressor)], compressor, row, images) for row in rows]
             found[decision.kind][decision.subject] = np.array(divergences)
     Sensitivities(found["channels"], found["weight_bits"], found["activation_bits"]).save(path)
     card = {
         "what": f"divergence of the outputs of task {task.name} when one layer alone is compressed, in nats",
         "task": task.name,
-        "task_version": task.version,
-        "weights_sha256": sha256(task.folder / "weights.safetensors"),
-        "recovery": task.recovery,
-        "calibration_images": task.calibration_images,
-        "calibration_augmentation": task.calibration_augmentation,
+        **task.made_with,
         "levels": {"share_of_channels": list(SHARES), "bits": list(BITS)},
         "statistic": f"mean Kullback-Leibler divergence from the outputs of the uncompressed, recovered network on the "
         f"last {IMAGES} training images",
@@ -91,8 +88,10 @@ def _alone(decisions: DecisionSpace, t: int, value: int) -> NDArray[np.int64]:
     return row
 
 
-def _divergence(whole: torch.Tensor, evaluator: LiveAccuracy, row: NDArray[np.int64], images: torch.Tensor) -> float:
-    compressed = _log_probabilities(evaluator.compress(row), images)
+def _divergence(
+    whole: torch.Tensor, compressor: NetworkCompressor, row: NDArray[np.int64], images: torch.Tensor
+) -> float:
+    compressed = _log_probabilities(compressor.build(row), images)
     divergences = nn.functional.kl_div(compressed, whole, reduction="none", log_target=True).sum(1)
     return float(divergences.double().mean().clamp(min=0))
 

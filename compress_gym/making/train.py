@@ -1,50 +1,64 @@
-"""Trains a task's network and writes its assets: `python -m compress_gym.making.train digits-cnn`."""
+"""Trains a task's network and writes its weights."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import torch
 from torch import nn
 
-from compress_gym.data import Split, load_dataset
+from compress_gym.data import Dataset, Split
 from compress_gym.live.training import Recipe, train_module
 from compress_gym.live.weights import save_weights
+from compress_gym.networks import Network
 from compress_gym.networks.trace import trace
 from compress_gym.support.cards import provenance, sha256, write_atomically, write_card
-from compress_gym.support.commands import run_command
 from compress_gym.support.processor import bf16_supported, checked_device, torch_device_name
-from compress_gym.tasks import TASKS, get_task
+from compress_gym.tasks import Task
 
-# Two fifths of the epochs on 24 pixels, a fifth on 28: 0.78 of the computing for 40 epochs on 32.
-_FIRST_CYCLE = Recipe(
-    epochs=40,
-    batch_size=128,
-    peak_lr=0.2,
-    weight_decay=5e-4,
-    augmentation="crop-flip",
-    sizes=((0.4, 24), (0.6, 28)),
-)
-# A second cycle, on images of full size, goes on from there.
-_SECOND_CYCLE = Recipe(epochs=40, batch_size=128, peak_lr=0.1, weight_decay=3e-4, augmentation="crop-flip")
-_CIFAR = (_FIRST_CYCLE, _SECOND_CYCLE)
-# Each task's cycles, in order; each starts from the weights that the one before left.
-RECIPES: dict[str, tuple[Recipe, ...]] = {
-    "digits-cnn": (Recipe(epochs=60, batch_size=64, peak_lr=0.1, weight_decay=5e-4, augmentation="shift"),),
-    "cifar10-plain20": _CIFAR,
-    "cifar10-resnet20": _CIFAR,
-    "cifar10-resnet56": _CIFAR,
-    "cifar10-resnet18": _CIFAR,
-    "cifar10-mobilenetv2": _CIFAR,
-    # Five poolings leave nothing of 24 pixels.
-    "cifar10-vgg16": (replace(_FIRST_CYCLE, sizes=()), _SECOND_CYCLE),
-}
+DEFAULT_TRAINING = Recipe(epochs=30, batch_size=128, peak_lr=0.1, weight_decay=5e-4, augmentation="none")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a training is run, whatever is trained.
+
+    Attributes:
+        seed: Of everything random.
+        bf16: Whether to compute in bfloat16; `None`: where it is computed natively.
+        cuda: Whether to train on the first CUDA device.
+        epochs: One cycle of so many instead of the recipe's.
+        checkpoint: Written from time to time; a killed training that is started again with the same goes on.
+        updates: As `epochs`, of what is trained by updates.
+        minutes: Stop after so many, whatever is left.
+        lr: Peak learning rate in place of the recipe's.
+        warm_start: A folder of weights to begin with.
+    """
+
+    seed: int = 0
+    bf16: bool | None = None
+    cuda: bool = False
+    epochs: int | None = None
+    checkpoint: Path | None = None
+    updates: int | None = None
+    minutes: float | None = None
+    lr: float | None = None
+    warm_start: Path | None = None
+
+    def refuse(self, *names: str) -> None:
+        """Refuses settings that a training does not have.
+
+        Raises:
+            ValueError: One is given.
+        """
+        for name in names:
+            if getattr(self, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} does not go with this task's training")
 
 
 def train_cycles(
@@ -81,7 +95,7 @@ def train_cycles(
     return bool(begun)
 
 
-def accuracy(module: nn.Module, data: Split) -> float:
+def share_correct(module: nn.Module, data: Split) -> float:
     """Returns the fraction of images classified correctly."""
     correct, rows = 0, np.arange(len(data.labels))
     with torch.no_grad():
@@ -91,79 +105,80 @@ def accuracy(module: nn.Module, data: Split) -> float:
     return correct / len(data.labels)
 
 
-@click.command()
-@click.argument("task", type=click.Choice(sorted(TASKS)))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets].")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
-@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
-@click.option("--epochs", type=click.IntRange(1), help="Train one cycle of so many epochs instead of the recipe's.")
-@click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="Written after each epoch, one file a cycle; a killed training that is started again with the same goes on.",
-)
-def main(
-    task: str,
-    out: Path | None,
-    seed: int,
-    bf16: bool | None,
-    cuda: bool,
-    epochs: int | None,
-    threads: int | None,
-    checkpoint: Path | None,
-) -> None:
-    """Trains TASK's network on its training images and writes weights, card and network description."""
-    chosen, cycles = get_task(task), RECIPES[task]
-    if epochs:
-        cycles = (replace(cycles[-1], epochs=epochs),)
-    device = checked_device("cuda" if cuda else "cpu")
-    bf16 = bf16_supported(device) if bf16 is None else bf16
-    if threads:
-        torch.set_num_threads(threads)
-    data = load_dataset(chosen.dataset)
-    torch.manual_seed(seed)
-    module = chosen.untrained_module()
-    network = trace(module, data.train.pixels.shape[1:], task)
+def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
+    """Trains a task's network on its training images and writes weights, card and network description.
+
+    Args:
+        task: The task; its recipe is `train`.
+        out: Folder to write to.
+        settings: How it is trained.
+        command: The command line, for the card.
+
+    Returns:
+        What was reached, a line for people.
+
+    Raises:
+        ValueError: The task has no recipe and `epochs` is not given, or its data set has no training images.
+    """
+    settings.refuse("updates", "minutes", "lr", "warm_start")
+    cycles = [Recipe.of(cycle) for cycle in task.declared.recipes.get("train", ())] or [DEFAULT_TRAINING]
+    if settings.epochs:
+        cycles = [replace(cycles[-1], epochs=settings.epochs)]
+    device = checked_device("cuda" if settings.cuda else "cpu")
+    bf16 = bf16_supported(device) if settings.bf16 is None else settings.bf16
+    data = task.data()
+    torch.manual_seed(settings.seed)
+    module = task.untrained_module()
+    network = trace(module, data.train.pixels.shape[1:], task.name)
     started = time.perf_counter()
-    resumed = train_cycles(module, data.train, cycles, seed, bf16, checkpoint, device)
+    resumed = train_cycles(module, data.train, tuple(cycles), settings.seed, bf16, settings.checkpoint, device)
     seconds = time.perf_counter() - started
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    if chosen.half_weights:
+    if task.declared.half_weights:
         module.half().float()  # what is scored below is what is stored
-    folder = out or chosen.folder
-    description = json.dumps(network.to_json(), indent=1) + "\n"
-    write_atomically(folder / "network.json", lambda p: p.write_text(description))
-    weights = folder / "weights.safetensors"
-    save_weights(module, weights, half=chosen.half_weights)
+    recipe = {"cycles": [asdict(recipe) for recipe in cycles], "seed": settings.seed, "bf16": bf16}
     card = {
-        "what": f"weights of task {task}, trained on the training split of data set {chosen.dataset!r}",
-        "network_sha256": sha256(folder / "network.json"),
-        "parameters": sum(p.numel() for p in module.parameters()),
-        "stored_as": "float16" if chosen.half_weights else "float32",
-        "train_images": len(data.train.labels),
-        "validation_images": len(data.validation.labels),
-        "test_images": len(data.test.labels),
-        "split_digests": {
-            "train": data.train.digest(),
-            "validation": data.validation.digest(),
-            "test": data.test.digest(),
-        },
-        "validation_accuracy": accuracy(module, data.validation),
-        "test_accuracy": accuracy(module, data.test),
+        "what": f"weights of task {task.name}, trained on the training split of its data set",
         "selection": "none: last epoch, one seed; test images chose nothing",
-        "recipe": {"cycles": [asdict(recipe) for recipe in cycles], "seed": seed, "bf16": bf16},
+        "recipe": recipe,
         "trained_on": torch_device_name(device),
         "seconds": "went on from a checkpoint" if resumed else round(seconds, 1),
-        **provenance(" ".join(["python -m compress_gym.making.train", *sys.argv[1:]]), ["torch", "numpy"]),
+        **provenance(command, ["torch", "numpy"]),
     }
-    write_card(weights, card)
-    click.echo(
-        f"{task}: validation {card['validation_accuracy']:.4f}, test {card['test_accuracy']:.4f}, "
-        f"{seconds:.0f} s, written to {folder}"
+    card = write_weights(out, network, module, data, card, task.declared.half_weights)
+    return (
+        f"{task.name}: validation {card['validation_accuracy']:.4f}, test {card['test_accuracy']:.4f}, "
+        f"{seconds:.0f} s, written to {out}"
     )
 
 
-if __name__ == "__main__":
-    run_command(main, "compress_gym.making.train")
+def write_weights(
+    folder: Path, network: Network, module: nn.Module, data: Dataset, card: dict[str, Any], half: bool = False
+) -> dict[str, Any]:
+    """Writes a network's description, its weights and their card with the accuracies of all splits; returns the card.
+
+    Args:
+        folder: Where to.
+        network: The description.
+        module: The trained module, in evaluation mode.
+        data: Its data set.
+        card: What else the card says.
+        half: Whether weights are stored in half precision.
+    """
+    description = json.dumps(network.to_json(), indent=1) + "\n"
+    write_atomically(folder / "network.json", lambda p: p.write_text(description))
+    weights = folder / "weights.safetensors"
+    save_weights(module, weights, half=half)
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    full = {
+        "network_sha256": sha256(folder / "network.json"),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "stored_as": "float16" if half else "float32",
+        **{f"{name}_images": len(split.labels) for name, split in splits.items()},
+        "split_digests": {name: split.digest() for name, split in splits.items()},
+        "validation_accuracy": share_correct(module, data.validation),
+        "test_accuracy": share_correct(module, data.test),
+        **card,
+    }
+    write_card(weights, full)
+    return full

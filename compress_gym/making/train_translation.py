@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,70 +16,34 @@ from compress_gym.live.translation.batches import Batch, TokenPairs
 from compress_gym.live.translation.scoring import bleu, scoring_batches, translate, validation_loss
 from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
 from compress_gym.live.weights import save_weights
+from compress_gym.making.train import TrainSettings
 from compress_gym.making.weight_shards import copy_vocabulary, load_shards
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import Architecture, TransformerSpace
 from compress_gym.support.cards import provenance, write_card
-from compress_gym.support.commands import run_command
 from compress_gym.support.processor import bf16_supported, checked_device, torch_device_name
-from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
+from compress_gym.tasks import Task
 
 RECIPE = TranslationRecipe(updates=25_000)
 _VALIDATE_UPDATES = 500
 
 
-@click.command()
-@click.argument("task", type=click.Choice(sorted(TRANSLATION_TASKS)))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: the task's assets].")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="Written every three minutes; a killed training that is started again with the same goes on.",
-)
-@click.option("--updates", type=click.IntRange(1), default=RECIPE.updates, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=RECIPE.peak_lr, show_default=True)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so many, whatever is left.")
-@click.option(
-    "--warm-start",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Begin with the weights and the vocabulary in this folder, made by compress_gym.making.weight_shards.",
-)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
-@click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
-@click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
-def main(
-    task: str,
-    out: Path | None,
-    checkpoint: Path | None,
-    updates: int,
-    lr: float,
-    minutes: float | None,
-    warm_start: Path | None,
-    seed: int,
-    threads: int | None,
-    bf16: bool | None,
-    cuda: bool,
-) -> None:
-    """Trains TASK's SuperTransformer and writes vocabulary, weights and card; validation losses are shown meanwhile."""
-    chosen, recipe = get_translation_task(task), replace(RECIPE, updates=updates, peak_lr=lr)
-    folder = out or chosen.folder
-    device = checked_device("cuda" if cuda else "cpu")
-    bf16 = bf16_supported(device) if bf16 is None else bf16
-    if threads:
-        torch.set_num_threads(threads)
-    command = shlex.join(["python", "-m", "compress_gym.making.train_translation", *sys.argv[1:]])
-    corpus = chosen.corpus()
-    if warm_start:
-        copy_vocabulary(warm_start, folder)
-    vocabulary = _vocabulary(folder, corpus, chosen.space.vocabulary, command)
-    space = chosen.space
+def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
+    """Trains a task's SuperTransformer and writes vocabulary, weights and card; arguments as of `making.train.train`."""
+    settings.refuse("epochs")
+    recipe = replace(RECIPE, updates=settings.updates or RECIPE.updates, peak_lr=settings.lr or RECIPE.peak_lr)
+    device = checked_device("cuda" if settings.cuda else "cpu")
+    bf16 = bf16_supported(device) if settings.bf16 is None else settings.bf16
+    corpus, space, seed = task.data(), task.network(), settings.seed
+    if settings.warm_start:
+        copy_vocabulary(settings.warm_start, out)
+    vocabulary = _vocabulary(out, corpus, space.vocabulary, command)
     torch.manual_seed(seed)
     module = Transformer(space.largest, recipe.dropout)
-    if warm_start:
-        load_shards(module, warm_start)
+    if settings.warm_start:
+        load_shards(module, settings.warm_start)
     module.to(device)
-    log = _Log(scoring_batches(TokenPairs.encode(corpus.validation, vocabulary), device), space, recipe, folder)
+    log = _Log(scoring_batches(TokenPairs.encode(corpus.validation, vocabulary), device), space, recipe, out)
     started = time.perf_counter()
     done = train_supertransformer(
         module,
@@ -89,21 +51,21 @@ def main(
         TokenPairs.encode(corpus.train, vocabulary),
         recipe,
         seed,
-        checkpoint,
+        settings.checkpoint,
         log.progress,
-        minutes and minutes * 60,
+        settings.minutes and settings.minutes * 60,
         bf16,
     )
     seconds = time.perf_counter() - started
     module.to("cpu").half().float()  # what is scored below is what is stored
-    weights = folder / "weights.safetensors"
+    weights = out / "weights.safetensors"
     save_weights(module, weights, half=True)
     scores = {
         name: _scores(module, vocabulary, corpus, architecture)
         for name, architecture in (("largest", space.largest), ("smallest", space.smallest))
     }
     card = {
-        "what": f"SuperTransformer of task {task}, trained on the training split of Multi30k, English to German",
+        "what": f"SuperTransformer of task {task.name}, trained on the training split of Multi30k, English to German",
         "terms": "trained on Multi30k, which is for non-commercial research and education; cite Elliott et al. 2016",
         "space": space.to_json(),
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -115,7 +77,7 @@ def main(
         "recipe": {
             **asdict(recipe),
             "updates_done": done,
-            "warm_start": warm_start and str(warm_start),
+            "warm_start": settings.warm_start and str(settings.warm_start),
             "seed": seed,
             "bf16": bf16,
         },
@@ -124,7 +86,7 @@ def main(
         **provenance(command, ["torch", "numpy", "tokenizers", "sacrebleu"]),
     }
     write_card(weights, card)
-    click.echo(f"{task}: {done} updates, {seconds:.0f} s, largest {scores['largest']}, written to {folder}")
+    return f"{task.name}: {done} updates, {seconds:.0f} s, largest {scores['largest']}, written to {out}"
 
 
 def _vocabulary(folder: Path, corpus: ParallelCorpus, size: int, command: str) -> Vocabulary:
@@ -179,7 +141,3 @@ class _Log:
                     writer.writerow(["updates", "training_loss", "largest_validation_loss", "smallest_validation_loss"])
                 writer.writerow([update, *(f"{x:.4f}" for x in (loss, *losses))])
         click.echo(line)
-
-
-if __name__ == "__main__":
-    run_command(main, "compress_gym.making.train_translation")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compress_gym.networks.transformer import Architecture, DecoderLayer, EncoderLayer
+from compress_gym.networks.transformer import Architecture, DecoderLayer, EncoderLayer, TransformerSpace
 
 PAD, BEGIN, END = range(3)
 # Tokens of a sentence, its end included. Multi30k's longest has some 60.
@@ -315,3 +315,8 @@ def cut_out(module: Transformer, architecture: Architecture) -> Transformer:
     own.load_state_dict(blocks, assign=True)
     own.positions = module.positions[:, : own.positions.shape[1]].clone(memory_format=torch.contiguous_format)
     return own.eval()
+
+
+def of_space(space: TransformerSpace) -> Transformer:
+    """Builds the SuperTransformer that holds every architecture of a space, with fresh weights."""
+    return Transformer(space.largest)

@@ -22,6 +22,8 @@ WEIGHT_KINDS, INPUT_KINDS = ("weight_bits", "precision"), ("activation_bits", "p
 BIT_KINDS = ("weight_bits", "activation_bits", "precision")
 # What layers have that are not decided, where bits of others are (HAQ); and where no bits are decided at all.
 FIXED_BITS, FLOAT_BITS = 8, 32
+# The bits that quantised layers can have.
+BIT_WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 # Spaces up to this size are enumerated: measured exhaustively, and searched exactly for the cheapest strategy.
 ENUMERABLE = 200_000
 # How far a decision strays from its strategy's level in `spread`, as a fraction of the values.

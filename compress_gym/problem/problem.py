@@ -8,7 +8,8 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +21,26 @@ from compress_gym.problem.decisions import ENUMERABLE, DecisionSpace, from_lists
 from compress_gym.problem.observations import DEVICE_NAMES, ExtraFeatures, no_shape_features
 from compress_gym.problem.rewards import Outcome, Reward, RewardFunction, get_reward
 from compress_gym.problem.scores import AccuracyModel, MeasuredAccuracy
-from compress_gym.support.errors import missing_extra, unknown_name
+from compress_gym.problem.scores.model import ACCURACY_COLUMN, columns_of, scores_of
+from compress_gym.support.errors import unknown_name
+from compress_gym.support.lazy import load
 
 # Keys of the last step's info: a cost of that name would be overwritten.
 RESERVED = frozenset(
     "choice executed_action accuracy baseline_accuracy strategy cost_ratio feasible accuracy_source".split()
 )
+
+
+class Compressor(Protocol):
+    """Turns strategies into modules and files."""
+
+    def build(self, strategy: ArrayLike) -> Any:
+        """Returns the compressed module of a strategy `[T]`, in evaluation mode."""
+        ...
+
+    def export(self, strategy: ArrayLike, path: Path) -> Path:
+        """Writes the compressed network of a strategy `[T]` and returns where it lies."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Evaluation:
         cost_ratio: The bounded cost as a fraction of the uncompressed one, float64 `[N]`.
         feasible: Whether the budget holds, bool `[N]`.
         reward: float64 `[N]`.
-        extras: What else the problem tells of strategies, float64 `[N]` each.
+        scores: Every score column under its name, `accuracy` among them, float64 `[N]` each.
     """
 
     accuracy: NDArray[np.float64]
@@ -46,7 +61,7 @@ class Evaluation:
     cost_ratio: NDArray[np.float64]
     feasible: NDArray[np.bool_]
     reward: NDArray[np.float64]
-    extras: dict[str, NDArray[np.float64]]
+    scores: dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +81,7 @@ class Problem:
         device_features: What the observation says of the device, float32 `[4]`; default: zeros.
         extra_features: What else the observation says of each decision; default: nothing.
         origin: Where the problem comes from (task, version, asset hash, device), shown by `reset`'s info.
-        extras: What else the last info and rewards are told of a strategy: its name, and the function that finds it for
-            strategies `[N, T]`, float64 `[N]`.
+        compressor: Makes what builds compressed modules, see `build`; `None`: there is no module.
     """
 
     decisions: DecisionSpace
@@ -82,7 +96,7 @@ class Problem:
     device_features: NDArray[np.float32] | None = None
     extra_features: ExtraFeatures | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
-    extras: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.float64]]] = field(default_factory=dict)
+    compressor: Callable[[], Compressor] | None = None
 
     def __post_init__(self) -> None:
         """Checks the arguments; see `ValueError`s and `KeyError`s for what is legal."""
@@ -98,16 +112,18 @@ class Problem:
             )
         if self.reward_spec.name == "amc-macs" and "macs" not in metrics:
             raise ValueError("reward='amc-macs' needs the cost 'macs', which this problem does not have")
-        if self.reward_spec.name == "hat" and "valid_loss" not in self.extras:
+        lacking = sorted(set(self.reward_spec.columns) - set(self.columns))
+        if lacking:
             raise ValueError(
-                "reward='hat' needs the extra 'valid_loss', which this problem does not have; the tasks of "
-                "compress_gym/TransformerNAS-v0 have it, and an accuracy model with a method `valid_loss` there"
+                f"reward={self.reward_spec.name!r} needs the score columns {lacking}, which this problem does not have "
+                f"(it has {list(self.columns)}); a task declares them, and an accuracy model of your own may have them"
             )
-        reserved, clashing = sorted(RESERVED & set(metrics)), sorted((RESERVED | set(metrics)) & set(self.extras))
+        reserved = sorted(RESERVED & set(metrics))
+        clashing = sorted((RESERVED | set(metrics)) & set(self.columns) - {ACCURACY_COLUMN})
         if reserved:
             raise ValueError(f"costs={reserved} have names that the info uses for something else; rename them")
         if clashing:
-            raise ValueError(f"extras={clashing} have names that the info uses for something else; rename them")
+            raise ValueError(f"score columns {clashing} have names that the info uses for something else; rename them")
         _check_budget(self.budget)
         if self.baseline_costs[self.cost] <= 0:
             raise ValueError(f"cost={self.cost!r} is 0 for the uncompressed network, so no fraction of it can be kept")
@@ -190,25 +206,26 @@ class Problem:
     def from_model(
         cls, module: Any, example_input: Any, *, calibration: Any, validation: Any, **settings: Any
     ) -> Problem:
-        """Makes a problem of a torch model of one's own: pruned, recovered and scored live (needs the extra `live`).
+        """Makes a problem of a torch model of one's own, scored live (needs the extra `live`).
 
         Args:
             module: A trained convolutional classifier that `torch.fx` can trace; it is copied, not changed.
             example_input: One normalised image, `[1, channels, height, width]`.
-            calibration: Normalised training images for the recovery, float `[N, channels, height, width]`.
+            calibration: Normalised training images for the recovery, float `[N, channels, height, width]`; where bits
+                are decided, the ranges of inputs are found on them, too. With labels, a pair, for `finetune-N`.
             validation: Pair of normalised images `[N, channels, height, width]` and integer labels `[N]`.
-            **settings: `device` (a name or the path of a latency table; default: none, the cost is then `macs`),
-                `recovery` (`adaptive-bn`, or for networks without batch norm `reconstruct` or `none`), `levels` (how
-                many channel counts a group has, default 16), and `cost`, `budget`, `budget_rule`, `reward`.
+            **settings: `kind` (default `"ChannelPrune"`), `device` (a name or the path of a latency table; default:
+                none, the cost is then `macs`, and bits are 2 to 8), `recovery` (`adaptive-bn`, or for networks without
+                batch norm `reconstruct` or `none`), `levels` (how many channel counts a group has, default 16),
+                `bits`, `fixed`, and `cost`, `budget`, `budget_rule`, `reward`.
 
         Raises:
             ValueError: An operation cannot be followed (it and its layer are named), or images or labels do not fit.
         """
-        try:
-            from compress_gym.kinds.own_model import problem_from_model
-        except ModuleNotFoundError as error:
-            raise missing_extra(str(error.name), "live", "compressing a model of one's own") from error
-        return problem_from_model(module, example_input, calibration=calibration, validation=validation, **settings)
+        # Whatever knows of torch and of kinds is above this package, and known to it by name alone.
+        build = load("compress_gym.kinds.shared.own:problem_from_model")
+        problem: Problem = build(module, example_input, calibration=calibration, validation=validation, **settings)
+        return problem
 
     def replace(self, **changes: Any) -> Problem:
         """Returns the same problem with some fields changed, for instance `budget=0.3`."""
@@ -297,11 +314,42 @@ class Problem:
         """Returns accuracies on the validation split, fractions of 1, float64 `[N]`."""
         return self.accuracy_model(self.decisions.check(strategies))
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns, `accuracy` first."""
+        return columns_of(self.accuracy_model)
+
+    def scores(self, strategies: ArrayLike, columns: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
+        """Returns score columns (default: all) of strategies on the validation split, float64 `[N]` each."""
+        return scores_of(self.accuracy_model, self.decisions.check(strategies), columns or self.columns)
+
+    def build(self, strategy: ArrayLike) -> Any:
+        """Returns the compressed torch module of a strategy `[T]`, recovered as its score says, in evaluation mode.
+
+        Raises:
+            ValueError: The problem has no module (it was made of a table, or of costs alone).
+        """
+        return self._compressor.build(self.decisions.check_one(strategy))
+
+    def export(self, strategy: ArrayLike, path: str | Path) -> Path:
+        """Writes the compressed network of a strategy `[T]` to a file (ONNX; a folder where the kind says so).
+
+        Raises:
+            ValueError: As `build`.
+        """
+        return self._compressor.export(self.decisions.check_one(strategy), Path(path))
+
+    @cached_property
+    def _compressor(self) -> Compressor:
+        if self.compressor is None:
+            raise ValueError("this problem has no module to build: it was made of a table, or of costs alone")
+        return self.compressor()
+
     def evaluate(self, strategies: ArrayLike) -> Evaluation:
-        """Returns accuracies, costs, feasibility, rewards and extras of strategies `[N, T]`."""
+        """Returns scores, costs, feasibility and rewards of strategies `[N, T]`."""
         rows = self.decisions.check(strategies)
-        costs, accuracy = self._costs_of(rows), self.accuracy_model(rows)
-        extras = {name: find(rows) for name, find in self.extras.items()}
+        costs, scores = self._costs_of(rows), scores_of(self.accuracy_model, rows, self.columns)
+        accuracy = scores[ACCURACY_COLUMN]
         ratio = costs[self.cost] / self.baseline_costs[self.cost]
         reward = [
             self.reward_spec.function(
@@ -311,13 +359,13 @@ class Problem:
                     float(ratio[n]),
                     float(self.budget),
                     {name: float(values[n]) for name, values in costs.items()},
-                    {name: float(values[n]) for name, values in extras.items()},
+                    {name: float(values[n]) for name, values in scores.items()},
                 )
             )
             for n in range(len(accuracy))
         ]
         return Evaluation(
-            accuracy, costs, ratio, costs[self.cost] <= self.cost_limit, np.array(reward, dtype=np.float64), extras
+            accuracy, costs, ratio, costs[self.cost] <= self.cost_limit, np.array(reward, dtype=np.float64), scores
         )
 
     def within_budget(self, strategies: ArrayLike) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ class Outcome:
         cost_ratio: Bounded cost, as a fraction of the uncompressed network's.
         budget: The budget, as the same fraction.
         costs: Every cost under its name, with its unit.
-        extras: What else the problem tells of the network, for instance `valid_loss`.
+        scores: Every score column under its name, `accuracy` among them, for instance `valid_loss`.
     """
 
     accuracy: float
@@ -32,7 +32,7 @@ class Outcome:
     cost_ratio: float
     budget: float
     costs: Mapping[str, float]
-    extras: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 RewardFunction = Callable[[Outcome], float]
@@ -70,7 +70,7 @@ def mnasnet(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget
 
 def hat(outcome: Outcome) -> float:
     """-(validation loss) under a hard latency constraint (HAT, section 3.2: the fitness of its evolution)."""
-    return -outcome.extras["valid_loss"]
+    return -outcome.scores["valid_loss"]
 
 
 # What kernels know rewards by; a function of an `Outcome` is none of them.
@@ -103,12 +103,14 @@ class Reward:
         uses_cost: Whether it speaks of cost.
         code: What kernels know it by; `CUSTOM`: they do not.
         custom: The function of an `Outcome` where kernels do not know it.
+        columns: Score columns that it needs beside `accuracy`.
     """
 
     name: str
     uses_cost: bool
     code: int = CUSTOM
     custom: RewardFunction | None = None
+    columns: tuple[str, ...] = ()
 
     def function(self, outcome: Outcome) -> float:
         """Returns the reward of an outcome."""
@@ -124,7 +126,7 @@ REWARDS: dict[str, Reward] = {
     "haq": Reward("haq", False, HAQ),
     "galen": Reward("galen", True, GALEN),
     "mnasnet": Reward("mnasnet", True, MNASNET),
-    "hat": Reward("hat", False, custom=hat),
+    "hat": Reward("hat", False, custom=hat, columns=("valid_loss",)),
 }
 
 

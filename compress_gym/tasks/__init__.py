@@ -1,3 +1,24 @@
 """Tasks: a network, a data set, trained weights and measured scores under one name."""
 
-from compress_gym.tasks.task import *  # noqa
+from compress_gym.tasks.registry import (
+    ASSETS,
+    get_task,
+    is_shipped,
+    list_tasks,
+    register_task,
+    task_folders,
+    user_tasks,
+)
+from compress_gym.tasks.task import InMemory, Task
+
+__all__ = [
+    "ASSETS",
+    "InMemory",
+    "Task",
+    "get_task",
+    "is_shipped",
+    "list_tasks",
+    "register_task",
+    "task_folders",
+    "user_tasks",
+]

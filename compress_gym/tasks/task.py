@@ -1,42 +1,37 @@
-"""The registry of tasks: a network, a data set, trained weights and measured accuracies under one name."""
+"""A task: a network, a data set, trained weights and measured scores under one name."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compress_gym.networks import Network
-from compress_gym.problem.decisions import (
-    BIT_KINDS,
-    BitValues,
-    DecisionSpace,
-    bit_decisions,
-    channel_decisions,
-    joint_decisions,
-)
 from compress_gym.support.cards import read_card, read_json, sha256
-from compress_gym.support.errors import AssetError, missing_extra, unknown_name
+from compress_gym.support.errors import AssetError
+from compress_gym.support.lazy import load
+from compress_gym.tasks.declaration import Declaration, read_declaration
 
 if TYPE_CHECKING:
     from torch import nn
 
     from compress_gym.data import Dataset
-    from compress_gym.live.scorer import LiveAccuracy
-    from compress_gym.problem.scores.measured import MeasuredAccuracy
-    from compress_gym.problem.scores.sensitivity import Sensitivities
-    from compress_gym.problem.scores.strategies import MeasuredStrategies
-    from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 
-ASSETS = Path(__file__).parent / "assets"
-# Channels, height and width of an image.
-DATASET_SHAPES = {"digits": (1, 16, 16), "cifar10": (3, 32, 32)}
-# What each environment's measurements are called: `measured.npz` of channels, `measured-mixed-quant.npz` of bits.
-ENDINGS = {"ChannelPrune": "", "MixedQuant": "-mixed-quant", "JointPQ": "-joint-pq"}
-# HAQ's device, on which latency follows bits.
-DEFAULT_BITS_DEVICE = "bismo-edge"
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """What a task holds that lies in no folder.
+
+    Attributes:
+        network: The static description.
+        module: The trained module.
+        data: The data set.
+    """
+
+    network: Any
+    module: nn.Module
+    data: Dataset
 
 
 @dataclass(frozen=True)
@@ -44,344 +39,189 @@ class Task:
     """A named network, data set and set of assets.
 
     Attributes:
-        name: The name users give.
-        version: Raised whenever a shipped asset or default changes.
-        dataset: Name in `compress_gym.data.DATASETS`.
-        module: Where the torch class is: `module:Class`.
-        recovery: Default recovery of the live evaluator, and that of the measured table.
-        calibration_images: Training images the recovery sees.
-        calibration_augmentation: How they are augmented: as in training; `None` leaves them as they are.
-        levels: Channel counts a group can be pruned to.
-        summary: One line for people.
-        device: Name of the shipped device that was profiled for it, if there is one.
-        validation_images: Validation images a strategy is scored on; `None`: all.
-        half_weights: Whether weights are stored in half precision.
-        bits: Which bits its accuracies are measured for.
-        fixed: Layers that stay at 8 bits; `None`: the first and the last (HAQ's rule).
-        shipped: Whether its assets are part of the package; otherwise they can be made by its commands.
-        assets: Folder that holds the task's folder of assets.
+        declared: What its file says.
+        folder: Where its assets lie.
+        memory: Network, weights and data of a task that lies in no folder.
     """
 
-    name: str
-    version: int
-    dataset: str
-    module: str
-    recovery: str
-    calibration_images: int
-    levels: int
-    summary: str
-    device: str | None = None
-    validation_images: int | None = None
-    calibration_augmentation: str | None = None
-    half_weights: bool = False
-    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
-    fixed: tuple[str, ...] | None = None
-    shipped: bool = True
-    assets: Path = ASSETS
+    declared: Declaration
+    folder: Path
+    memory: InMemory | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Task:
+        """Reads a task's folder.
+
+        Raises:
+            AssetError: `task.json` is missing or wrong.
+        """
+        return cls(read_declaration(folder), folder)
 
     @property
-    def folder(self) -> Path:
-        """Where the task's assets lie."""
-        return self.assets / self.name
+    def name(self) -> str:
+        """The name users give."""
+        return self.declared.name
 
-    def network(self) -> Network:
-        """Reads the network's description (no torch needed where the task is shipped).
+    @property
+    def version(self) -> int:
+        """Raised whenever an asset or default changes."""
+        return self.declared.version
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return self.declared.summary
+
+    @property
+    def device(self) -> str | None:
+        """Name of the device that was profiled for it."""
+        return self.declared.device
+
+    @property
+    def recovery(self) -> str:
+        """The default recovery, and that of the measured scores."""
+        return self.declared.recoveries[0]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What kinds read."""
+        return self.declared.options
+
+    @property
+    def weights(self) -> Path:
+        """Where the trained weights lie."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def ready(self) -> bool:
+        """Whether some environment takes it: its weights are there, or it has costs alone."""
+        return self.memory is not None or self.declared.data is None or self.weights.exists()
+
+    def network(self) -> Any:
+        """Returns the static description: a `Network`, or a space of architectures; no torch is needed.
 
         Raises:
             AssetError: The description is damaged, or is not the one the weights were trained with.
         """
-        path = self.folder / "network.json"
-        if not self.shipped and not path.exists():
-            return self._traced()
-        description, card = read_json(path), read_json(self.folder / "weights.json")
-        if card.get("network_sha256") != sha256(path):
+        if self.memory is not None:
+            return self.memory.network
+        source = self.declared.network
+        described, path = load(source.description), self.folder / "network.json"
+        try:
+            if source.space is not None:
+                return described.from_json(source.space)
+            network = described.from_json(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, AssetError):
+                raise
+            raise AssetError(f"{path}: not readable as a network ({error})") from error
+        if self.weights.exists() and read_json(self.weights.with_suffix(".json")).get("network_sha256") != sha256(path):
             raise AssetError(f"{path}: the checksum differs from the one on weights.json; the file was changed")
-        return Network.from_json(description)
-
-    def _traced(self) -> Network:
-        """Describes the network of a task whose weights are not trained yet."""
-        module = self.untrained_module()
-        from compress_gym.networks.trace import trace
-
-        return trace(module, DATASET_SHAPES[self.dataset], self.name)
-
-    def channel_decisions(self) -> DecisionSpace:
-        """Returns the decisions of `ChannelPrune`."""
-        return channel_decisions(self.network(), self.levels)
-
-    def decisions(self, env: str = "ChannelPrune", bits: BitValues | None = None) -> DecisionSpace:
-        """Returns the decisions of an environment.
-
-        Args:
-            env: One of `ENDINGS`.
-            bits: Which bits can be chosen; default: those that accuracies are measured for.
-
-        Raises:
-            KeyError: The environment has no such decisions.
-        """
-        if env not in ENDINGS:
-            raise unknown_name("env", env, ENDINGS)
-        if env == "ChannelPrune":
-            return self.channel_decisions()
-        chosen = bits or BitValues(self.bits)
-        if env == "MixedQuant":
-            return bit_decisions(self.network(), chosen, self.fixed)
-        return joint_decisions(self.network(), chosen, self.fixed, self.levels)
-
-    def asset(self, what: str, env: str = "ChannelPrune") -> Path:
-        """Returns the path of `measured`, `strategies` or `surrogate` of an environment."""
-        return self.folder / f"{what}{ENDINGS[env]}.npz"
+        return network
 
     def untrained_module(self) -> nn.Module:
-        """Builds the torch model with fresh weights."""
-        path, _, name = self.module.partition(":")
-        try:
-            build = getattr(import_module(path), name)
-        except ModuleNotFoundError as error:
-            raise missing_extra("torch", "live", f"the model of task {self.name!r}") from error
-        module: nn.Module = build()
+        """Builds the torch module with fresh weights."""
+        if self.memory is not None:
+            return self.memory.module
+        source = self.declared.network
+        build = load(source.build, self.folder)
+        module: nn.Module = build() if source.space is None else build(self.network())
         return module
 
     def trained_module(self) -> nn.Module:
-        """Builds the torch model with the shipped weights, in evaluation mode.
+        """Builds the torch module with the trained weights, in evaluation mode.
 
         Raises:
-            AssetError: The weights are damaged, do not fit the model, or are not shipped.
+            AssetError: The weights are damaged, do not fit the module, or are not there.
         """
-        self._require_weights()
+        if self.memory is not None:
+            return self.memory.module
+        self.require_weights()
         module = self.untrained_module()
-        from compress_gym.live.weights import load_weights
-
-        load_weights(module, self.folder / "weights.safetensors")
+        load("compress_gym.live.weights:load_weights")(module, self.weights)
         return module.eval()
 
-    def dataset_splits(self) -> Dataset:
-        """Reads the data set."""
-        from compress_gym.data import load_dataset
-
-        return load_dataset(self.dataset)
-
-    def live(
-        self,
-        recovery: str | None = None,
-        split: str = "validation",
-        images: int | None = None,
-        corruption: str = "",
-        bf16: bool = False,
-        threads: int | None = 1,
-        decisions: DecisionSpace | None = None,
-        training_device: str = "cpu",
-    ) -> LiveAccuracy:
-        """Builds the live evaluator (needs the extra `live` and the data set).
-
-        Args:
-            recovery: Default: the task's.
-            split: `validation`, or `test` for reporting alone.
-            images: Score the first so many images; default: the task's number for validation, all for test.
-            corruption: Name of a corruption of the scored images, or "" for none.
-            bf16: Run in bfloat16.
-            threads: Threads that share the images; `None`: as many as torch uses.
-            decisions: What strategies decide; default: channels.
-            training_device: Where `finetune-N` computes, `cpu` or `cuda`.
-        """
-        if split not in ("validation", "test"):
-            raise unknown_name("split", split, ("validation", "test"))
-        module, data = self.trained_module(), self.dataset_splits()
-        import torch
-
-        from compress_gym.live.quantise import RANGE_IMAGES
-        from compress_gym.live.scorer import LiveAccuracy
-        from compress_gym.live.training import FINETUNE, FINETUNE_BITS, augmented
-
-        decisions = decisions or self.channel_decisions()
-        if images is None and split == "validation":
-            images = self.validation_images
-        scored = getattr(data, split)
-        if images is not None and not 1 <= images <= len(scored.labels):
-            raise ValueError(f"images={images} must be 1 to {len(scored.labels)}, the number of {split} images")
-        scored = scored if images is None else scored.take(images)
-        calibration = data.train.take(self.calibration_images)
-        if self.calibration_augmentation:
-            calibration = augmented(calibration, self.calibration_augmentation)
-        if corruption:
-            from compress_gym.data.corruptions import corrupted
-
-            scored = corrupted(scored, corruption)
-        return LiveAccuracy(
-            self.network(),
-            module,
-            decisions,
-            calibration=calibration,
-            scored=scored,
-            recovery=recovery or self.recovery,
-            ranges=data.train.take(RANGE_IMAGES) if any(d.kind in BIT_KINDS for d in decisions.decisions) else None,
-            training=data.train,
-            finetune=FINETUNE[self.dataset],
-            finetune_bits=FINETUNE_BITS[self.dataset],
-            bf16=bf16,
-            threads=torch.get_num_threads() if threads is None else threads,
-            training_device=training_device,
-        )
-
-    def measured(self, env: str = "ChannelPrune") -> MeasuredAccuracy:
-        """Reads the measured table of an environment's strategies.
+    def data(self) -> Any:
+        """Reads the data set: a `Dataset`, or what else the reader returns with its three splits.
 
         Raises:
-            AssetError: The table is damaged, or was measured with other weights or another recovery.
+            ValueError: The task has costs alone.
         """
-        from compress_gym.problem.scores.measured import MeasuredAccuracy
+        if self.memory is not None:
+            return self.memory.data
+        if self.declared.data is None:
+            raise ValueError(
+                f"task={self.name!r} has costs alone: nothing was trained for it, so there is no accuracy; give your "
+                "own as accuracy=MODEL, a function of strategies [N, T] with the attributes `source` and `baseline`"
+            )
+        read = load(self.declared.data, self.folder)()
+        if isinstance(read, Mapping):
+            from compress_gym.data.own import dataset_of
 
-        path = self.asset("measured", env)
-        self._check_made_for(path)
-        return MeasuredAccuracy.load(path, self.decisions(env))
+            return dataset_of(self.name, read)
+        return read
 
-    def strategies(self, env: str = "ChannelPrune") -> MeasuredStrategies:
-        """Reads the measured strategies of a space too large to enumerate.
+    def split(self, name: str) -> Any:
+        """Returns one of the data set's splits: `train`, `validation` or `test`."""
+        return getattr(self.data(), name)
 
-        Raises:
-            AssetError: The file is missing or damaged, or was measured with other weights or another recovery.
-        """
-        from compress_gym.problem.scores.strategies import MeasuredStrategies
-
-        path = self.asset("strategies", env)
-        self._check_made_for(path)
-        return MeasuredStrategies.load(path, self.decisions(env))
-
-    def surrogate(self, env: str = "ChannelPrune") -> SurrogateAccuracy:
-        """Reads the surrogate of an environment's strategies.
-
-        Raises:
-            AssetError: The file is missing or damaged, or was fitted to other weights or another recovery.
-        """
-        from compress_gym.problem.scores.surrogate import SurrogateAccuracy
-
-        path = self.asset("surrogate", env)
-        self._check_made_for(path)
-        return SurrogateAccuracy.load(path, self.decisions(env))
+    def weights_card(self) -> dict[str, Any]:
+        """Reads the card of the weights and checks the weights against it."""
+        self.require_weights()
+        return read_card(self.weights)
 
     @property
-    def sensitivity_path(self) -> Path:
-        """Where the sensitivities of single layers lie."""
-        return self.folder / "sensitivity.npz"
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights' file, in hex; "" where they lie in no file."""
+        return sha256(self.weights) if self.memory is None else ""
 
-    def sensitivities(self) -> Sensitivities:
-        """Reads how sensitive the network is to compressing single layers.
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What scores depend on, as the cards of this task's files have it."""
+        calibration = self.declared.calibration
+        seen = {
+            "recovery": self.recovery,
+            "calibration_images": calibration and calibration.images,
+            "calibration_augmentation": calibration and calibration.augmentation,
+        }
+        always = {"task_version": self.version, "weights_sha256": self.weights_digest}
+        return always | (seen if calibration is not None else {})
+
+    def check_made_for(self, path: Path, command: str) -> None:
+        """Checks by its card that a file was made with this task's weights and recovery.
 
         Raises:
-            AssetError: They were not measured, or with other weights or another recovery, or the file is damaged.
+            AssetError: It was not; the message names the command that makes it again.
         """
-        from compress_gym.problem.scores.sensitivity import Sensitivities
-
-        path, command = self.sensitivity_path, f"compress-gym sensitivity {self.name}"
-        if not path.exists():
-            raise AssetError(
-                f"features='sensitivity': those of task {self.name!r} are not at {path}; measure them with: {command}"
-            )
-        self._check_made_for(path, command)
-        return Sensitivities.load(path)
-
-    def best_signal(self, env: str = "ChannelPrune") -> str:
-        """Returns the accuracy that `auto` means: a table of all strategies, else a surrogate, else `live`."""
-        return next((name for name in ("measured", "surrogate") if self.asset(name, env).exists()), "live")
-
-    def _check_made_for(self, path: Path, command: str = "") -> None:
-        """Checks that a file was made with this task's weights and recovery, by its card."""
         card = read_card(path)
-        expected = {
-            "task_version": self.version,
-            "weights_sha256": sha256(self.folder / "weights.safetensors"),
-            "recovery": self.recovery,
-            "calibration_images": self.calibration_images,
-            "calibration_augmentation": self.calibration_augmentation,
-        }
-        for key, value in expected.items():
+        for key, value in self.made_with.items():
             if card.get(key) != value:
                 raise AssetError(
-                    f"{path}: made with {key}={card.get(key)!r}, the task has {value!r}; measure it again with: "
-                    f"{command or f'compress-gym collect {self.name}'}"
+                    f"{path}: made with {key}={card.get(key)!r}, the task has {value!r}; make it again with: {command}"
                 )
 
-    def _require_weights(self) -> None:
-        if not self.shipped and not (self.folder / "weights.safetensors").exists():
-            raise AssetError(
-                f"task={self.name!r} is not shipped and its weights are not at {self.folder}; train them with: "
-                f"python -m compress_gym.making.train {self.name} (shipped: {', '.join(list_tasks())})"
-            )
-
-    def asset_hash(self, env: str = "ChannelPrune") -> str:
-        """Returns one hash over the network, the weights and what was measured for an environment, 16 hex digits.
-
-        Args:
-            env: A key of `ENDINGS`.
+    def asset_hash(self, measured: Iterable[Path]) -> str:
+        """Returns one hash over the network, the weights and measured files, 16 hex digits.
 
         Raises:
-            AssetError: The task is not shipped and its weights are not there.
+            AssetError: The weights are not there.
         """
-        self._require_weights()
-        measured = (self.asset(what, env) for what in ("measured", "strategies", "surrogate"))
-        assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *filter(Path.exists, measured)]
-        lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted(assets))
+        self.require_weights()
+        fixed = [path for ending in ("*.safetensors", "*.bpe", "network.json") for path in self.folder.glob(ending)]
+        lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted({*fixed, *filter(Path.exists, measured)}))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
-    def weights_card(self) -> dict[str, object]:
-        """Reads the card of the weights and checks the weights against it."""
-        return read_card(self.folder / "weights.safetensors")
+    def require_weights(self) -> None:
+        """Checks that the weights are there.
 
-
-def _cifar10(name: str, builder: str, summary: str, shipped: bool, device: str | None = None) -> Task:
-    return Task(
-        name=f"cifar10-{name}",
-        version=1,
-        dataset="cifar10",
-        module=f"compress_gym.networks.{builder}",
-        recovery="reconstruct+adaptive-bn",
-        calibration_images=1024,
-        calibration_augmentation="crop-flip",
-        levels=16,
-        summary=summary,
-        validation_images=2000,
-        half_weights=True,
-        shipped=shipped,
-        device=device,
-    )
-
-
-_MEASURED_ON = "epyc-milan-ort-fp32"
-_TASKS = (
-    Task(
-        name="digits-cnn",
-        version=1,
-        dataset="digits",
-        module="compress_gym.networks.digits_cnn:DigitsCNN",
-        device=_MEASURED_ON,
-        recovery="adaptive-bn",
-        calibration_images=256,
-        levels=8,
-        bits=(2, 4, 8),
-        fixed=("fc",),
-        summary="five 3x3 convolutions on 16x16 handwritten digits; all 32,768 strategies measured",
-    ),
-    _cifar10("plain20", "cifar_resnet:plain20", "Plain-20 on CIFAR-10: convolutions in a row", True, _MEASURED_ON),
-    _cifar10("resnet20", "cifar_resnet:resnet20", "ResNet-20 on CIFAR-10", True, _MEASURED_ON),
-    _cifar10("resnet56", "cifar_resnet:resnet56", "ResNet-56 on CIFAR-10", True, _MEASURED_ON),
-    _cifar10("resnet18", "resnet18:ResNet18", "ResNet-18 with a CIFAR stem on CIFAR-10", False),
-    _cifar10("mobilenetv2", "mobilenet_v2:MobileNetV2", "MobileNetV2 with CIFAR strides on CIFAR-10", False),
-    _cifar10("vgg16", "vgg16:VGG16", "VGG-16 with batch norm on CIFAR-10", False),
-)
-TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
-
-
-def list_tasks() -> list[str]:
-    """Returns the names of the shipped tasks."""
-    return sorted(name for name, task in TASKS.items() if task.shipped)
-
-
-def get_task(name: str) -> Task:
-    """Returns a task by name.
-
-    Raises:
-        KeyError: The name is not registered; the message names the closest match.
-    """
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    return TASKS[name]
+        Raises:
+            AssetError: They are not; the message names the command that makes them.
+            ValueError: The task has costs alone.
+        """
+        if self.declared.data is None and self.memory is None:
+            self.data()  # says what is missing
+        if self.memory is None and not self.weights.exists():
+            raise AssetError(
+                f"task={self.name!r}: its weights are not at {self.weights}; train them with: "
+                f"compress-gym train {self.name}"
+            )

@@ -1,13 +1,11 @@
-"""A found SubTransformer on its own: cut out, stored, loaded, and used to translate.
+"""A SubTransformer on its own: stored, loaded, and used to translate.
 
-python -m compress_gym.live.translation.translator cut multi30k-ende runs/.../best_strategy.json small
 python -m compress_gym.live.translation.translator translate small "A dog runs on the beach."
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +16,11 @@ import click
 from compress_gym.data.vocabulary import Vocabulary
 from compress_gym.live.translation.scoring import translate
 from compress_gym.live.weights import load_weights, save_weights
-from compress_gym.networks.supertransformer import Transformer, cut_out
+from compress_gym.networks.supertransformer import Transformer
 from compress_gym.networks.transformer import Architecture
-from compress_gym.support.cards import provenance, read_card, read_json, write_atomically, write_card
+from compress_gym.support.cards import provenance, read_json, write_atomically, write_card
 from compress_gym.support.commands import run_command
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks.translation import TranslationTask, get_translation_task
 
 
 @dataclass(frozen=True)
@@ -84,39 +81,10 @@ class Translator:
         return cls(module.eval(), vocabulary)
 
 
-def translator_of(task: TranslationTask, strategy: dict[str, int]) -> Translator:
-    """Cuts the SubTransformer of a strategy (gene to value) out of a task's SuperTransformer.
-
-    Raises:
-        ValueError: A gene is missing, unknown, or has a value outside the space.
-    """
-    return Translator(cut_out(task.supertransformer(), task.space.architecture(strategy)), task.vocabulary())
-
-
-@click.group()
-def main() -> None:
-    """Transformers cut out of a SuperTransformer."""
-
-
-@main.command()
-@click.argument("task")
-@click.argument("strategy", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
-def cut(task: str, strategy: Path, folder: Path) -> None:
-    """Cuts the SubTransformer of STRATEGY (a run's best_strategy.json) out of TASK's and writes it to FOLDER."""
-    found = read_json(strategy)
-    translator = translator_of(get_translation_task(task), found.get("strategy", found))
-    command = shlex.join(["python", "-m", "compress_gym.live.translation.translator", *sys.argv[1:]])
-    terms = read_card(get_translation_task(task).folder / "weights.safetensors").get("terms", "not stated")
-    translator.save(folder, f"SubTransformer of task {task}, weights inherited", terms, command)
-    parameters = sum(p.numel() for p in translator.module.parameters())
-    click.echo(f"{parameters:,} parameters, written to {folder}")
-
-
-@main.command("translate")
+@click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("sentences", nargs=-1)
-def translate_command(folder: Path, sentences: tuple[str, ...]) -> None:
+def main(folder: Path, sentences: tuple[str, ...]) -> None:
     """Translates SENTENCES (default: the lines of the standard input; empty ones stay) with the one in FOLDER."""
     lines = list(sentences) or sys.stdin.read().splitlines()
     translated = iter(Translator.load(folder)([line for line in lines if line.strip()]))

@@ -1,7 +1,6 @@
 """Measures a device: every operation that tasks can reach, and whole networks to check the sums against.
 
-All of them are timed in rounds, in random order within a round, so that drift of the machine hits all alike.
-A round that is finished is on disk: killed at any moment, the profile goes on with the next one.
+A finished round is on disk: killed at any moment, the profile goes on with the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress, track
+from rich.progress import track
 
 from compress_gym.devices.correction import (
     Correction,
@@ -44,14 +43,17 @@ from compress_gym.making.profile.plan import (
     contents_digest,
     decisions_of,
     networks_of,
+    plan_of,
 )
+from compress_gym.making.profile.rounds import measure, measured, missing_rounds
 from compress_gym.making.profile.timing import agreement, sample_us
 from compress_gym.problem.decisions import FLOAT_BITS
 from compress_gym.support.cards import provenance, write_atomically, write_card
 from compress_gym.support.processor import torch_device_name
-from compress_gym.support.resume import claim, load_arrays, save_array
+from compress_gym.support.resume import claim
 from compress_gym.tasks import Task
 
+__all__ = ["plan_of", "profile"]
 # Operations visited first, to say how long the profile will take.
 PILOT = 40
 
@@ -77,7 +79,7 @@ def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -
     bench = open_bench(plan.runtime, plan.precision, plan.threads, plan.cuda, plan.batch)
     operations, strategies = contents(tasks, plan, bench.measures_layout)
     claim(work, _identity(plan, contents_digest(operations, strategies), tasks, bench))
-    rounds = sum(not _round(work, r).exists() for r in range(plan.rounds))
+    rounds = missing_rounds(work, plan.rounds)
     if rounds:
         openers = [bench.operation(o) for o in track(operations, description="building operations")]
         builders = [
@@ -88,8 +90,9 @@ def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -
         told = f"building whole networks (about {building:.0f} of {building + measuring:.0f} minutes)"
         every = [build for own in builders for build in own.values()]
         openers += [build() for build in track(every, description=told)]
-        _measure(openers, plan, work, measuring)
-    visits = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=1)
+        told = f"measuring (about {measuring:.0f} minutes)"
+        measure([partial(_visit, opener, plan) for opener in openers], plan.rounds, plan.seed, work, told)
+    visits = measured(work, plan.rounds, axis=1)
     networks = networks_of(tasks, strategies, plan)
     table, correction, error = evaluate(operations, networks, times_of(visits), plan, bench.measures_layout)
     first = len(operations)
@@ -174,10 +177,10 @@ def evaluate(
     }
     lookup = times_us(table)
     ends = np.cumsum([len(operations), *(len(own) for own in networks.values())])
-    measured = {task: times[ends[n] : ends[n + 1], 0] for n, task in enumerate(networks)}
+    latencies = {task: times[ends[n] : ends[n + 1], 0] for n, task in enumerate(networks)}
     fitted = {task: own[: -plan.check_networks] for task, own in networks.items()}
     every = [network for own in fitted.values() for network in own]
-    known = np.concatenate([measured[task][: len(own)] for task, own in fitted.items()])
+    known = np.concatenate([latencies[task][: len(own)] for task, own in fitted.items()])
     correction: Correction
     if plan.mixed:
         correction = fit_mixed(mixed_features(every, lookup), known)
@@ -188,8 +191,8 @@ def evaluate(
         predicted = np.array([correction.network_us + sum(correction.operation_us(o, lookup) for o in n) for n in own])
         plain = np.array([sum(lookup[o] for o in n) for n in own])
         checked = slice(len(fitted[task]), None)
-        stated[task] = errors(predicted[checked], measured[task][checked], plain[checked])
-        stated[task]["uncompressed_predicted_over_measured"] = round(float(predicted[0] / measured[task][0]), 4)
+        stated[task] = errors(predicted[checked], latencies[task][checked], plain[checked])
+        stated[task]["uncompressed_predicted_over_measured"] = round(float(predicted[0] / latencies[task][0]), 4)
     return table, correction, worst_of(stated)
 
 
@@ -205,10 +208,6 @@ def _identity(plan: ProfilePlan, digest: str, tasks: Sequence[Task], bench: Benc
         "hardware": made["hardware"],
         "versions": made["versions"],
     }
-
-
-def _round(work: Path, number: int) -> Path:
-    return work / f"round-{number:02d}.npy"
 
 
 def _builders(
@@ -275,20 +274,6 @@ def _pilot(
     return building / 60, visiting / 60
 
 
-def _visit(opener: Opener, plan: ProfilePlan) -> float:
-    return float(sample_us(opener(), plan.repetitions).min())
-
-
-def _measure(openers: list[Opener], plan: ProfilePlan, work: Path, minutes: float) -> None:
-    """Visits everything once a round, in random order, opened anew, and writes each visit's fastest call."""
-    with Progress() as progress:
-        bar = progress.add_task(f"measuring (about {minutes:.0f} minutes)", total=plan.rounds * len(openers))
-        for r in range(plan.rounds):
-            if _round(work, r).exists():
-                progress.advance(bar, len(openers))
-                continue
-            fastest = np.empty((len(openers), 1))
-            for i in np.random.default_rng([plan.seed, r]).permutation(len(openers)):
-                fastest[i] = _visit(openers[i], plan)
-                progress.advance(bar)
-            save_array(_round(work, r), fastest)
+def _visit(opener: Opener, plan: ProfilePlan) -> NDArray[np.float64]:
+    """Opens something anew and returns its fastest call."""
+    return sample_us(opener(), plan.repetitions).min(keepdims=True)

@@ -24,7 +24,14 @@ from compress_gym.making.profile.benches import RUNTIMES
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.networks.sources import weighted_roots
-from compress_gym.problem.decisions import FIXED_BITS, FLOAT_BITS, BitValues, DecisionSpace
+from compress_gym.problem.decisions import (
+    FIXED_BITS,
+    FLOAT_BITS,
+    BitValues,
+    DecisionSpace,
+    channel_decisions,
+    joint_decisions,
+)
 from compress_gym.tasks import Task
 
 MIN_REPETITIONS = 30
@@ -89,6 +96,23 @@ class ProfilePlan:
     def mixed(self) -> bool:
         """Whether each layer has one of two precisions."""
         return self.precision == "mixed"
+
+
+def plan_of(
+    runtime: str,
+    precision: str,
+    threads: int,
+    cuda: bool,
+    batch: int,
+    *,
+    rounds: int = ProfilePlan.rounds,
+    repetitions: int = ProfilePlan.repetitions,
+    fitted: int = ProfilePlan.fit_networks,
+    checked: int = ProfilePlan.check_networks,
+) -> ProfilePlan:
+    """Returns the plan that a command asks for; raises as `ProfilePlan`."""
+    counts = {"fit_networks": fitted, "check_networks": checked}
+    return ProfilePlan(runtime, precision, threads, cuda, batch, rounds, repetitions, **counts)
 
 
 def reachable_operations(
@@ -156,7 +180,7 @@ def contents(
     """Returns the operations that are measured, and each task's strategies whose networks are, int64 `[N, T]`."""
     operations: dict[Operation, None] = {}
     for task in tasks:
-        found = reachable_operations(task.network(), task.channel_decisions(), plan, with_layout)
+        found = reachable_operations(task.network(), channels_of(task), plan, with_layout)
         operations.update(dict.fromkeys(found))
     return list(operations), {task.name: chosen_strategies(decisions_of(task, plan), plan) for task in tasks}
 
@@ -170,8 +194,14 @@ def contents_digest(operations: Sequence[Operation], strategies: Mapping[str, ND
 def decisions_of(task: Task, plan: ProfilePlan) -> DecisionSpace:
     """Returns what is decided about the networks that are measured: channels, and precisions where there are two."""
     if not plan.mixed:
-        return task.channel_decisions()
-    return task.decisions("JointPQ", BitValues((FIXED_BITS, FLOAT_BITS), paired=True))
+        return channels_of(task)
+    both, options = BitValues((FIXED_BITS, FLOAT_BITS), paired=True), task.options
+    return joint_decisions(task.network(), both, options.get("fixed"), options.get("levels", 16))
+
+
+def channels_of(task: Task) -> DecisionSpace:
+    """Returns the decisions about the channels of a task's network."""
+    return channel_decisions(task.network(), task.options.get("levels", 16))
 
 
 def networks_of(

@@ -1,4 +1,4 @@
-"""Measures the latency of transformers on this machine: `python -m compress_gym.making.profile.transformers multi30k-ende`.
+"""Measures the latency of transformers on this machine.
 
 One sentence at a time, greedily, one thread, keys and values kept, so many tokens in and so many out, whatever the
 weights would have written: a transformer that stops early does not look fast. Shared machines change speed by tens of
@@ -8,20 +8,17 @@ times the reference's own median. Run it alone on the machine all the same.
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from compress_gym.devices.transformer_latency import (
     TransformerDevice,
@@ -30,13 +27,13 @@ from compress_gym.devices.transformer_latency import (
     latency_errors,
     write_coefficients,
 )
-from compress_gym.kinds.transformer_problem import architecture_of, transformer_decisions
+from compress_gym.making.profile.rounds import measure, measured
 from compress_gym.networks.supertransformer import Transformer, cut_out
-from compress_gym.networks.transformer import Architecture
+from compress_gym.networks.transformer import Architecture, TransformerSpace
+from compress_gym.problem.transformer_decisions import architecture_of, transformer_decisions
 from compress_gym.support.cards import provenance, write_card
-from compress_gym.support.commands import run_command
-from compress_gym.support.resume import claim, load_arrays, save_array
-from compress_gym.tasks.translation import TranslationTask, get_translation_task
+from compress_gym.support.resume import claim
+from compress_gym.tasks import Task
 
 # The latencies that are measured: tokens in and tokens out. Multi30k's sentences have 16 on average.
 LENGTHS = {"latency_ms": 16, "latency_30_ms": 30}
@@ -60,38 +57,54 @@ class TransformerPlan:
     repetitions: int = 3
     seed: int = 0
 
-    def architectures(self, task: TranslationTask) -> list[Architecture]:
+    def architectures(self, space: TransformerSpace) -> list[Architecture]:
         """Returns the SubTransformers, each once, those that are fitted first."""
-        decisions, rng = transformer_decisions(task.space), np.random.default_rng(self.seed)
+        decisions, rng = transformer_decisions(space), np.random.default_rng(self.seed)
         rows = dict.fromkeys(map(tuple, decisions.check(np.stack([decisions.sizes - 1, 0 * decisions.sizes])).tolist()))
         while len(rows) < self.fitted + self.checked:
             rows |= dict.fromkeys(map(tuple, decisions.spread(rng, 1).tolist()))
-        return [architecture_of(task.space, decisions, np.array(row)) for row in rows]
+        return [architecture_of(space, decisions, np.array(row)) for row in rows]
 
 
-def profile(task: TranslationTask, plan: TransformerPlan, out: Path, command: str) -> TransformerDevice:
+def plan_of(runtime: str, precision: str, threads: int, cuda: bool, batch: int, **counts: int) -> TransformerPlan:
+    """Returns the plan that a command asks for.
+
+    Raises:
+        ValueError: Another runtime than torch in fp32, one thread, one sentence at a time.
+    """
+    if precision != "fp32" or threads != 1 or cuda or batch != 1:
+        raise ValueError("transformers are measured under torch in fp32, on one thread, a sentence at a time")
+    return TransformerPlan(**counts)
+
+
+def profile(tasks: Sequence[Task], plan: TransformerPlan, out: Path, command: str) -> TransformerDevice:
     """Measures, fits and checks; killed, it goes on with the round it was at.
 
     Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
 
     Args:
-        task: The task.
+        tasks: One task.
         plan: What is measured.
         out: The table of coefficients; its card is written beside it. Finished rounds wait in a folder `.rounds`.
         command: The command line, for the card.
 
     Raises:
-        ValueError: The rounds there belong to another plan, space or machine.
+        ValueError: The rounds there belong to another plan, space or machine, or several tasks are given.
     """
+    if len(tasks) != 1:
+        raise ValueError(f"{len(tasks)} tasks: a table of transformers is that of one task")
+    task, space = tasks[0], tasks[0].network()
     work, made = out.with_suffix(".rounds"), provenance(command, ["torch", "numpy", "scipy"])
     work.mkdir(parents=True, exist_ok=True)
-    identity = {**asdict(plan), "space": task.space.to_json(), "lengths": LENGTHS}
+    identity = {**asdict(plan), "space": space.to_json(), "lengths": LENGTHS}
     claim(work, {**identity, "hardware": made["hardware"], "versions": made["versions"]})
-    architectures = plan.architectures(task)
+    architectures = plan.architectures(space)
     torch.set_num_threads(1)
-    _measure(Transformer(task.space.largest).eval(), architectures, plan, work)
-    # [SubTransformers, lengths, rounds * repetitions, 2]
-    samples = load_arrays([_round(work, r) for r in range(plan.rounds)], axis=2)
+    module = Transformer(space.largest).eval()
+    reference = cut_out(module, architectures[-1])
+    visits = [partial(_visit, module, architecture, reference, plan) for architecture in architectures]
+    measure(visits, plan.rounds, plan.seed, work)
+    samples = measured(work, plan.rounds, axis=2)  # [SubTransformers, lengths, rounds * repetitions, 2]
     device = device_of(out.stem, task.name, architectures, steady_ms(samples), plan)
     write_coefficients(out, device.metrics, device.coefficients)
     statistic = (
@@ -167,53 +180,9 @@ def steady_ms(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return steady
 
 
-def _measure(module: Transformer, architectures: list[Architecture], plan: TransformerPlan, work: Path) -> None:
-    """Visits every SubTransformer once a round, cut out anew, and writes the round's samples."""
-    reference = cut_out(module, architectures[-1])
-    with Progress() as progress:
-        bar = progress.add_task("measuring", total=plan.rounds * len(architectures))
-        for r in range(plan.rounds):
-            if _round(work, r).exists():
-                progress.advance(bar, len(architectures))
-                continue
-            samples = np.empty((len(architectures), len(LENGTHS), plan.repetitions, 2))
-            for n in np.random.default_rng([plan.seed, r]).permutation(len(architectures)):
-                own = cut_out(module, architectures[n])
-                for m, length in enumerate(LENGTHS.values()):
-                    samples[n, m] = sentences_ms([own, reference], length, plan.repetitions)
-                progress.advance(bar)
-            save_array(_round(work, r), samples)
-
-
-def _round(work: Path, number: int) -> Path:
-    return work / f"round-{number:02d}.npy"
-
-
-@click.command()
-@click.argument("task")
-@click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-torch-fp32.csv].")
-@click.option("--fitted", type=click.IntRange(3), default=TransformerPlan.fitted, show_default=True)
-@click.option("--checked", type=click.IntRange(2), default=TransformerPlan.checked, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=TransformerPlan.rounds, show_default=True)
-@click.option("--repetitions", type=click.IntRange(1), default=TransformerPlan.repetitions, show_default=True)
-@click.option("--seed", default=TransformerPlan.seed, show_default=True)
-def main(task: str, out: Path | None, fitted: int, checked: int, rounds: int, repetitions: int, seed: int) -> None:
-    """Measures this machine for TASK: a table that `device=PATH` reads. Killed, it goes on where it was."""
-    chosen, path = get_translation_task(task), out or Path(f"{task}-torch-fp32.csv")
-    if path.suffix != ".csv":
-        raise ValueError(f"--out {path} must end in .csv")
-    if path.exists():
-        raise ValueError(f"--out {path} exists already; remove it or choose another")
-    command = shlex.join(["python", "-m", "compress_gym.making.profile.transformers", *sys.argv[1:]])
-    device = profile(chosen, TransformerPlan(fitted, checked, rounds, repetitions, seed), path, command)
-    click.echo(f"written to {path}")
-    for metric in device.metrics:
-        error = device.card["stated_error"][metric]
-        click.echo(
-            f"{metric}: median error {error['median_absolute_error']:.1%}, 95th percentile "
-            f"{error['p95_absolute_error']:.1%}, Kendall tau {error['kendall_tau']:.3f}"
-        )
-
-
-if __name__ == "__main__":
-    run_command(main, "compress_gym.making.profile.transformers")
+def _visit(
+    module: Transformer, architecture: Architecture, reference: Transformer, plan: TransformerPlan
+) -> NDArray[np.float64]:
+    """Cuts a SubTransformer out anew and times it beside the reference, `[lengths, repetitions, 2]`."""
+    own = cut_out(module, architecture)
+    return np.stack([sentences_ms([own, reference], length, plan.repetitions) for length in LENGTHS.values()])

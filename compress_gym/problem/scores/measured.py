@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
+
+_KNOWN = frozenset("decisions values correct images baseline_correct baseline".split())
 
 
 class MeasuredAccuracy:
@@ -20,23 +25,43 @@ class MeasuredAccuracy:
         source: `"measured"`.
         table: Accuracies, float64 `[number of strategies]`, in the order of `DecisionSpace.enumerate`.
         baseline: Accuracy of the uncompressed network, as trained.
+        others: Tables of further score columns, by name.
     """
 
     source = "measured"
 
-    def __init__(self, decisions: DecisionSpace, table: NDArray[np.float64], baseline: float) -> None:
-        """Takes a table of one's own; see `load` for a shipped one."""
+    def __init__(
+        self,
+        decisions: DecisionSpace,
+        table: NDArray[np.float64],
+        baseline: float,
+        others: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        """Takes tables of one's own; see `load` for shipped ones."""
         accuracies = np.asarray(table, dtype=np.float64)
         if accuracies.shape != (decisions.count,):
             raise ValueError(f"table has shape {accuracies.shape}; expected [{decisions.count}]")
         if not (np.isfinite(accuracies).all() and (accuracies >= 0).all() and (accuracies <= 1).all()):
             raise ValueError("table holds accuracies that are not within 0 and 1")
-        self.table, self.baseline = accuracies, float(baseline)
+        self.table, self.baseline, self.others = accuracies, float(baseline), dict(others or {})
+        for name, column in self.others.items():
+            if np.shape(column) != (decisions.count,):
+                raise ValueError(f"column {name!r} has shape {np.shape(column)}; expected [{decisions.count}]")
         self._decisions = decisions
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
         return self.table[self._decisions.index(strategies)]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns."""
+        return (ACCURACY_COLUMN, *self.others)
+
+    def scores(self, strategies: ArrayLike, columns: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Returns the wanted score columns, float64 `[N]` each."""
+        rows = self._decisions.index(strategies)
+        return {name: (self.table if name == ACCURACY_COLUMN else self.others[name])[rows] for name in columns}
 
     def restricted(self, decisions: DecisionSpace) -> MeasuredAccuracy:
         """Returns the part of the table in which decisions have fewer values.
@@ -45,8 +70,12 @@ class MeasuredAccuracy:
             ValueError: The table lacks a decision or a value.
         """
         places = decisions.places_in(self._decisions)
-        part = self.table.reshape(self._decisions.sizes)[np.ix_(*places)]
-        return MeasuredAccuracy(decisions, part.ravel(), self.baseline)
+
+        def part(table: NDArray[np.float64]) -> NDArray[np.float64]:
+            return table.reshape(self._decisions.sizes)[np.ix_(*places)].ravel()
+
+        others = {name: part(column) for name, column in self.others.items()}
+        return MeasuredAccuracy(decisions, part(self.table), self.baseline, others)
 
     @classmethod
     def load(cls, path: Path, decisions: DecisionSpace) -> MeasuredAccuracy:
@@ -59,19 +88,21 @@ class MeasuredAccuracy:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names, values = file["decisions"].tolist(), file["values"]
-                correct, images = file["correct"], int(file["images"])
-                baseline = int(file["baseline_correct"]) / images
+                others = {name: file[name].astype(np.float64) for name in file.files if name not in _KNOWN}
+                if "correct" in file:
+                    correct, images = file["correct"], int(file["images"])
+                    accuracy, baseline = correct / images, int(file["baseline_correct"]) / images
+                else:
+                    accuracy, baseline = others.pop(ACCURACY_COLUMN), float(file["baseline"])
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
             raise AssetError(f"{path}: not readable as a measured table ({error})") from error
         expected = _values_matrix(decisions)
         if names != list(decisions.names) or not np.array_equal(values, expected):
             raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
-        if correct.shape != (decisions.count,) or correct.max(initial=0) > images:
-            raise AssetError(
-                f"{path}: table has shape {correct.shape} and maximum {correct.max(initial=0)}; "
-                f"expected [{decisions.count}] counts of at most {images} ({card.get('what')})"
-            )
-        return cls(decisions, correct / images, baseline)
+        try:
+            return cls(decisions, accuracy, baseline, others)
+        except ValueError as error:
+            raise AssetError(f"{path}: {error} ({card.get('what')})") from error
 
 
 def save(
@@ -80,16 +111,22 @@ def save(
     correct: NDArray[np.int64],
     images: int,
     baseline_correct: int,
+    others: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> None:
-    """Writes a table of correctly classified images out of `images`, one entry a strategy."""
-    write_arrays(
-        path,
-        decisions=np.array(decisions.names),
-        values=_values_matrix(decisions),
-        correct=correct.astype(np.uint16),
-        images=np.int64(images),
-        baseline_correct=np.int64(baseline_correct),
-    )
+    """Writes a table of correctly classified images out of `images`, one entry a strategy, and other columns."""
+    counted = {"images": np.int64(images), "baseline_correct": np.int64(baseline_correct)}
+    _write(path, decisions, correct=correct.astype(np.uint16), **counted, **(others or {}))
+
+
+def save_columns(
+    path: Path, decisions: DecisionSpace, columns: Mapping[str, NDArray[np.float64]], baseline: float
+) -> None:
+    """Writes score columns that are no counts, `accuracy` among them, one entry a strategy."""
+    _write(path, decisions, baseline=np.float64(baseline), **columns)
+
+
+def _write(path: Path, decisions: DecisionSpace, **arrays: Any) -> None:
+    write_arrays(path, decisions=np.array(decisions.names), values=_values_matrix(decisions), **arrays)
 
 
 def _values_matrix(decisions: DecisionSpace) -> NDArray[np.int64]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
 from compress_gym.support.jit import jit
+
+Link = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @jit
@@ -118,6 +122,13 @@ def predict_members(
     return accuracies
 
 
+# How a score becomes the fraction of 1 that a surrogate predicts, and back.
+LINKS: dict[str, tuple[Link, Link]] = {
+    "x": (lambda x: x, lambda y: y),
+    "exp(-x)": (lambda x: np.exp(-x), lambda y: -np.log(y)),  # the likelihood, of a loss in nats
+}
+
+
 @dataclass(frozen=True, eq=False)
 class SurrogateAccuracy:
     """Predicts accuracies; its card states how far they are from live ones.
@@ -130,6 +141,7 @@ class SurrogateAccuracy:
         last: Last layer, float32 `[members, hidden + 1]`.
         spread: What the members' standard deviation is multiplied by to become an error of one standard deviation.
         baseline: Accuracy of the uncompressed network, as trained.
+        others: Further score columns by name: the link by which a surrogate predicts them, and that surrogate.
     """
 
     decisions: DecisionSpace
@@ -138,6 +150,20 @@ class SurrogateAccuracy:
     last: NDArray[np.float32]
     spread: float
     baseline: float
+    others: Mapping[str, tuple[str, SurrogateAccuracy]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns."""
+        return (ACCURACY_COLUMN, *self.others)
+
+    def scores(self, strategies: ArrayLike, columns: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Returns the wanted score columns, float64 `[N]` each."""
+        rows = self.decisions.check(strategies)
+        return {
+            name: self(rows) if name == ACCURACY_COLUMN else LINKS[self.others[name][0]][1](self.others[name][1](rows))
+            for name in columns
+        }
 
     @property
     def source(self) -> str:
@@ -179,7 +205,8 @@ class SurrogateAccuracy:
         first = np.zeros_like(self.first[:, :, : int(decisions.sizes.max())])
         for t, places in enumerate(decisions.places_in(self.decisions)):
             first[:, t, : len(places)] = self.first[:, t, places]
-        return replace(self, decisions=decisions, first=first)
+        others = {name: (link, other.restricted(decisions)) for name, (link, other) in self.others.items()}
+        return replace(self, decisions=decisions, first=first, others=others)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -206,8 +233,10 @@ class SurrogateAccuracy:
         )
 
     @classmethod
-    def load(cls, path: Path, decisions: DecisionSpace) -> SurrogateAccuracy:
-        """Reads what `save` wrote.
+    def load(
+        cls, path: Path, decisions: DecisionSpace, others: Mapping[str, tuple[str, SurrogateAccuracy]] | None = None
+    ) -> SurrogateAccuracy:
+        """Reads what `save` wrote; surrogates of other columns, which lie in files of their own, are given.
 
         Raises:
             AssetError: The file is damaged, or was fitted for other decisions.
@@ -220,7 +249,7 @@ class SurrogateAccuracy:
                 spread, baseline = float(file["spread"]), float(file["baseline"])
             if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
                 raise AssetError(f"{path}: fitted for decisions {list(names)}, not for {list(decisions.names)}")
-            return cls(decisions, layers[0], layers[1], layers[2], spread, baseline)
+            return cls(decisions, layers[0], layers[1], layers[2], spread, baseline, others or {})
         except AssetError:
             raise
         except (KeyError, ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:

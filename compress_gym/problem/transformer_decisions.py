@@ -1,22 +1,16 @@
-"""The problem of transformer search: the genes of a SuperTransformer's parts as decisions."""
+"""The genes of a SuperTransformer's parts as decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.costs.transformer import transformer_cost_terms
-from compress_gym.devices.transformer_latency import load_transformer_device
 from compress_gym.networks.network import Layer, Network, Segment
 from compress_gym.networks.transformer import DEPTH, Architecture, TransformerSpace
-from compress_gym.problem import Problem
 from compress_gym.problem.decisions import Decision, DecisionSpace
-from compress_gym.problem.observations import device_features, shape_features
-from compress_gym.problem.scores import AccuracyModel
+from compress_gym.problem.observations import shape_features
 
 # Kinds of decision by what a gene's name ends in.
 _KINDS = {
@@ -89,46 +83,6 @@ def transformer_network(space: TransformerSpace) -> Network:
     return Network("transformer", (space.length,), tuple(layers), ())
 
 
-def transformer_problem(
-    space: TransformerSpace,
-    accuracy_model: AccuracyModel,
-    device: str | Path | None,
-    origin: Mapping[str, Any],
-    valid_loss: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None,
-    **settings: Any,
-) -> Problem:
-    """Builds a problem of one decision a gene.
-
-    Args:
-        space: The architectures.
-        accuracy_model: How accurate strategies are.
-        device: Where latencies come from; `None` leaves them out.
-        origin: Where the problem comes from; the device is added.
-        valid_loss: What gives the validation loss of strategies, if anything does.
-        **settings: `cost`, `budget`, `budget_rule`, `reward`.
-
-    Raises:
-        KeyError: An unknown device, cost, budget rule or reward.
-        ValueError: A budget out of range, or a device that was measured with other transformers.
-    """
-    hardware = load_transformer_device(device) if device is not None else None
-    if hardware is not None and hardware.task != origin.get("task"):
-        raise ValueError(
-            f"device={hardware.name!r} was measured with the transformers of task {hardware.task!r}, "
-            f"not of {origin.get('task')!r}"
-        )
-    decisions = transformer_decisions(space)
-    terms = transformer_cost_terms(space, decisions, hardware)
-    if hardware is not None:
-        largest = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
-        settings["device_features"] = device_features(hardware, largest["macs"], largest[hardware.metrics[0]])
-    described = {"device": None} if hardware is None else {"device": hardware.name, "device_hash": hardware.digest}
-    return Problem(
-        decisions,
-        terms,
-        accuracy_model,
-        extras={} if valid_loss is None else {"valid_loss": valid_loss},
-        shapes=shape_features(transformer_network(space), decisions),
-        origin={**origin, **described},
-        **settings,
-    )
+def gene_features(space: TransformerSpace, decisions: DecisionSpace) -> NDArray[np.float32]:
+    """Describes what each gene is about, float32 `[T, columns]` in [0, 1]."""
+    return shape_features(transformer_network(space), decisions)

@@ -1,7 +1,7 @@
 """What agents may be trained on and what they are tested on: networks, devices and budgets kept apart.
 
     >>> import gymnasium as gym
-    >>> from compress_gym.tasks.splits import get_split
+    >>> from compress_gym.kinds import get_split
     >>> split = get_split("MixedQuant-v0")
     >>> envs = gym.make_vec("compress_gym/MixedQuant-v0", num_envs=16, **split.train)
     >>> sorted({test.unseen for test in split.tests})
@@ -15,8 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
-
-from compress_gym.support.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,12 @@ class HeldOutProblem:
 
 
 @dataclass(frozen=True)
-class TaskSplit:
+class TrainTestSplit:
     """Problems of one environment for training and for testing.
 
+    A budget is at least what the cheapest strategy costs on each of the devices.
+
     Attributes:
-        env: Short id of the environment.
         train_tasks: Networks that are trained on,
         test_tasks: and others.
         train_devices: Devices that are trained on,
@@ -46,7 +45,6 @@ class TaskSplit:
         test_budgets: and budgets outside of it; what is seen of budgets is tested in the middle of the range.
     """
 
-    env: str
     train_tasks: tuple[str, ...]
     test_tasks: tuple[str, ...]
     train_devices: tuple[str, ...]
@@ -72,59 +70,3 @@ class TaskSplit:
             if unseen := " and ".join(name for name, new in marks if new):
                 found.append(HeldOutProblem({"task": task, "device": device, "budget": budget}, unseen))
         return tuple(found)
-
-
-# A budget of a split is at least what the cheapest strategy costs on each of its devices. Only that of
-# ChannelPrune holds a network out: on bitfusion bits alone save little of the larger one, and there is one transformer.
-SPLITS: dict[str, TaskSplit] = {
-    split.env: split
-    for split in (
-        TaskSplit(
-            "ChannelPrune-v0",
-            train_tasks=("digits-cnn",),
-            test_tasks=("cifar10-resnet20",),
-            train_devices=("bitfusion", "bismo-edge"),
-            test_devices=("bismo-cloud", "auto"),
-            train_budgets=(0.75, 0.85),
-            test_budgets=(0.95,),
-        ),
-        TaskSplit(
-            "MixedQuant-v0",
-            train_tasks=("digits-cnn",),
-            test_tasks=(),
-            train_devices=("bismo-edge", "bitfusion"),
-            test_devices=("bismo-cloud",),
-            train_budgets=(0.65, 0.9),
-            test_budgets=(0.56,),
-        ),
-        TaskSplit(
-            "JointPQ-v0",
-            train_tasks=("digits-cnn",),
-            test_tasks=(),
-            train_devices=("bismo-edge", "bismo-cloud"),
-            test_devices=("bitfusion",),
-            train_budgets=(0.35, 0.6),
-            test_budgets=(0.7,),
-        ),
-        TaskSplit(
-            "TransformerNAS-v0",
-            train_tasks=("multi30k-ende",),
-            test_tasks=(),
-            train_devices=("auto",),
-            test_devices=(),
-            train_budgets=(0.4, 0.7),
-            test_budgets=(0.3333, 0.8),
-        ),
-    )
-}
-
-
-def get_split(env: str) -> TaskSplit:
-    """Returns the split of an environment.
-
-    Raises:
-        KeyError: The environment has none; the message names the closest match.
-    """
-    if env not in SPLITS:
-        raise unknown_name("env", env, SPLITS)
-    return SPLITS[env]

@@ -1,0 +1,1 @@
+"""What kinds have in common: the contract, the registry, cases, the environment class."""

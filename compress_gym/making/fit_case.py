@@ -1,0 +1,182 @@
+"""Fits the surrogates of a case to its measured strategies, and states on their cards how true they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_gym.kinds import Case
+from compress_gym.making.additive import fit_additive
+from compress_gym.making.fit import FitSettings, fit_surrogate
+from compress_gym.making.folds import errors, held_out_predictions, learning_curve
+from compress_gym.making.front import front_order, label_ceiling
+from compress_gym.problem.scores.model import ACCURACY_COLUMN
+from compress_gym.problem.scores.strategies import MeasuredStrategies
+from compress_gym.problem.scores.surrogate import LINKS, SurrogateAccuracy
+from compress_gym.support.cards import provenance, read_card, write_card
+from compress_gym.support.errors import unknown_name
+
+Fit = Callable[..., SurrogateAccuracy]
+WAYS: dict[str, Fit] = {"network": fit_surrogate, "additive": fit_additive}
+# From so many rows on a network is better wherever both were tried.
+_MANY = 1000
+_HOW = "5-fold cross-validation; every row predicted by a fit that did not see it"
+# What surrogates of strategies say they were made with, as the strategies do.
+_SAME = ("task", "task_version", "weights_sha256", "recovery", "precision", "calibration_images")
+_ALSO_SAME = ("calibration_augmentation", "calibration_digest", "sentences", "sentences_digest")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedColumn:
+    """A surrogate of one score column.
+
+    Attributes:
+        surrogate: Fitted to all rows.
+        way: A name of `WAYS`.
+        rows: Which of the measured strategies have a score, bool `[N]`.
+        predicted: Held-out predictions of those, float64.
+        targets: What was to be predicted of them, float64.
+    """
+
+    surrogate: SurrogateAccuracy
+    way: str
+    rows: NDArray[np.bool_]
+    predicted: NDArray[np.float64]
+    targets: NDArray[np.float64]
+
+
+def fit_column(
+    case: Case, measured: MeasuredStrategies, column: str, baseline: float, way: str = "auto"
+) -> FittedColumn:
+    """Fits a surrogate of a score column to all rows that have it, and predicts each by a fit that did not see it.
+
+    Args:
+        case: What is fitted.
+        measured: Its measured strategies.
+        column: Name of the column.
+        baseline: The column of the uncompressed network, or its accuracy.
+        way: A name of `WAYS`, or `auto`: the better one in cross-validation where rows are few, else `network`.
+
+    Raises:
+        KeyError: Another way.
+        ValueError: Too few rows to hold some out.
+    """
+    if way not in ("auto", *WAYS):
+        raise unknown_name("model", way, ("auto", *WAYS))
+    decisions, link = case.decisions(), LINKS[case.task.declared.columns[column].link][0]
+    rows = measured.scored(column)
+    strategies, targets = measured.strategies[rows], link(measured.column(column)[rows])
+    if len(targets) < 10:
+        raise ValueError(f"{len(targets)} strategies of {case.name} have the column {column!r}; at least 10 are needed")
+    tried = ("network",) if way == "auto" and len(targets) >= _MANY else WAYS if way == "auto" else (way,)
+    found = {}
+    for name in tried:
+        # A sum of logits has no place for what is never or always right.
+        clipped = targets.clip(1e-4, 1 - 1e-4) if name == "additive" else targets
+        found[name] = held_out_predictions(decisions, strategies, clipped, baseline, WAYS[name])
+    best = min(found, key=lambda name: np.abs(found[name][0] - targets).mean())
+    predicted, uncertain = found[best]
+    spread = float(np.sqrt(((predicted - targets) ** 2).mean() / max((uncertain**2).mean(), 1e-12)))
+    clipped = targets.clip(1e-4, 1 - 1e-4) if best == "additive" else targets
+    final = replace(WAYS[best](decisions, strategies, clipped, baseline), spread=spread)
+    return FittedColumn(final, best, rows, predicted, targets)
+
+
+def facts_of(case: Case, measured: MeasuredStrategies, fitted: FittedColumn, baseline: float) -> dict[str, Any]:
+    """States how true a surrogate is: held out, against the number of rows, and near the front."""
+    decisions, (terms, metric) = case.decisions(), case.sampled_cost
+    rows, broad = measured.strategies[fitted.rows], measured.rounds[fitted.rows] == 0
+    cost = terms.evaluate(np.concatenate([rows, decisions.sizes[None] - 1]))[:, terms.column(metric)]
+    halves = None if measured.halves is None else measured.halves[fitted.rows]
+    ceiling = {} if halves is None else label_ceiling(halves[broad])
+    return {
+        "task": case.task.name,
+        "env": case.kind.name,
+        "cost": metric,
+        "rows": len(rows),
+        "broad_rows": int(broad.sum()),
+        "held_out": {
+            "how": _HOW,
+            "broad_sample": {**errors(fitted.predicted[broad], fitted.targets[broad]), **ceiling},
+            "all_rows": errors(fitted.predicted, fitted.targets),
+        },
+        "learning_curve": learning_curve(decisions, rows[broad], fitted.targets[broad], baseline, WAYS[fitted.way]),
+        "front": front_order(fitted.predicted, fitted.targets, halves, cost[:-1] / cost[-1]),
+    }
+
+
+def baseline_of(case: Case, measured: MeasuredStrategies, column: str) -> float:
+    """Returns what is said of the uncompressed network: its accuracy as trained, or what the best measured one has."""
+    if column == ACCURACY_COLUMN and measured.correct is not None:
+        return measured.baseline_correct / measured.images
+    link = LINKS[case.task.declared.columns[column].link][0]
+    return float(link(measured.column(column)[measured.scored(column)]).max())
+
+
+def surrogate_card(
+    case: Case,
+    source: Path,
+    measured: MeasuredStrategies,
+    column: str,
+    fitted: FittedColumn,
+    stated_error: dict[str, Any],
+    command: str,
+) -> dict[str, Any]:
+    """Returns a surrogate's card."""
+    strategies = read_card(source)
+    of = f"live validation {column}" if column == ACCURACY_COLUMN else f"{column}, as {_link(case, column)}"
+    return {
+        "what": f"surrogate of {of} of {case.kind.name} on task {case.task.name}",
+        **{key: strategies[key] for key in (*_SAME, *_ALSO_SAME) if key in strategies},
+        **({"validation_images": measured.images} if measured.images else {}),
+        "fitted_to": {"file": source.name, "sha256": strategies["sha256"], "rows": int(fitted.rows.sum())},
+        "model": fitted.way,
+        **({"settings": asdict(FitSettings())} if fitted.way == "network" else {}),
+        "spread": round(fitted.surrogate.spread, 3),
+        "stated_error": stated_error,
+        **provenance(command, ["torch", "numpy"]),
+    }
+
+
+def fit_case(
+    case: Case, out: Path, command: str, source: Path | None = None, way: str = "auto"
+) -> dict[str, dict[str, Any]]:
+    """Fits the surrogates of all score columns and writes them with their cards.
+
+    Args:
+        case: What is fitted.
+        out: Folder to write to.
+        command: The command line, for the cards.
+        source: The file of measured strategies; default: the task's own.
+        way: See `fit_column`.
+
+    Returns:
+        What is stated of each column's surrogate.
+
+    Raises:
+        AssetError: The strategies are missing, damaged, or were measured with other weights.
+    """
+    path = source or case.asset("strategies")
+    case.task.check_made_for(path, f"compress-gym collect {case.task.name} --env {case.kind.name}")
+    measured = MeasuredStrategies.load(path, case.decisions())
+    stated = {}
+    for name, column in case.task.declared.columns.items():
+        if name != ACCURACY_COLUMN and name not in measured.columns:
+            continue
+        baseline = baseline_of(case, measured, name)
+        fitted = fit_column(case, measured, name, baseline, way)
+        stated[name] = facts_of(case, measured, fitted, baseline)
+        written = out / case.asset(column.surrogate).name
+        fitted.surrogate.save(written)
+        error = {key: stated[name][key] for key in ("held_out", "front")}
+        write_card(written, surrogate_card(case, path, measured, name, fitted, error, command))
+    return stated
+
+
+def _link(case: Case, column: str) -> str:
+    return case.task.declared.columns[column].link.replace("x", column)

@@ -1,0 +1,77 @@
+"""The tasks there are: shipped, registered by other packages, and a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress_gym.support.errors import unknown_name
+from compress_gym.support.home import home
+from compress_gym.tasks.declaration import FILE
+from compress_gym.tasks.task import Task
+
+ASSETS = Path(__file__).parent / "assets"
+# Folders that other packages registered, by name.
+_REGISTERED: dict[str, Path] = {}
+
+
+def user_tasks() -> Path:
+    """Returns the folder of the user's own tasks."""
+    return home() / "tasks"
+
+
+def register_task(folder: str | Path) -> Task:
+    """Registers a task's folder, so that its name can be given everywhere.
+
+    Raises:
+        AssetError: `task.json` is missing or wrong.
+        ValueError: Another task has the name.
+    """
+    task = Task.read(Path(folder).expanduser().resolve())
+    there = task_folders().get(task.name)
+    if there is not None and there != task.folder:
+        raise ValueError(f"task {task.name!r} of {task.folder} exists already, at {there}; give it another name")
+    _REGISTERED[task.name] = task.folder
+    return task
+
+
+def task_folders() -> dict[str, Path]:
+    """Returns the folders of all tasks by name; a shipped name cannot be taken by a user's task.
+
+    What a user trained of a task that is shipped without weights lies in the user's folder.
+    """
+    shipped = {path.parent.name: path.parent for path in ASSETS.glob(f"*/{FILE}")}
+    own = {path.parent.name: path.parent for path in user_tasks().glob(f"*/{FILE}")} | _REGISTERED
+    taken = {n: p for n, p in shipped.items() if n not in own or (p / "weights.safetensors").exists()}
+    return dict(sorted((own | taken).items()))
+
+
+def list_tasks(kind: str | None = None) -> list[str]:
+    """Returns the names of the tasks that some environment takes.
+
+    Args:
+        kind: An environment's id, `ChannelPrune-v0`: only those that are meant for it.
+    """
+    names = []
+    for name in task_folders():
+        task = get_task(name)
+        if task.ready and (kind is None or kind.removeprefix("compress_gym/") in task.declared.kinds):
+            names.append(name)
+    return names
+
+
+def get_task(name: str) -> Task:
+    """Returns a task by name.
+
+    Raises:
+        KeyError: There is no such task; the message names the closest match.
+        AssetError: Its file is damaged.
+    """
+    folders = task_folders()
+    if name not in folders:
+        raise unknown_name("task", name, folders)
+    return Task.read(folders[name])
+
+
+def is_shipped(task: Task) -> bool:
+    """Returns whether a task is part of the package, into which nothing is written."""
+    return task.folder.parent == ASSETS

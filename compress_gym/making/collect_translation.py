@@ -1,4 +1,4 @@
-"""Scores SubTransformers live and fits surrogates: `python -m compress_gym.making.collect_translation multi30k-ende`."""
+"""Scores SubTransformers live, fits surrogates: `python -m compress_gym.making.collect_translation multi30k-ende`."""
 
 from __future__ import annotations
 

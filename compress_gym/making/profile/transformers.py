@@ -1,4 +1,4 @@
-"""Measures the latency of transformers on this machine: `python -m compress_gym.making.profile.transformers multi30k-ende`.
+"""Measures transformers' latency on this machine: `python -m compress_gym.making.profile.transformers multi30k-ende`.
 
 One sentence at a time, greedily, one thread, keys and values kept, so many tokens in and so many out, whatever the
 weights would have written: a transformer that stops early does not look fast. Shared machines change speed by tens of

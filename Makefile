@@ -31,4 +31,4 @@ labs: install
 	$(BIN)/python -m labs.build
 
 clean:
-	rm -rf .venv runs site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

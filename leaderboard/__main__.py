@@ -1,4 +1,4 @@
-"""`python -m leaderboard`: submit, verify, build, schema."""
+"""`python -m leaderboard`: submit, submit-all, verify, build, schema."""
 
 from __future__ import annotations
 
@@ -98,6 +98,27 @@ def submit(
         click.echo(f"warning: {complaint}; verifying will refuse the file", err=True)
     path = write_submission(submission, submissions)
     click.echo(f"written to {path}; check it with: python -m leaderboard verify {shlex.quote(str(path))}")
+
+
+@cli.command("submit-all")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--submissions", type=_folder, default=SUBMISSIONS, help="[default: leaderboard/submissions]")
+@tracks_option
+def submit_all(file: Path, submissions: Path, tracks_file: Path) -> None:
+    """Writes the submissions that FILE describes anew, and says which of them are new or changed.
+
+    `python -m benchmarks.search.entries` makes such a file of the standard suite's runs.
+    """
+    from leaderboard.submit import described_submissions, write_submission
+
+    made = described_submissions(file, load_tracks(tracks_file))
+    for submission in track_progress(made, "entries", console=Console(stderr=True)):
+        path = submissions / submission.track / f"{submission.name}.json"
+        before = path.read_bytes() if path.exists() else None
+        write_submission(submission, submissions, replace=True)
+        if path.read_bytes() != before:
+            word = "new" if before is None else "changed"
+            click.echo(f"{word}; verify it: python -m leaderboard verify --live --record {shlex.quote(str(path))}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search.statistics import bootstrap_interval
+from agents.statistics import bootstrap_interval
 from leaderboard.records import VerifiedRecord, counts, read_record
 from leaderboard.replay import Replay, replay
 from leaderboard.schema import Submission

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,27 @@ def submission_of(runs: Sequence[Path], tracks: Mapping[str, Track], name: str, 
         raise ValueError("; ".join(complaints(error))) from error
 
 
+def described_submissions(file: Path, tracks: Mapping[str, Track]) -> Iterator[Submission]:
+    """Yields the submissions that a file describes, of runs that a track asks for; the other runs are left out.
+
+    Args:
+        file: JSON with a list `entries`: of each its `name`, its `runs` (paths from the file's folder) and what else
+            `submission_of` takes.
+        tracks: Track name to track. Tracks whose tasks nobody may have searched on are left out.
+
+    Raises:
+        ValueError: An entry lacks its name or its runs, or `submission_of` refuses them.
+    """
+    searched = {name: track for name, track in tracks.items() if not track.zero_shot}
+    for number, entry in enumerate(read_json(file).get("entries", [])):
+        if not (isinstance(entry, dict) and entry.get("name") and entry.get("runs")):
+            raise ValueError(f"{file}: entry {number} must have a name and runs")
+        about = {key: value for key, value in entry.items() if key not in ("name", "runs")}
+        runs = [file.parent / run for run in entry["runs"]]
+        if _fitting(_read(runs[0]), searched):
+            yield submission_of(runs, searched, entry["name"], **about)
+
+
 def write_submission(submission: Submission, folder: Path, replace: bool = False) -> Path:
     """Writes a submission to `folder/<track>/<name>.json`, whole or not at all.
 
@@ -93,9 +114,9 @@ def _read(run: Path) -> dict[str, Any]:
     return {**config, "environment": {**_DEFAULTS, **_USUAL, **config["environment"]}}
 
 
-def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
+def _fitting(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> list[Track]:
     settings, device = config["environment"], config["origin"].get("device")
-    fitting = [
+    return [
         track
         for track in tracks.values()
         if _full_id(config["env"]) == track.env
@@ -103,10 +124,15 @@ def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
         and device == track.problem(settings["task"]).origin["device"]
         and (settings["cost"], settings["budget"]) == (track.cost, track.budget)
     ]
+
+
+def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
+    settings, fitting = config["environment"], _fitting(config, tracks)
     if len(fitting) != 1:
         found = f"several tracks: {', '.join(t.name for t in fitting)}" if fitting else "no track"
         raise ValueError(
-            f"a run of {config['env']} on {settings['task']}, device {device}, {settings['budget']} of "
+            f"a run of {config['env']} on {settings['task']}, device "
+            f"{config['origin'].get('device')}, {settings['budget']} of "
             f"{settings['cost']} fits {found}; give --track (tracks: {', '.join(tracks)})"
         )
     return fitting[0]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.readme import DOCUMENTS, RESULTS, demo_section, measured_section, with_sections
 from benchmarks.search.references import reference
 from benchmarks.search.report import write_report
 from benchmarks.search.suites import DIGITS, Suite
 from compress_gym.kinds.channel_prune import channel_prune_problem
+from docs.generator.readme import DOCUMENTS, RESULTS, demo_section, measured_section, with_sections
 from tests.benchmarks.examples import record
 from tests.code_blocks import blocks_of, look_through, run_python
 

@@ -1,9 +1,9 @@
 """A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
-For each split of `compress_gym.tasks.splits`, PPO is trained over its training problems: budgets, and devices where there
-are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in an episode,
-one evaluation; nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one evaluation
-too, and the best of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
+For each split of `compress_gym.tasks.splits`, PPO is trained over its training problems: budgets, and devices where
+there are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in an
+episode, one evaluation; nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one
+evaluation too, and the best of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from stable_baselines3 import PPO
 from agents.commands import make
 from agents.learners import policy_strategy
 from agents.search import search
+from agents.statistics import bootstrap_interval, interquartile_mean
 from agents.vec_env import CompressionVecEnv
-from benchmarks.search.statistics import bootstrap_interval, interquartile_mean
 from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command

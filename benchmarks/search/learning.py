@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.statistics import difference_interval, paired_difference_interval
 from benchmarks.search.scores import Estimate, Results
-from benchmarks.search.statistics import difference_interval, paired_difference_interval
 from benchmarks.search.suites import CHECKPOINTS, DIGITS, LEARNERS
 from benchmarks.search.versions import build
 

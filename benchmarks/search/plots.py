@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from agents.statistics import curve_interval, performance_profile
 from benchmarks.search.scores import Results
-from benchmarks.search.statistics import curve_interval, performance_profile
 from benchmarks.search.suites import CHECKPOINTS, LEARNERS
 from compress_gym.support.cards import write_atomically
 

@@ -20,7 +20,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search.statistics import LEAST_GAP
+from agents.statistics import LEAST_GAP
+from benchmarks.fidelity.stated import stated
 from benchmarks.search.suites import PROBLEMS, BenchmarkProblem
 from benchmarks.search.versions import build
 from compress_gym.making.scoring import Conditions, score
@@ -31,7 +32,6 @@ from compress_gym.support.commands import run_command
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
 from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
-from docs.generator.cards import stated
 
 FILE = Path(__file__).parent / "references.json"
 # So many strategies that the runs found are scored live.

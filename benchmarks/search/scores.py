@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search.records import RunRecord
-from benchmarks.search.references import Reference
-from benchmarks.search.statistics import (
+from agents.statistics import (
     bootstrap_interval,
     improvement_interval,
     interquartile_mean,
     normalised,
     probability_of_improvement,
 )
+from benchmarks.search.records import RunRecord
+from benchmarks.search.references import Reference
 
 
 @dataclass(frozen=True)

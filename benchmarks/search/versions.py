@@ -8,8 +8,9 @@ A run depends on
 
 A change of code that changes no result is told by `benchmarks.search.confirm`.
 
-Comments, docstrings and formatting are not hashed. Versions of libraries are not either: they are in each run's
-`config.yml`. What only records a run (`agents/runs.py`) is left out too.
+Comments, docstrings and formatting are not hashed. Paths and imports are not either, so that a file that moves outdates
+no run; an import of something else under the same name goes unseen. Versions of libraries are in each run's
+`config.yml` instead. What only records a run (`agents/runs.py`) is left out too.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def problem_version(problem: Problem) -> str:
 
 
 def sources_version(paths: tuple[str, ...]) -> str:
-    """Returns a hash over the code of files of the checkout, docstrings and comments left out."""
-    return _digest("\n".join(f"{path} {_code(path)}" for path in paths).encode())
+    """Returns a hash over the code of files of the checkout, wherever they lie and whatever they import."""
+    return _digest("\n".join(sorted(map(_code, paths))).encode())
 
 
 @cache
@@ -106,8 +107,8 @@ def _code(path: str) -> str:
 
 
 def code_of(source: str) -> str:
-    """Returns what Python makes of a source, docstrings left out."""
-    tree = ast.parse(source)
+    """Returns what Python makes of a source, docstrings and imports left out."""
+    tree = _WithoutImports().visit(ast.parse(source))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
@@ -118,6 +119,14 @@ def code_of(source: str) -> str:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+class _WithoutImports(ast.NodeTransformer):
+    def visit_Import(self, node: ast.Import) -> None:
+        """Leaves it out."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """Leaves it out."""
 
 
 def _digest(data: bytes) -> str:

@@ -140,8 +140,8 @@ class JointPQEnv(KindEnv):
     | `haq`       | 10 x (accuracy - baseline accuracy)                 |
     | `galen`     | accuracy - 5 x \|cost / budget - 1\|                  |
 
-    or any function of a `compress_gym.problem.rewards.Outcome`. Accuracies are fractions of 1, on validation images; test
-    images are never in an observation, a reward or an info.
+    or any function of a `compress_gym.problem.rewards.Outcome`. Accuracies are fractions of 1, on validation images;
+    test images are never in an observation, a reward or an info.
 
     ## Starting State
     Nothing is decided. `info` holds the costs of the network with the most bits under `baseline`, the task, its

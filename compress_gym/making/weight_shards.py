@@ -1,8 +1,8 @@
 """Averaged weights of an unfinished training in small files, and its vocabulary, to go on from elsewhere.
 
-`python -m compress_gym.making.weight_shards CHECKPOINT VOCABULARY FOLDER` writes them; `compress_gym.making.train_translation`
-begins with them if it is given `--warm-start FOLDER`. The optimiser's moments, four times as large, are left out: they
-are made anew during the warm-up.
+`python -m compress_gym.making.weight_shards CHECKPOINT VOCABULARY FOLDER` writes them;
+`compress_gym.making.train_translation` begins with them if it is given `--warm-start FOLDER`. The optimiser's moments,
+four times as large, are left out: they are made anew during the warm-up.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fidelity.report import GAPS, bounded
+from benchmarks.fidelity.stated import stated
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import read_card, read_json
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from compress_gym.tasks.translation import TRANSLATION_TASKS
-from docs.generator.cards import stated
 from docs.generator.reports import missing
 from docs.generator.text import RESULTS, table
 from leaderboard.__main__ import RECORDS, SUBMISSIONS

@@ -9,8 +9,8 @@ from agents.learners import ALGORITHMS, action_type, build, train
 from agents.runs import Run
 from benchmarks.search.jobs import Job, jobs_of, perform
 from benchmarks.search.suites import DIGITS, EVALUATIONS, SUITES
+from benchmarks.search.versions import PROBLEM_SOURCES, _code, code_of, problem_version, run_version, sources_version
 from benchmarks.search.versions import build as build_problem
-from benchmarks.search.versions import code_of, problem_version, run_version
 from compress_gym.envs.compression import CompressionEnv
 from tests.agents.test_search import Counting
 
@@ -61,6 +61,39 @@ def test_versions_see_code_but_not_its_comments():
     assert code_of(code) == code_of('# why\ndef f(x):\n    """Says more."""\n\n    return x + 1  # so\n')
     assert code_of(code) != code_of(code.replace("+ 1", "+ 2"))
     assert code_of('x = {"a": """b"""}') != code_of('x = {"a": """c"""}')
+
+
+MOVED = """from old.place import helper
+
+LIMIT = 3
+
+
+def f(x):
+    from old import place
+
+    return helper(x, place) + LIMIT
+"""
+
+
+def test_versions_do_not_see_that_a_file_moved(tmp_path, monkeypatch):
+    def version(text, *names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        _code.cache_clear()
+        return sources_version(names)
+
+    monkeypatch.setattr("benchmarks.search.versions.ROOT", tmp_path)
+    before = version(MOVED, "a.py")
+    assert version("import sys\n" + MOVED.replace("old", "new.home"), "elsewhere/b.py") == before
+    assert version(MOVED.replace("LIMIT = 3", "LIMIT = 4"), "a.py") != before
+    assert version(MOVED, "a.py", "b.py") != before
+    _code.cache_clear()
+
+
+def test_versions_do_not_depend_on_the_order_of_files():
+    assert sources_version(PROBLEM_SOURCES) == sources_version(PROBLEM_SOURCES[::-1])
+    assert sources_version(PROBLEM_SOURCES) != sources_version(PROBLEM_SOURCES[1:])
 
 
 def test_versions_see_what_a_run_depends_on(monkeypatch):

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
+from agents.statistics import difference_interval, paired_difference_interval
 from benchmarks.search.__main__ import RESULTS
 from benchmarks.search.learning import learned, random_bests
 from benchmarks.search.records import read_records
 from benchmarks.search.references import Reference, best_found, freeze, reference
 from benchmarks.search.report import answers, write_report
 from benchmarks.search.scores import Results
-from benchmarks.search.statistics import difference_interval, paired_difference_interval
 from benchmarks.search.suites import DIGITS, PROBLEMS, SUITES, BenchmarkProblem, Suite
 from benchmarks.search.versions import build as build_problem
 from tests.benchmarks.examples import record

@@ -188,7 +188,8 @@ def test_a_missing_extra_is_told(command, tmp_path):
     (tmp_path / "nbformat.py").write_text("raise ModuleNotFoundError(name='nbformat')")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        f"from compress_gym.support.commands import run_command; from labs.{command} import cli; run_command(cli, 'labs')"
+        "from compress_gym.support.commands import run_command; "
+        f"from labs.{command} import cli; run_command(cli, 'labs')"
     )
     arguments = [str(tmp_path)] if command == "grade" else []
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.search.statistics import (
+from agents.statistics import (
     bootstrap_interval,
     curve_interval,
     difference_interval,

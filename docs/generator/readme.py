@@ -1,4 +1,4 @@
-"""Puts results into README and the zoo's pages: `python -m benchmarks.readme runs/demo_1`.
+"""Puts results into README and the zoo's pages: `python -m docs.generator.readme runs/demo_1`.
 
 Without a folder the demonstration stays as it is.
 """
@@ -17,8 +17,9 @@ import click
 
 from agents.demo import markdown, speed_note
 from agents.search import METHODS
+from agents.statistics import LEAST_GAP
+from benchmarks.fidelity.stated import stated
 from benchmarks.search.report import aggregate_table
-from benchmarks.search.statistics import LEAST_GAP
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.simulated import SIMULATED
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
@@ -26,12 +27,11 @@ from compress_gym.support.cards import read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from compress_gym.tasks.translation import TRANSLATION_TASKS
-from docs.generator.cards import stated
 from docs.generator.fidelity import leaderboard_rows
 from docs.generator.text import percent, table
 
 HOW_MADE = {"measured": "every strategy scored live", "surrogate": "surrogate of live scores"}
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "demo"
 DOCUMENTS = (ROOT / "README.md", ROOT / "agents" / "README.md")
 
@@ -222,4 +222,4 @@ def main(folder: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "benchmarks.readme")
+    run_command(main, "docs.generator.readme")

@@ -16,8 +16,9 @@ from torch import nn
 from compress_gym.data import Split, load_dataset
 from compress_gym.live.training import Recipe, train_module
 from compress_gym.live.weights import save_weights
+from compress_gym.networks.network import description_digest
 from compress_gym.networks.trace import trace
-from compress_gym.support.cards import provenance, sha256, write_atomically, write_card
+from compress_gym.support.cards import provenance, write_atomically, write_card
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import bf16_supported, checked_device, torch_device_name
 from compress_gym.tasks import TASKS, get_task
@@ -139,7 +140,7 @@ def main(
     save_weights(module, weights, half=chosen.half_weights)
     card = {
         "what": f"weights of task {task}, trained on the training split of data set {chosen.dataset!r}",
-        "network_sha256": sha256(folder / "network.json"),
+        "network_sha256": description_digest(network.to_json()),
         "parameters": sum(p.numel() for p in module.parameters()),
         "stored_as": "float16" if chosen.half_weights else "float32",
         "train_images": len(data.train.labels),

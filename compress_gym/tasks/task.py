@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress_gym.networks import Network
+from compress_gym.networks.network import description_digest
 from compress_gym.problem.decisions import (
     BIT_KINDS,
     BitValues,
@@ -94,9 +95,12 @@ class Task:
         if not self.shipped and not path.exists():
             return self._traced()
         description, card = read_json(path), read_json(self.folder / "weights.json")
-        if card.get("network_sha256") != sha256(path):
+        if card.get("network_sha256") != description_digest(description):
             raise AssetError(f"{path}: the checksum differs from the one on weights.json; the file was changed")
-        return Network.from_json(description)
+        try:
+            return Network.from_json(description)
+        except ValueError as error:
+            raise AssetError(f"{path}: {error}") from error
 
     def _traced(self) -> Network:
         """Describes the network of a task whose weights are not trained yet."""
@@ -319,8 +323,9 @@ class Task:
         """
         self._require_weights()
         measured = (self.asset(what, env) for what in ("measured", "strategies", "surrogate"))
-        assets = [self.folder / "network.json", *self.folder.glob("*.safetensors"), *filter(Path.exists, measured)]
-        lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted(assets))
+        digests = {p.name: sha256(p) for p in (*self.folder.glob("*.safetensors"), *filter(Path.exists, measured))}
+        digests["network.json"] = description_digest(read_json(self.folder / "network.json"))
+        lines = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def weights_card(self) -> dict[str, object]:

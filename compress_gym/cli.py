@@ -249,10 +249,10 @@ def profile(
     if making is None or any(case.kind.profile != making for case in cases):
         raise ValueError(f"{', '.join(tasks)}: not to be profiled, or not together")
     given = {"rounds": rounds, "repetitions": repetitions, "fitted": fitted, "checked": checked}
-    run, plan_of = load(f"{making}:profile", extra="live,devices"), load(f"{making}:plan_of")
+    run, plan_of = load(f"{making}:profile"), load(f"{making}:plan_of")
     plan = plan_of(runtime, precision, threads, cuda, batch, **{k: v for k, v in given.items() if v is not None})
     if export is not None:
-        export_bundle = load("compress_gym.making.bundle:export_bundle", extra="live,devices")
+        export_bundle = load("compress_gym.making.bundle:export_bundle")
         if len(chosen) > 1:
             raise click.UsageError(f"--export writes the bundle of one TASK; given: {', '.join(tasks)}")
         click.echo(f"written to {export_bundle(chosen[0], plan, export)}; there: unzip it, python run.py")
@@ -272,7 +272,7 @@ def _install(results: Path, name: str) -> None:
     if name in list_devices():
         raise ValueError(f"--name {name!r}: there is a device of that name already; choose another")
     path = user_tables() / f"{name}.csv"
-    device = load("compress_gym.making.bundle:import_results", extra="live,devices")(results, path, _command())
+    device = load("compress_gym.making.bundle:import_results")(results, path, _command())
     first = cases_of(get_task(device.card["tasks"][0]))[0]
     _report(device, path, f'gym.make("compress_gym/{first.kind.id}", task="{first.task.name}", device="{name}")')
 

@@ -102,8 +102,9 @@ def write_tiny_task(folder: Path) -> Task:
     import torch
 
     from compress_gym.live.weights import save_weights
+    from compress_gym.networks.network import description_digest
     from compress_gym.networks.trace import trace
-    from compress_gym.support.cards import sha256, write_card
+    from compress_gym.support.cards import write_card
 
     task = Task(
         name="tiny",
@@ -120,10 +121,10 @@ def write_tiny_task(folder: Path) -> Task:
     module = task.untrained_module()
     task.folder.mkdir(parents=True)
     network = trace(module, (1, 16, 16), "tiny")
-    description = task.folder / "network.json"
-    description.write_text(json.dumps(network.to_json()))
+    description = network.to_json()
+    (task.folder / "network.json").write_text(json.dumps(description))
     save_weights(module, task.folder / "weights.safetensors")
-    write_card(task.folder / "weights.safetensors", {"network_sha256": sha256(description)})
+    write_card(task.folder / "weights.safetensors", {"network_sha256": description_digest(description)})
     return task
 
 

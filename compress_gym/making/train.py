@@ -16,8 +16,9 @@ from compress_gym.data import Dataset, Split
 from compress_gym.live.training import Recipe, train_module
 from compress_gym.live.weights import save_weights
 from compress_gym.networks import Network
+from compress_gym.networks.network import description_digest
 from compress_gym.networks.trace import trace
-from compress_gym.support.cards import provenance, sha256, write_atomically, write_card
+from compress_gym.support.cards import provenance, write_atomically, write_card
 from compress_gym.support.processor import bf16_supported, checked_device, torch_device_name
 from compress_gym.tasks import Task
 
@@ -171,7 +172,7 @@ def write_weights(
     save_weights(module, weights, half=half)
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     full = {
-        "network_sha256": sha256(folder / "network.json"),
+        "network_sha256": description_digest(network.to_json()),
         "parameters": sum(p.numel() for p in module.parameters()),
         "stored_as": "float16" if half else "float32",
         **{f"{name}_images": len(split.labels) for name, split in splits.items()},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 # `pool` is global average pooling; `batch-norm` one that cannot be folded into the layer before it.
@@ -11,6 +14,7 @@ LAYER_KINDS = (
     "conv", "depthwise", "linear", "pool", "max-pool", "avg-pool", "add", "multiply", "concat", "batch-norm"
 )  # fmt: skip
 WEIGHTED = ("conv", "depthwise", "linear")
+_COMBINES = ("add", "multiply")
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,64 @@ class Network:
         input_shape: Shape of one input, channels first.
         layers: Layers in forward order.
         groups: Channel groups in forward order of their first producer.
+        edges: Pairs of a layer that is read (`None`: the network's input) and its reader, in the order in which
+            readers come and read. Nothing where layers are only described, as a transformer's are.
     """
 
     name: str
     input_shape: tuple[int, ...]
     layers: tuple[Layer, ...]
     groups: tuple[ChannelGroup, ...]
+    edges: tuple[tuple[str | None, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the edges: what a layer reads was made before it, and has the channels that enter the layer.
+
+        Raises:
+            ValueError: They do not fit the layers; the message names the layer.
+        """
+        made: dict[str | None, tuple[Segment, ...]] = {None: (Segment(None, self.input_shape[0]),)}
+        for layer in self.layers if self.edges else ():
+            sources = self.sources[layer.name]
+            if missing := [source for source in sources if source not in made]:
+                raise ValueError(f"edges: layer {layer.name!r} reads {missing[0]!r}, which is no layer before it")
+            read = [made[source] for source in sources]
+            if layer.kind in _COMBINES:
+                fits = read == [layer.inputs] * 2
+            else:
+                joined = tuple(segment for segments in read for segment in segments)
+                fits = joined == layer.inputs and (len(read) == 1 or layer.kind == "concat" and len(read) > 1)
+            if not fits:
+                raise ValueError(
+                    f"edges: layer {layer.name!r} ({layer.kind}) reads {list(sources)}, which make channels "
+                    f"{[[(s.group, s.channels) for s in segments] for segments in read]}; "
+                    f"{[(s.group, s.channels) for s in layer.inputs]} enter it"
+                )
+            made[layer.name] = layer.outputs
+        ordered = (*((source, layer.name) for layer in self.layers for source in self.sources[layer.name]), None)
+        if wrong := [edge for edge, expected in zip(self.edges, ordered, strict=False) if edge != expected]:
+            raise ValueError(f"edges: {list(wrong[0])} is out of place; readers must be layers, in forward order")
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[str | None, ...]]:
+        """What each layer reads, in the order in which it does; `None` is the network's input."""
+        read: dict[str, tuple[str | None, ...]] = {layer.name: () for layer in self.layers}
+        for source, reader in self.edges:
+            read[reader] = (*read.get(reader, ()), source)
+        return read
+
+    @cached_property
+    def weighted_roots(self) -> dict[str, str | None]:
+        """The weighted layer that made each layer's output: itself, or that of the latest layer that it reads.
+
+        `None` is the network's input.
+        """
+        place: dict[str | None, int] = {None: -1, **{layer.name: n for n, layer in enumerate(self.layers)}}
+        roots: dict[str | None, str | None] = {None: None}
+        for layer in self.layers:
+            latest = max(self.sources[layer.name], key=place.__getitem__)
+            roots[layer.name] = layer.name if layer.kind in WEIGHTED else roots[latest]
+        return {layer.name: roots[layer.name] for layer in self.layers}
 
     def layer(self, name: str) -> Layer:
         """Returns the layer of that name."""
@@ -151,7 +207,11 @@ class Network:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Network:
-        """Builds a network from `to_json`'s plain data."""
+        """Builds a network from `to_json`'s plain data.
+
+        Raises:
+            ValueError: There are no edges, or they do not fit the layers.
+        """
         groups = tuple(
             ChannelGroup(**{**group, "producers": tuple(group["producers"]), "consumers": tuple(group["consumers"])})
             for group in data["groups"]
@@ -160,4 +220,19 @@ class Network:
             Layer(**{**row, **{side: tuple(Segment(*s) for s in row[side]) for side in ("inputs", "outputs")}})
             for row in data["layers"]
         )
-        return cls(data["name"], tuple(data["input_shape"]), layers, groups)
+        try:
+            edges = tuple((None if source is None else str(source), str(reader)) for source, reader in data["edges"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"edges: expected pairs of a layer that is read and its reader ({error!r})") from error
+        if not edges:
+            raise ValueError("edges: there are none")
+        return cls(data["name"], tuple(data["input_shape"]), layers, groups, edges)
+
+
+def description_digest(description: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a network's plain data as its file had it before it held edges, in hex.
+
+    Cards and hashes of assets state this one; wrong edges are noticed when a network is built of them.
+    """
+    plain = {key: value for key, value in description.items() if key != "edges"}
+    return hashlib.sha256((json.dumps(plain, indent=1) + "\n").encode()).hexdigest()

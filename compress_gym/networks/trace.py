@@ -72,12 +72,14 @@ class _Tensor:
     Attributes:
         segments: Its channels.
         shape: Its shape; of a flattened tensor, the shape before: a linear layer must know the pixels of a channel.
+        made: The layer that made it, perhaps with something element-wise after it; `None`: the network's input.
         layer: The layer that yields it, into which a batch norm or ReLU may fuse.
         flat: Whether it was flattened.
     """
 
     segments: tuple[_Channels, ...]
     shape: tuple[int, ...]
+    made: str | None = None
     layer: str | None = None
     flat: bool = False
 
@@ -87,6 +89,7 @@ class _Found:
     layer: Layer
     inputs: tuple[_Channels, ...]
     outputs: tuple[_Channels, ...]
+    sources: tuple[str | None, ...]
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...], name: str) -> Network:
@@ -146,7 +149,8 @@ class _Tracer:
             replace(f.layer, inputs=_segments(f.inputs, names), outputs=_segments(f.outputs, names))
             for f in self.found.values()
         )
-        return Network(self.name, self.input_shape, layers, tuple(self.groups(layers, names)))
+        edges = tuple((source, name) for name, found in self.found.items() for source in found.sources)
+        return Network(self.name, self.input_shape, layers, tuple(self.groups(layers, names)), edges)
 
     def follow(self, node: fx.Node) -> _Tensor | None:
         """Returns what a node yields; `None` for shapes and other numbers."""
@@ -280,7 +284,7 @@ class _Tracer:
         for a, b in zip(left.segments, right.segments, strict=True):
             _unify(a, b)
         larger = left if _pixels(left) >= _pixels(right) else right
-        return self.add(node, larger, larger.segments, kind=kind)
+        return self.add(node, larger, larger.segments, (left.made, right.made), kind=kind)
 
     def concat(self, node: fx.Node) -> _Tensor:
         parts: Any = node.args[0] if node.args else node.kwargs["tensors"]
@@ -292,14 +296,22 @@ class _Tracer:
         if given not in (1, 1 - len(_shape(node))):
             raise self.refuse(node, f"it concatenates along dim={given}; only channels (dim=1) are understood")
         segments = tuple(s for tensor in joined for s in tensor.segments)
-        return self.add(node, replace(joined[0], segments=segments), segments, kind="concat")
+        sources = tuple(tensor.made for tensor in joined)
+        return self.add(node, replace(joined[0], segments=segments), segments, sources, kind="concat")
 
-    def add(self, node: fx.Node, source: _Tensor, leaving: tuple[_Channels, ...], **fields: Any) -> _Tensor:
-        """Records a layer and returns what it yields."""
+    def add(
+        self,
+        node: fx.Node,
+        source: _Tensor,
+        leaving: tuple[_Channels, ...],
+        sources: tuple[str | None, ...] | None = None,
+        **fields: Any,
+    ) -> _Tensor:
+        """Records a layer and returns what it yields; `sources` are the layers it reads where there are several."""
         # A module without weights may be used again; then the operation's own name tells the uses apart.
         name = str(node.target) if node.op == "call_module" else node.name
         name = node.name if name in self.found else name
-        after = _Tensor(leaving, _shape(node), name)
+        after = _Tensor(leaving, _shape(node), name, name)
         (in_height, in_width), (out_height, out_width) = _pixels(source), _pixels(after)
         layer = Layer(
             name=name,
@@ -311,7 +323,7 @@ class _Tracer:
             out_width=out_width,
             **fields,
         )
-        self.found[name] = _Found(layer, source.segments, leaving)
+        self.found[name] = _Found(layer, source.segments, leaving, sources or (source.made,))
         return after
 
     def end(self, node: fx.Node) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress_gym.support.cards import read_card, read_json, sha256
+from compress_gym.networks.network import description_digest
+from compress_gym.support.cards import card_path, read_card, read_json, sha256
 from compress_gym.support.errors import AssetError
 from compress_gym.support.lazy import load
 from compress_gym.tasks.declaration import Declaration, read_declaration
@@ -110,12 +111,14 @@ class Task:
         try:
             if source.space is not None:
                 return described.from_json(source.space)
-            network = described.from_json(read_json(path))
+            data = read_json(path)
+            network = described.from_json(data)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, AssetError):
                 raise
             raise AssetError(f"{path}: not readable as a network ({error})") from error
-        if self.weights.exists() and read_json(self.weights.with_suffix(".json")).get("network_sha256") != sha256(path):
+        card = read_json(card_path(self.weights)) if self.weights.exists() else None
+        if card is not None and card.get("network_sha256") != description_digest(data):
             raise AssetError(f"{path}: the checksum differs from the one on weights.json; the file was changed")
         return network
 
@@ -207,8 +210,11 @@ class Task:
             AssetError: The weights are not there.
         """
         self.require_weights()
-        fixed = [path for ending in ("*.safetensors", "*.bpe", "network.json") for path in self.folder.glob(ending)]
-        lines = "\n".join(f"{p.name} {sha256(p)}" for p in sorted({*fixed, *filter(Path.exists, measured)}))
+        files = {*self.folder.glob("*.safetensors"), *self.folder.glob("*.bpe"), *filter(Path.exists, measured)}
+        digests = {path.name: sha256(path) for path in files}
+        if (description := self.folder / "network.json").exists():
+            digests[description.name] = description_digest(read_json(description))
+        lines = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def require_weights(self) -> None:

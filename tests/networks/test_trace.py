@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 import torch_pruning
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 from compress_gym.networks import Layer, Network
-from compress_gym.networks.network import WEIGHTED
+from compress_gym.networks.network import WEIGHTED, description_digest
 from compress_gym.networks.trace import trace
 from compress_gym.support.processor import one_thread
 from tests.user_nets import EVERY, USER_NETS, ZOO, build, traced
@@ -36,6 +36,80 @@ def single_thread():
 def test_json_round_trip(name):
     network = traced(name)
     assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network
+
+
+@every_network
+def test_edges_are_those_of_the_graph(name):
+    module, network = build(name), traced(name)
+    names = {layer.name for layer in network.layers}
+
+    def of(node):
+        own = str(node.target) if node.op == "call_module" else node.name
+        own = own if own in names else node.name
+        if node.op == "placeholder":
+            return None
+        return own if own in names else of(node.all_input_nodes[0])
+
+    seen = {}
+    for node in fx.symbolic_trace(module).graph.nodes:
+        if node.op not in ("placeholder", "output") and of(node) not in seen and node.all_input_nodes:
+            seen[of(node)] = tuple(of(n) for n in node.all_input_nodes)
+    assert seen == network.sources
+    assert network.weighted_roots[network.layers[-1].name] == network.layers[-1].name
+
+
+class OpenBranches(nn.Module):
+    """A sum is made of what `a` makes before `c` reads it: two tensors of the same channels are open at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.norm, self.fc = nn.BatchNorm2d(4), nn.Linear(8, 10)
+
+    def forward(self, x):
+        first = torch.relu(self.norm(self.a(x)))
+        total = self.b(first) + first
+        return self.fc(torch.cat([torch.sigmoid(self.c(first)), total], 1).mean((2, 3)).flatten(1))
+
+
+def test_edges_of_branches_that_are_open_at_once():
+    network = trace(OpenBranches(), (3, 8, 8), "open")
+    assert network.sources == {
+        "a": (None,),
+        "b": ("a",),
+        "add": ("b", "a"),
+        "c": ("a",),
+        "cat": ("c", "add"),
+        "mean": ("cat",),
+        "fc": ("mean",),
+    }
+    own = {name: name for name in ("a", "b", "c", "fc")}
+    assert network.weighted_roots == {**own, "add": "b", "cat": "c", "mean": "c"}
+    assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda edges: edges.clear(), "there are none"),
+        (lambda edges: edges.append(["c"]), "expected pairs"),
+        (lambda edges: edges.pop(), r"layer 'fc' \(linear\) reads \[\]"),
+        (lambda edges: edges.append(["fc", "nowhere"]), r"\['fc', 'nowhere'\] is out of place"),
+        (lambda edges: edges.insert(0, edges.pop(1)), r"\['a', 'b'\] is out of place"),
+        (lambda edges: edges[1].__setitem__(0, "nowhere"), "layer 'b' reads 'nowhere', which is no layer before it"),
+        (lambda edges: edges[1].__setitem__(0, "c"), "layer 'b' reads 'c', which is no layer before it"),
+        (lambda edges: edges[1].__setitem__(0, None), r"layer 'b' \(conv\) reads \[None\].*\('a', 4\)"),
+        (lambda edges: edges.remove(["a", "add"]), r"layer 'add' \(add\) reads \['b'\]"),
+        (lambda edges: edges.insert(5, edges.pop(6)), r"layer 'cat' \(concat\) reads \['add', 'c'\]"),
+    ],
+)
+def test_damaged_edges_are_refused(damage, words):
+    description = json.loads(json.dumps(trace(OpenBranches(), (3, 8, 8), "open").to_json()))
+    digest = description_digest(description)
+    damage(description["edges"])
+    with pytest.raises(ValueError, match=f"^edges: .*{words}"):
+        Network.from_json(description)
+    assert description_digest(description) == digest
 
 
 @every_network

@@ -177,7 +177,9 @@ def test_the_hash_covers_every_asset_and_no_card(broken, name):
     (broken.folder / "difficulty.json").write_text("{}")
     (broken.folder / "measured-mixed-quant.npz").write_bytes(b"of another environment")
     assert broken.asset_hash() == before
-    (broken.folder / name).write_bytes((broken.folder / name).read_bytes() + b" ")
+    path = broken.folder / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"conv5", b"conv6") if name == "network.json" else content + b" ")
     assert broken.asset_hash() != before
 
 
@@ -186,6 +188,15 @@ def test_a_changed_description_is_named(broken):
     path.write_text(path.read_text().replace('"kernel": 3', '"kernel": 5', 1))
     with pytest.raises(AssetError, match="network.json: the checksum differs"):
         broken.network()
+
+
+def test_damaged_edges_are_named(broken):
+    path, before = broken.folder / "network.json", broken.asset_hash()
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps({**description, "edges": description["edges"][:-1]}))
+    with pytest.raises(AssetError, match="network.json: edges: layer 'fc'"):
+        broken.network()
+    assert broken.asset_hash() == before
 
 
 @pytest.mark.parametrize(

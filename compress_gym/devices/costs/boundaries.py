@@ -14,7 +14,6 @@ import numpy as np
 
 from compress_gym.devices import Hardware, Operation
 from compress_gym.networks import Network, Segment
-from compress_gym.networks.sources import sources, weighted_roots
 from compress_gym.problem.costs.terms import Term
 from compress_gym.problem.decisions import FIXED_BITS, FLOAT_BITS, DecisionSpace
 
@@ -77,11 +76,11 @@ class Boundary:
 
 def boundaries(network: Network) -> list[Boundary]:
     """Returns the tensors of a network that may have to be converted, its input first and its logits last."""
-    read, roots = sources(network), weighted_roots(network)
+    roots = network.weighted_roots
     # What reads each tensor: the layers whose precisions it is wanted in, each once.
     readers: dict[str | None, dict[str | None, None]] = {}
     for layer in network.layers:
-        for source in read[layer.name]:
+        for source in network.sources[layer.name]:
             readers.setdefault(source, {})[roots[layer.name]] = None
     first, last = network.layers[0], network.layers[-1]
     readers[last.name] = {None: None}

@@ -14,7 +14,6 @@ from compress_gym.devices import ESTIMATED, Hardware, Operation, operation_of
 from compress_gym.devices.costs.boundaries import boundary_terms
 from compress_gym.networks import Layer, Network
 from compress_gym.networks.network import WEIGHTED
-from compress_gym.networks.sources import weighted_roots
 from compress_gym.problem.costs.analytic import METRICS, layer_costs
 from compress_gym.problem.costs.terms import CostTerms, Term, pack
 from compress_gym.problem.decisions import (
@@ -51,7 +50,7 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
     if device is not None:
         terms.append(Term("call", (), np.array([0.0] * len(METRICS) + [device.network_us / 1000, 0.0])))
     paired = any(d.kind == "precision" for d in decisions.decisions)
-    roots = weighted_roots(network) if paired else {}
+    roots = network.weighted_roots if paired else {}
     for layer in network.layers:
         grid = _grid(layer, decisions, roots.get(layer.name))
         table = np.empty((*grid.shape, len(metrics)))

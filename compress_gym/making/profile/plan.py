@@ -23,7 +23,6 @@ from compress_gym.devices.operations import (
 from compress_gym.making.profile.benches import RUNTIMES
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
-from compress_gym.networks.sources import weighted_roots
 from compress_gym.problem.decisions import (
     FIXED_BITS,
     FLOAT_BITS,
@@ -165,9 +164,9 @@ def operations_of(
     counts = {subject: value for (subject, kind), value in chosen.items() if kind == "channels"}
     if not plan.mixed:
         return [operation_of(layer, *layer.kept(counts), *plan.bits, plan.batch) for layer in network.layers]
-    roots, found = weighted_roots(network), []
+    found = []
     for layer in network.layers:
-        root = roots[layer.name]
+        root = network.weighted_roots[layer.name]
         bits = FLOAT_BITS if root is None else chosen.get((root, "precision"), FIXED_BITS)
         found.append(operation_of(layer, *layer.kept(counts), bits, bits, plan.batch))
     converted = (boundary.operation(chosen, plan.batch) for boundary in boundaries(network))

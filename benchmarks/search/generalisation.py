@@ -20,6 +20,7 @@ from typing import Any
 import click
 import gymnasium as gym
 import numpy as np
+from compress_gym.tasks.splits import SPLITS, HeldOutProblem, TaskSplit
 from numpy.typing import NDArray
 from rich.progress import Progress
 from stable_baselines3 import PPO
@@ -33,7 +34,6 @@ from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import one_thread
-from compress_gym.tasks.splits import SPLITS, HeldOutProblem, TaskSplit
 
 RESULTS = Path(__file__).parents[1] / "results" / "search"
 ENVIRONMENTS = 16

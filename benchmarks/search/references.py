@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from numpy.typing import NDArray
 
 from agents.statistics import LEAST_GAP
@@ -31,7 +32,6 @@ from compress_gym.support.cards import provenance, read_card, read_json, write_a
 from compress_gym.support.commands import run_command
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
-from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 
 FILE = Path(__file__).parent / "references.json"
 # So many strategies that the runs found are scored live.

@@ -133,7 +133,7 @@ class NetworkCompressor:
     @property
     def identity(self) -> dict[str, Any]:
         """What a compressed network depends on beside weights and strategy, as cards have it."""
-        seen = {}
+        seen: dict[str, Any] = {}
         for what, (count, digest) in self._seen_by.items():
             seen |= {f"{what}_images": count, f"{what}_digest": digest}
         recipes = [asdict(r) for r in (self._finetune, self._finetune_bits)] if self.steps.finetune_epochs else []

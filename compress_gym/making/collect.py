@@ -272,15 +272,15 @@ def add_round(
     scores: LiveScores = score(case, new, conditions, folder, workers, shard=SHARD)
     number = np.full(len(new), measured.rounds.max() + 1)
     columns = {name: np.concatenate([old, scores.columns[name]]) for name, old in measured.columns.items()}
-    counted = {}
+    correct = None
     if measured.correct is not None:
-        counted["correct"] = np.concatenate([measured.correct, scores.correct.astype(np.int64)])
+        correct = np.concatenate([measured.correct, scores.correct.astype(np.int64)])
     longer = replace(
         measured,
         strategies=np.concatenate([measured.strategies, new]),
         rounds=np.concatenate([measured.rounds, number]),
         columns=columns,
-        **counted,
+        correct=correct,
     )
     return longer, scores.hardware
 

@@ -1,4 +1,4 @@
-"""Trains the SuperTransformer of a task: `python -m compress_gym.making.train_translation multi30k-ende`."""
+"""Trains the SuperTransformer of a task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VALIDATE_UPDATES = 500
 
 
 def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
-    """Trains a task's SuperTransformer and writes vocabulary, weights and card; arguments as of `making.train.train`."""
+    """Trains a task's SuperTransformer and writes vocabulary, weights and card; see `making.train.train`."""
     settings.refuse("epochs")
     recipe = replace(RECIPE, updates=settings.updates or RECIPE.updates, peak_lr=settings.lr or RECIPE.peak_lr)
     device = checked_device("cuda" if settings.cuda else "cpu")

@@ -77,7 +77,7 @@ class Declaration(_Part):
         calibration: What recoveries see.
         validation_images: Validation inputs a strategy is scored on; `None`: all.
         half_weights: Whether weights are stored in half precision.
-        options: What kinds read: `levels` (most channel counts of a group), `bits`, `fixed` (layers that stay at 8 bits).
+        options: What kinds read: `levels` (channel counts of a group), `bits`, `fixed` (layers that stay at 8 bits).
         recipes: How networks are trained: `train` (cycles, in order), `finetune`, `finetune_bits`.
     """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from compress_gym.tasks.translation import TRANSLATION_TASKS, TranslationTask
+
 from benchmarks.fidelity.stated import sampling, standard_error, stated
 from compress_gym.devices import load_device, shipped_devices
 from compress_gym.devices.correction import errors_by_task
@@ -12,7 +14,6 @@ from compress_gym.devices.simulated import SIMULATED
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
-from compress_gym.tasks.translation import TRANSLATION_TASKS, TranslationTask
 from docs.generator.text import percent, table
 
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from compress_gym.tasks.translation import TRANSLATION_TASKS
 
 from benchmarks.fidelity.report import GAPS, bounded
 from benchmarks.fidelity.stated import stated
@@ -16,7 +17,6 @@ from compress_gym.devices.correction import errors_by_task
 from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import read_card, read_json
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
-from compress_gym.tasks.translation import TRANSLATION_TASKS
 from docs.generator.reports import missing
 from docs.generator.text import RESULTS, table
 from leaderboard.__main__ import RECORDS, SUBMISSIONS

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from compress_gym.tasks.translation import TRANSLATION_TASKS
 
 from agents.demo import markdown, speed_note
 from agents.search import METHODS
@@ -26,7 +27,6 @@ from compress_gym.devices.transformer_latency import list_transformer_devices, l
 from compress_gym.support.cards import read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
-from compress_gym.tasks.translation import TRANSLATION_TASKS
 from docs.generator.fidelity import leaderboard_rows
 from docs.generator.text import percent, table
 

@@ -228,27 +228,52 @@ class Case:
         budget = self.kind.defaults.get("budget", 0.5) if budget is None else budget
         device = self.default_device() if device == "auto" else device
         hardware = load_device(device) if isinstance(device, (str, Path)) else device
-        network = self.task.network()
-        decisions = self.kind.decisions(network, self.kind.restricted(self.task.options, wanted, hardware))
-        terms = self.kind.cost_terms(network, decisions, hardware)
-        if hardware is None and cost in _OF_DEVICES and cost not in terms.metrics:
+        decisions = self.kind.decisions(self.task.network(), self.kind.restricted(self.task.options, wanted, hardware))
+        if hardware is None and cost in _OF_DEVICES and cost not in self.cost_terms(decisions).metrics:
             raise ValueError(f"device=None has no {cost}; give a device, or bound another cost, such as cost='macs'")
         model = self.accuracy_model(accuracy, decisions)
         extra, described = self._extra(features, decisions)
-        return Problem(
+        return self.assembled(
             decisions,
-            terms,
             model,
-            steps=self.kind.steps(decisions),
-            shapes=self.kind.features(network, decisions),
-            device_features=_device_features(hardware, terms, decisions),
+            hardware,
+            {**self._origin(), **described},
             extra_features=extra,
-            origin={**self._origin(), **described, **_device_origin(hardware, terms)},
             compressor=self._compressor_of(model, decisions),
             cost=cost,
             budget=budget,
             budget_rule=budget_rule,
             reward=reward,
+        )
+
+    def assembled(
+        self,
+        decisions: DecisionSpace,
+        model: AccuracyModel,
+        device: Any,
+        origin: Mapping[str, Any],
+        **settings: Any,
+    ) -> Problem:
+        """Builds a problem of decisions and an accuracy model of one's own.
+
+        Args:
+            decisions: About the task's network, as the kind makes them.
+            model: How accurate strategies are.
+            device: A device, its name or path, or `None`.
+            origin: Where the problem comes from; the device is added.
+            **settings: Of `Problem`.
+        """
+        hardware = load_device(device) if isinstance(device, (str, Path)) else device
+        terms = self.cost_terms(decisions, hardware)
+        return Problem(
+            decisions,
+            terms,
+            model,
+            steps=self.kind.steps(decisions),
+            shapes=self.kind.features(self.task.network(), decisions),
+            device_features=_device_features(hardware, terms, decisions),
+            origin={**origin, **_device_origin(hardware, terms)},
+            **settings,
         )
 
     def _origin(self) -> dict[str, Any]:

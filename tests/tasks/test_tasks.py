@@ -86,7 +86,7 @@ def test_damaged_files_are_named(broken, asset, read, damage):
 
 def test_missing_files_are_named(broken):
     (broken.task.folder / "weights.safetensors").unlink()
-    with pytest.raises(AssetError, match="weights.safetensors: the file is missing"):
+    with pytest.raises(AssetError, match="its weights are not at .*weights.safetensors; train them with"):
         broken.task.trained_module()
     (broken.task.folder / "network.json").unlink()
     with pytest.raises(AssetError, match="network.json: the file is missing"):
@@ -128,7 +128,7 @@ def test_tables_of_another_shape_are_named(broken, change, words):
         broken.measured()
 
 
-@every_task
+@pytest.mark.parametrize("name", [name for name in TRAINED if name in NETWORKS])
 def test_the_table_is_neither_degenerate_nor_saturated(name):
     """Strategies differ, the uncompressed one is about as good as the network, and most are far from the best."""
     case = cases_of(get_task(name))[0]
@@ -189,7 +189,7 @@ def test_damaged_edges_are_named(broken):
     path, before = broken.task.folder / "network.json", broken.asset_hash()
     description = json.loads(path.read_text())
     path.write_text(json.dumps({**description, "edges": description["edges"][:-1]}))
-    with pytest.raises(AssetError, match="network.json: edges: layer 'fc'"):
+    with pytest.raises(AssetError, match=r"network.json: not readable as a network \(edges: layer 'fc'"):
         broken.task.network()
     assert broken.asset_hash() == before
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fidelity.exploitation import found_by_search, gap
-from compress_gym.devices import load_device
+from compress_gym.devices import load_device, of_operations
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.making.collect import add_round, searched_cost
 from compress_gym.making.fit import fit_surrogate
@@ -71,7 +71,7 @@ def other_device_problem(task: Task, env: str, surrogate: SurrogateAccuracy, bud
         budget: Since what is cheapest there costs much: the share of the way from the cheapest strategy to the
             uncompressed network.
     """
-    hardware = load_device(OTHER_BITS_DEVICE)
+    hardware = of_operations(load_device(OTHER_BITS_DEVICE))
     assert hardware.bit_values is not None
     decisions = task.decisions(env, BitValues(tuple(b for b in hardware.bit_values.values if b in task.bits)))
     terms, model = network_cost_terms(task.network(), decisions, hardware), surrogate.restricted(decisions)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress_gym.devices import Hardware, load_device
+from compress_gym.devices import AnyDevice, load_device
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.networks import Network
 from compress_gym.problem import Problem
@@ -19,7 +19,7 @@ def network_problem(
     network: Network,
     decisions: DecisionSpace,
     accuracy_model: AccuracyModel,
-    device: str | Path | Hardware | None,
+    device: str | Path | AnyDevice | None,
     origin: Mapping[str, Any],
     **settings: Any,
 ) -> Problem:

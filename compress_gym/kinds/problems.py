@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from compress_gym.devices import Hardware, list_devices, load_device
+from compress_gym.devices import Device, Hardware, SimulatedDevice, list_devices, load_device, of_operations
 from compress_gym.devices.costs.network import DEVICE_METRICS
 from compress_gym.envs.vector import CompressionVectorEnv
 from compress_gym.kinds.network_problem import network_problem
@@ -63,7 +63,7 @@ def task_problem(
         raise unknown_name("features", features, FEATURES)
     if device == "auto":
         device = chosen.device if env == "ChannelPrune" else DEFAULT_BITS_DEVICE
-    hardware = load_device(device) if device is not None else None
+    hardware = of_operations(load_device(device)) if device is not None else None
     offered = None if env == "ChannelPrune" else _bit_values(env, chosen, hardware, bits)
     decisions = chosen.decisions(env, offered)
     if hardware is None and cost in DEVICE_METRICS:
@@ -124,7 +124,8 @@ def _bit_values(env: str, task: Task, device: Hardware | None, bits: Sequence[in
     if device is None:
         offered = BitValues(tuple(range(2, 9)))
     elif device.bit_values is None:
-        able = [name for name in list_devices() if load_device(name).bit_values is not None]
+        names = list_devices(Device, SimulatedDevice)
+        able = [name for name in names if of_operations(load_device(name)).bit_values is not None]
         raise ValueError(
             f"device={device.name!r} leaves no choice of bits, so {env} has nothing to decide; use one of {able}, "
             "or a table that holds operations of several precisions"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.devices import load_device, of_transformers
 from compress_gym.devices.costs.transformer import transformer_cost_terms
-from compress_gym.devices.transformer_latency import load_transformer_device
 from compress_gym.networks.network import Layer, Network, Segment
 from compress_gym.networks.transformer import DEPTH, Architecture, TransformerSpace
 from compress_gym.problem import Problem
@@ -109,9 +109,9 @@ def transformer_problem(
 
     Raises:
         KeyError: An unknown device, cost, budget rule or reward.
-        ValueError: A budget out of range, or a device that was measured with other transformers.
+        ValueError: A budget out of range, or a device that was not measured with these transformers.
     """
-    hardware = load_transformer_device(device) if device is not None else None
+    hardware = of_transformers(load_device(device)) if device is not None else None
     if hardware is not None and hardware.task != origin.get("task"):
         raise ValueError(
             f"device={hardware.name!r} was measured with the transformers of task {hardware.task!r}, "

@@ -30,6 +30,7 @@ from compress_gym.support.cards import provenance, sha256, write_card
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import checked_device, torch_device_name
 from compress_gym.support.resume import claim, end_with_parent, load_arrays, save_array
+from compress_gym.support.statistics import kendall_tau
 from compress_gym.tasks.translation import TranslationTask, get_translation_task
 
 SHARD = 8
@@ -162,10 +163,9 @@ def _cross_validated(
 
 
 def _errors(predicted: NDArray[np.float64], live: NDArray[np.float64]) -> dict[str, float]:
-    order = np.sign(predicted[:, None] - predicted) * np.sign(live[:, None] - live)
     return {
         "mean_absolute_error": round(float(np.abs(predicted - live).mean()), 5),
-        "kendall_tau": round(float(order.sum() / (len(live) * (len(live) - 1))), 4),
+        "kendall_tau": round(kendall_tau(predicted, live), 4),
     }
 
 

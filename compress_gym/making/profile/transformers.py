@@ -23,14 +23,9 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from compress_gym.devices.transformer_latency import (
-    TransformerDevice,
-    architecture_features,
-    fit_coefficients,
-    latency_errors,
-    write_coefficients,
-)
+from compress_gym.devices.transformer_latency import TransformerDevice, architecture_features
 from compress_gym.kinds.transformer_problem import architecture_of, transformer_decisions
+from compress_gym.making.profile.transformer_latency import fit_coefficients, latency_errors, write_coefficients
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import Architecture
 from compress_gym.support.cards import provenance, write_card

@@ -8,10 +8,8 @@ from pathlib import Path
 from compress_gym.tasks.translation import TRANSLATION_TASKS, TranslationTask
 
 from benchmarks.fidelity.stated import sampling, standard_error, stated
-from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices import load_device
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
 from docs.generator.text import percent, table
@@ -131,22 +129,22 @@ def devices_page() -> str:
             "was fitted on. Energies of measured devices are analytic: they compare strategies, and forecast nothing.",
             table(
                 ("device", "hardware", "runtime", "tasks", "operations", "median error", "95 % within", "Kendall tau"),
-                (row for name in shipped_devices() for row in _measured_rows(name)),
+                (row for name in list_devices(Device, shipped=True) for row in _measured_rows(name)),
             ),
             table(
                 ("device", "statistic", "checked on", "predicted / measured", "of the uncompressed network"),
-                (row for name in shipped_devices() for row in _checked_rows(name)),
+                (row for name in list_devices(Device, shipped=True) for row in _checked_rows(name)),
             ),
             "## Simulated",
             "Checked against tables that their authors or others published: "
             "[the comparison](benchmarks/results/simulators/simulators.md).",
-            table(("device", "bits", "what", "checked against"), (_simulated_row(name) for name in SIMULATED)),
+            table(("device", "bits", "what", "checked against"), map(_simulated_row, list_devices(SimulatedDevice))),
             "## Of transformers",
             "Latencies of whole transformers: sums of products of genes with fitted coefficients. The error is that of "
             "transformers that the fit did not see (mape: mean absolute percentage error).",
             table(
                 ("device", "measured on", "latency", "error"),
-                (row for name in list_transformer_devices() for row in _transformer_rows(name)),
+                (row for name in list_devices(TransformerDevice, shipped=True) for row in _transformer_rows(name)),
             ),
         ]
     )
@@ -179,13 +177,13 @@ def _checked_rows(name: str) -> Iterator[tuple[object, ...]]:
 
 
 def _simulated_row(name: str) -> tuple[object, ...]:
-    device = load_device(name)
+    device = of_operations(load_device(name))
     bits = ", ".join(map(str, device.bit_values.values)) if device.bit_values else None
     return f"`{name}`", bits, device.card["what"], device.card["checked_against"]
 
 
 def _transformer_rows(name: str) -> Iterator[tuple[object, ...]]:
-    card = load_transformer_device(name).card
+    card = load_device(name).card
     for of, error in card["stated_error"].items():
         if isinstance(error, dict):
             if "median_absolute_error" in error:

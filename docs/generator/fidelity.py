@@ -12,9 +12,8 @@ from compress_gym.tasks.translation import TRANSLATION_TASKS
 
 from benchmarks.fidelity.report import GAPS, bounded
 from benchmarks.fidelity.stated import stated
-from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices import load_device
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import read_card, read_json
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from docs.generator.reports import missing
@@ -188,13 +187,13 @@ def _finetuned(folder: Path) -> str:
 
 
 def _latency_rows() -> Iterator[tuple[object, ...]]:
-    for name in shipped_devices():
+    for name in list_devices(Device, shipped=True):
         for task, error in errors_by_task(load_device(name).card).items():
             cells = [f"{100 * error[key]:.1f} %" for key in ("median_absolute_error", "p95_absolute_error")]
             uncorrected = f"{error['uncorrected_sum_over_measured']:.2f} times"
             yield f"`{name}`", f"{task}: {error['checked_on']}", *cells, uncorrected
-    for name in list_transformer_devices():
-        error = load_transformer_device(name).card["stated_error"]
+    for name in list_devices(TransformerDevice, shipped=True):
+        error = load_device(name).card["stated_error"]
         if of := error.get("latency_ms"):  # HAT's devices were measured by others
             cells = [f"{100 * of[key]:.1f} %" for key in ("median_absolute_error", "p95_absolute_error")]
             yield f"`{name}`", error["checked_on"], *cells, "whole transformers were fitted"

@@ -21,9 +21,7 @@ from agents.search import METHODS
 from agents.statistics import LEAST_GAP
 from benchmarks.fidelity.stated import stated
 from benchmarks.search.report import aggregate_table
-from compress_gym.devices import load_device, shipped_devices
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.devices import load_device
 from compress_gym.support.cards import read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.tasks import ENDINGS, get_task, list_tasks
@@ -110,15 +108,15 @@ def _measured_rows() -> Iterator[tuple[object, ...]]:
             yield f"BLEU of `{translation.name}`, TransformerNAS", card["what"], stated(card)
     said = (f"{track}: {mean} points on average, 9 of 10 within {p90}" for track, _, mean, p90, _ in leaderboard_rows())
     yield "surrogates on the leaderboard", "predicted less live, each distinct strategy of its entries", "; ".join(said)
-    cards = {name: load_device(name).card for name in shipped_devices()}
+    cards = {name: load_device(name).card for name in list_devices(Device, shipped=True)}
     several = {name: card for name, card in cards.items() if len(card["tasks"]) > 1}
     names = ", ".join(f"`{name}`" for name in several)
     yield f"latency on {names}", "fastest call of many visits in random order", _worst_errors(several.values())
     for name in sorted(cards.keys() - several.keys()):
         error = cards[name]["stated_error"]
         yield f"latency on `{name}`", cards[name]["statistic"], _latency_error(error, error)
-    for name in list_transformer_devices():
-        card = load_transformer_device(name).card
+    for name in list_devices(TransformerDevice, shipped=True):
+        card = load_device(name).card
         if "latency_ms" in card["stated_error"]:  # measured by this project
             error = card["stated_error"]
             yield f"latency on `{name}`", card["statistic"], _latency_error(error, error["latency_ms"])
@@ -127,7 +125,7 @@ def _measured_rows() -> Iterator[tuple[object, ...]]:
         "fitted to HAT's published measurements",
         "[report](benchmarks/results/papers/hat-latency.md)",
     )
-    simulated = ", ".join(f"`{name}`" for name in SIMULATED)
+    simulated = ", ".join(f"`{name}`" for name in list_devices(SimulatedDevice))
     yield f"latency and energy on {simulated}", "simulated", "[report](benchmarks/results/simulators/simulators.md)"
     yield "MACs, parameters, bytes, bit operations", "counted", "none"
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
 
@@ -61,11 +62,13 @@ class MeasuredAccuracy:
                 names, values = file["decisions"].tolist(), file["values"]
                 correct, images = file["correct"], int(file["images"])
                 baseline = int(file["baseline_correct"]) / images
+                labels = read_labels(file)
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
             raise AssetError(f"{path}: not readable as a measured table ({error})") from error
         expected = _values_matrix(decisions)
         if names != list(decisions.names) or not np.array_equal(values, expected):
             raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
+        check_labels(path, labels, decisions)
         if correct.shape != (decisions.count,) or correct.max(initial=0) > images:
             raise AssetError(
                 f"{path}: table has shape {correct.shape} and maximum {correct.max(initial=0)}; "
@@ -89,12 +92,13 @@ def save(
         correct=correct.astype(np.uint16),
         images=np.int64(images),
         baseline_correct=np.int64(baseline_correct),
+        **stored_labels(decisions),
     )
 
 
 def _values_matrix(decisions: DecisionSpace) -> NDArray[np.int64]:
-    """Values of every decision, int64 `[T, most values]`, padded with -1."""
+    """Numbers that every decision can be, int64 `[T, most values]`, padded with -1; labels are stored apart."""
     matrix = np.full((len(decisions), int(decisions.sizes.max())), -1, dtype=np.int64)
     for row, decision in zip(matrix, decisions.decisions, strict=True):
-        row[: len(decision.values)] = decision.values
+        row[: len(decision.values)] = -1 if decision.has_labels else decision.numbers
     return matrix

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
 
@@ -62,6 +63,7 @@ class MeasuredStrategies:
             probes=np.array(self.probes, dtype=str),
             probe_rows=self.probe_rows.astype(np.uint16),
             probe_correct=self.probe_correct.astype(np.uint16),
+            **stored_labels(decisions),
         )
 
     @classmethod
@@ -75,6 +77,7 @@ class MeasuredStrategies:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
+                labels = read_labels(file)
                 loaded = cls(
                     strategies=file["strategies"].astype(np.int64),
                     rounds=file["rounds"].astype(np.int64),
@@ -89,6 +92,7 @@ class MeasuredStrategies:
             raise AssetError(f"{path}: not readable as measured strategies ({error})") from error
         if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
             raise AssetError(f"{path}: measured for decisions {list(names)}, not for {list(decisions.names)}")
+        check_labels(path, labels, decisions)
         count = len(loaded.strategies)
         if loaded.correct.shape != (count, 2) or loaded.rounds.shape != (count,):
             raise AssetError(f"{path}: {count} strategies with {loaded.correct.shape} scores; expected ({count}, 2)")

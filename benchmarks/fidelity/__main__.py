@@ -74,7 +74,7 @@ def main(name: str, env: str, rounds: int, workers: int, work: Path | None, chec
     spread = float(np.sqrt(((predicted - measured.accuracy) ** 2).mean() / (uncertain**2).mean()))
     final = replace(fit_surrogate(decisions, measured.strategies, measured.accuracy, baseline), spread=spread)
     terms, metric = searched_cost(task, env)
-    cost = terms.evaluate(np.concatenate([measured.strategies, decisions.sizes[None] - 1]))[:, terms.column(metric)]
+    cost = terms.evaluate(np.concatenate([measured.strategies, decisions.uncompressed[None]]))[:, terms.column(metric)]
     broad, report = measured.rounds == 0, f"{name}{ENDINGS[env]}"
     facts: dict[str, Any] = {
         "task": name,

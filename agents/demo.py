@@ -60,7 +60,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         runs[method] = run_search(method, ENV, SETTINGS, evaluations, seed, folder / method)
     best = {name: run.best for name, run in runs.items() if run.best is not None}
     optimum = _scored(problem, problem.optimum())
-    rows = {"uncompressed": _scored(problem, problem.decisions.sizes - 1), **best, "true optimum": optimum}
+    rows = {"uncompressed": _scored(problem, problem.decisions.uncompressed), **best, "true optimum": optimum}
     measured = measure(task, problem, rows, folder / "onnx")
     test = task.live(split="test")
     results = {

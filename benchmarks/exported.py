@@ -63,7 +63,7 @@ def compare(
     """
     decisions = task.decisions("JointPQ", BitValues((RUN_BITS,)))
     live = task.live(decisions=decisions)
-    rows = np.concatenate([decisions.sizes[None] - 1, decisions.spread(np.random.default_rng(seed), count - 1)])
+    rows = np.concatenate([decisions.uncompressed[None], decisions.spread(np.random.default_rng(seed), count - 1)])
     predicted = _predicted(task, device, [decisions.describe(row) for row in rows])
     scored = task.dataset_splits().validation.take(live.images)
     images, labels = scored.images, scored.labels
@@ -91,7 +91,7 @@ def compare(
     ]
 
 
-def _predicted(task: Task, device: Hardware, strategies: list[dict[str, int]]) -> NDArray[np.float64]:
+def _predicted(task: Task, device: Hardware, strategies: list[dict[str, Any]]) -> NDArray[np.float64]:
     channels = task.channel_decisions()
     terms = network_cost_terms(task.network(), channels, device)
     rows = np.stack([channels.encode({name: s[name] for name in channels.names}) for s in strategies])

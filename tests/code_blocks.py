@@ -28,6 +28,8 @@ from typing import Any
 import click
 from markdown_it import MarkdownIt
 
+from compress_gym.support.home import HOME_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 NOT_RUN = re.compile(r"<!-- not run in tests: (.+?) -->", flags=re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
@@ -183,10 +185,13 @@ def _run_doctest(block: Block, where: str) -> None:
 
 @contextlib.contextmanager
 def _working_in(folder: Path) -> Iterator[None]:
-    """What `contextlib.chdir` is from Python 3.11 on."""
-    before = Path.cwd()
+    """Works in a folder, which holds the user's own tasks and devices, too."""
+    before, home = Path.cwd(), os.environ.get(HOME_VARIABLE)
     os.chdir(folder)
+    os.environ[HOME_VARIABLE] = str(folder / "home")
     try:
         yield
     finally:
         os.chdir(before)
+        os.environ.pop(HOME_VARIABLE)
+        os.environ.update({} if home is None else {HOME_VARIABLE: home})

@@ -300,7 +300,7 @@ def check_translator(translator_of, problem, validation):
 
     from compress_gym.live.translation.scoring import bleu
 
-    largest, smallest = problem.decisions.sizes - 1, numpy.zeros(len(problem.decisions.sizes), dtype=int)
+    largest, smallest = problem.decisions.uncompressed, numpy.zeros(len(problem.decisions.sizes), dtype=int)
     count = []
     for strategy in (largest, smallest):
         translator = translator_of(strategy)
@@ -321,7 +321,7 @@ run_check(check_translator)
 translator = translator_of(found)
 for english in ("My sister has bought two red books today.", "The cat has seen many small birds at night."):
     print(f"{english}\n    {translator([english])[0]}")
-short, long = (np.median(sentence_ms(translator_of(s).module, 16, 9)) for s in (found, problem.decisions.sizes - 1))
+short, long = (np.median(sentence_ms(translator_of(s).module, 16, 9)) for s in (found, problem.decisions.uncompressed))
 print(f"measured: {short:.2f} ms instead of {long:.2f} ms, a fraction of {short / long:.2f}")
 
 # %%
@@ -349,7 +349,7 @@ plt.show()
 real = gym.make("compress_gym/TransformerNAS-v0", task="multi30k-ende", budget=0.5, reward="accuracy").unwrapped.problem
 found_real = search(real, 400, np.random.default_rng(0))
 multi30k = get_translation_task("multi30k-ende")
-for name, strategy in (("largest", real.decisions.sizes - 1), ("uniform", real.uniform()), ("found", found_real)):
+for name, strategy in (("largest", real.decisions.uncompressed), ("uniform", real.uniform()), ("found", found_real)):
     ratio = real.costs(strategy)["latency_ms"][0] / real.baseline_costs["latency_ms"]
     own = deploy.translator_of(multi30k, real.describe(strategy))
     print(f"{name:8} BLEU {100 * real.accuracy(strategy)[0]:.1f} (predicted) at {ratio:.2f} of the latency")

@@ -79,9 +79,9 @@ def test_bits_can_be_fewer():
     rows = np.random.default_rng(0).integers(2, size=(20, 10))
     assert np.array_equal(small.accuracy(rows), whole.accuracy(rows + 1))
     joint = task_problem("JointPQ", "digits-cnn", bits=(4, 8))
-    row = joint.decisions.sizes - 1
+    row = joint.decisions.uncompressed
     assert joint.accuracy(row) == pytest.approx(
-        task_problem("JointPQ", "digits-cnn").accuracy(task_problem("JointPQ", "digits-cnn").decisions.sizes - 1)
+        task_problem("JointPQ", "digits-cnn").accuracy(task_problem("JointPQ", "digits-cnn").decisions.uncompressed)
     )
 
 

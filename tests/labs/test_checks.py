@@ -244,7 +244,7 @@ def toy():
 
 
 def greedy_over_budget(problem, evaluations, rng):
-    return problem.decisions.sizes - 1
+    return problem.decisions.uncompressed
 
 
 def insatiable(problem, evaluations, rng):
@@ -253,7 +253,7 @@ def insatiable(problem, evaluations, rng):
 
 
 def easily_content(problem, evaluations, rng):
-    return problem.reference
+    return problem.cheapest
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def live_of(submission, offset=0.0):
 
 def uncompressed(track, task):
     problem = track.problem(task)
-    return problem.describe(problem.decisions.sizes - 1)
+    return problem.describe(problem.decisions.uncompressed)
 
 
 GOOD = valid()

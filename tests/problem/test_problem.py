@@ -48,26 +48,66 @@ def test_optimum_prefers_the_cheaper_of_equals():
     assert equal.optimum().tolist() == [0, 0]
 
 
-@given(seeds, st.floats(0, 1))
-def test_optimum_is_the_best_by_brute_force(seed, slack):
-    problem = random_problem(seed, budget_slack=slack)
+@given(seeds, st.floats(0, 1), st.booleans())
+def test_optimum_is_the_best_by_brute_force(seed, slack, labels):
+    problem = random_problem(seed, budget_slack=slack, labels=labels)
     rows = problem.decisions.enumerate()
     fits = problem.costs(rows)["latency_ms"] <= problem.cost_limit
     assert problem.accuracy(problem.optimum())[0] == problem.accuracy(rows[fits]).max()
 
 
-@given(seeds)
-def test_uniform_and_random_keep_the_budget(seed):
-    problem = random_problem(seed)
+@given(seeds, st.booleans(), st.booleans())
+def test_uniform_and_random_keep_the_budget(seed, conditional, labels):
+    problem = random_problem(seed, conditional=conditional, labels=labels)
     found = np.concatenate([problem.uniform()[None], problem.random(np.random.default_rng(seed), 20)])
     assert problem.evaluate(found).feasible.all()
 
 
 def test_unreachable_counts_what_clip_forbids():
-    # The reference is [1, 0] (cost 1): with a = 0 first, b must leave the reference to fit.
+    # The cheapest is [1, 0] (cost 1): with a = 0 first, b must leave its choice there to fit.
     problem = table(costs={"latency_ms": [4.0, 2.0, 4.0, 1.0, 4.0, 4.0]}, budget=0.6)
-    assert problem.reference.tolist() == [1, 0]
+    assert problem.cheapest.tolist() == [1, 0]
     assert problem.unreachable() == 1
+
+
+LABELS = {"a": ("dense", "2:4"), "b": (4, 8, 16)}
+
+
+def test_a_table_of_labels_with_references_in_the_middle():
+    problem = table(decisions=LABELS, reference={"a": "dense", "b": 8}, budget=1.0)
+    assert problem.decisions.uncompressed.tolist() == [0, 1]
+    assert problem.baseline_costs == {"latency_ms": 2.0} and problem.accuracy_model.baseline == ACCURACIES[1]
+    assert problem.describe([1, 1]) == {"a": "2:4", "b": 8}
+    assert problem.decisions.encode({"a": "2:4", "b": 8}).tolist() == [1, 1]
+    # Budgets are fractions of the uncompressed cost; what costs more than that does not fit.
+    assert problem.cheapest.tolist() == [0, 0] and problem.optimum().tolist() == [1, 0]
+    assert problem.within_budget(STRATEGIES).tolist() == [[0, 0], [0, 1], [0, 1], [1, 0], [1, 0], [1, 0]]
+    same = table(decisions=problem.decisions, reference={"b": 16})
+    assert same.decisions.uncompressed.tolist() == [0, 2] and same.accuracy_model.baseline == ACCURACIES[2]
+
+
+def test_the_last_observation_of_what_was_left_as_it_was():
+    """All costs that are seen are those of the uncompressed network, from the first step to the last."""
+    env = CompressionEnv(table(decisions=LABELS, reference={"a": "dense", "b": 8}, budget=1.0), "discrete")
+    most = env.observation_names.index("most_total")
+    seen = [env.reset()[0][most], *(env.step(choice)[0][most] for choice in (0, 1))]
+    assert seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"reference": {"a": "dens"}}, ValueError, r"'a': reference='dens' is not one of its values, \['dense'"),
+        ({"reference": {"c": 1}}, KeyError, "reference='c' is not known; legal: 'a', 'b'"),
+        ({"decisions": {**LABELS, "a": ("dense", 2)}}, ValueError, "all whole numbers or all labels"),
+        ({"decisions": {**LABELS, "a": ("dense", "dense")}}, ValueError, "each of them once"),
+        ({"decisions": {**LABELS, "a": "ab"}}, ValueError, "must list values"),
+        ({"strategies": [["dense", 4]] * 6}, ValueError, "choices are integers"),
+    ],
+)
+def test_bad_labels_and_references_are_named(changes, error, words):
+    with pytest.raises(error, match=words):
+        table(**{"decisions": LABELS, **changes})
 
 
 def test_a_table_of_eight_decisions():

@@ -98,7 +98,7 @@ def _grid(layer: Layer, decisions: DecisionSpace, root: str | None) -> _Grid:
     touching = [index[g, "channels"] for g in groups] + [index[key] for key in own]
     if len(touching) > MAX_DECISIONS:
         raise ValueError(f"layer {layer.name!r} depends on {len(touching)} decisions; at most {MAX_DECISIONS}")
-    values = np.ix_(*(decisions.decisions[t].values for t in touching))
+    values = np.ix_(*(decisions.decisions[t].numbers for t in touching))
     counts: dict[str, Any] = dict(zip(groups, values, strict=False))
     bits = {kind: array for (_, kind), array in zip(own, values[len(groups) :], strict=True)}
     default = undecided_bits(decisions)

@@ -118,7 +118,7 @@ def transformer_cost_terms(
     def term(names: Sequence[str], cost: Callable[..., list[float]], layer: int = 0) -> Term:
         """Tabulates `cost` over the genes of some names; of decoder layer `layer`, zero if it is beyond the depth."""
         indices = tuple(decisions.names.index(name) for name in names)
-        values = [decisions.decisions[t].values for t in indices]
+        values = [decisions.decisions[t].numbers for t in indices]
         table = np.zeros((*(len(v) for v in values), len(metrics)))
         for choices in product(*(range(len(v)) for v in values)):
             genes = [v[c] for v, c in zip(values, choices, strict=True)]

@@ -304,7 +304,7 @@ class Case:
 def _device_features(hardware: Any, terms: CostTerms, decisions: DecisionSpace) -> Any:
     if hardware is None:
         return None
-    whole = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
+    whole = dict(zip(terms.metrics, terms.evaluate(decisions.uncompressed[None])[0], strict=True))
     latency = next(name for name in terms.metrics if name.startswith("latency"))
     return device_features(hardware, whole["macs"], whole[latency])
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from compress_gym.data import Split, load_dataset
+from compress_gym.kinds import get_case
+from compress_gym.live.compressor import NetworkCompressor
 from compress_gym.live.export_quantised import export_quantised
-from compress_gym.live.scorer import LiveAccuracy
 from compress_gym.live.session import open_session
 from compress_gym.problem.decisions import BitValues
 from compress_gym.tasks import get_task
@@ -24,12 +25,13 @@ TASK, VALIDATION = get_task("digits-cnn"), load_dataset("digits").validation
     ("width", "channels", "simulated"), [(8, 1.0, False), (8, 0.5, False), (4, 1.0, True), (2, 0.5, True)]
 )
 def test_a_file_is_as_accurate_as_its_strategy(tmp_path, width, channels, simulated):
-    decisions = TASK.decisions("JointPQ")
+    compressor = get_case("JointPQ", TASK).compressor()
+    decisions = compressor.decisions
     values = {
         d.name: d.values[int(channels * (len(d.values) - 1))] if d.kind == "channels" else width
         for d in decisions.decisions
     }
-    module = TASK.live(decisions=decisions).compress(decisions.encode(values))
+    module = compressor.build(decisions.encode(values))
     path = export_quantised(module, TASK.network(), tmp_path / "network.onnx", batch=100)
     model = onnx.load(path)
     said = json.loads(next(p.value for p in model.metadata_props if p.key == "simulated_bits"))
@@ -56,7 +58,7 @@ def run(session, images):
 
 
 def test_floats_stay_floats(tmp_path):
-    module = TASK.live(recovery="none").compress([7] * 5)
+    module = get_case("ChannelPrune", TASK).compressor(recovery="none").build([7] * 5)
     path = export_quantised(module, TASK.network(), tmp_path / "network.onnx", batch=10)
     assert "QuantizeLinear" not in [node.op_type for node in onnx.load(path).graph.node]
     images = VALIDATION.images[:10]
@@ -69,15 +71,15 @@ def test_floats_stay_floats(tmp_path):
 def test_a_residual_network_answers_noise_as_its_file_does(tmp_path, channels, bound):
     """The shipped ResNet-20: sums of branches, strides, shortcuts without weights; no data set is needed."""
     task = get_task("cifar10-resnet20")
-    decisions = task.decisions("JointPQ", BitValues((8,)))
+    decisions = get_case("JointPQ", task).decisions(bits=BitValues((8,)))
     seen, images = np.random.default_rng(0).standard_normal((2, 200, *task.network().input_shape), dtype=np.float32)
     noise = Split(seen, np.zeros(len(seen), dtype=np.int64))
-    live = LiveAccuracy(task.network(), task.trained_module(), decisions, calibration=noise, scored=noise, ranges=noise)
+    compressor = NetworkCompressor(task.network(), task.trained_module(), decisions, calibration=noise, ranges=noise)
     values = {
         d.name: d.values[int(channels * (len(d.values) - 1))] if d.kind == "channels" else 8
         for d in decisions.decisions
     }
-    module = live.compress(decisions.encode(values))
+    module = compressor.build(decisions.encode(values))
     path = export_quantised(module, task.network(), tmp_path / "network.onnx", batch=50)
     model = onnx.load(path)
     assert json.loads(next(p.value for p in model.metadata_props if p.key == "simulated_bits")) == {}

@@ -5,24 +5,26 @@ import pytest
 import torch
 
 from compress_gym.data import load_dataset
-from compress_gym.live.scorer import LiveAccuracy
+from compress_gym.kinds import get_case
+from compress_gym.live import compressor as compressor_module
+from compress_gym.live.scorer import image_scorer
 from compress_gym.live.training import Recipe
-from compress_gym.problem.scores import live as live_module
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import bf16_supported, processor_name
 from compress_gym.tasks import get_task, list_tasks
 from tests.helpers import needs_data, recorded_here
 
-every_task = pytest.mark.parametrize("name", list_tasks())
+KIND = "ChannelPrune-v0"
+every_task = pytest.mark.parametrize("name", list_tasks(KIND))
 
 
 @every_task
 @pytest.mark.parametrize("recovery", ["none", "adaptive-bn", "reconstruct", "reconstruct+adaptive-bn"])
 def test_the_uncompressed_network_stays_within_a_third_of_a_point(name, recovery):
     needs_data(name)
-    task = get_task(name)
-    live = task.live(recovery=recovery)
-    uncompressed = live(task.channel_decisions().sizes - 1)[0]
+    case = get_case(KIND, name)
+    live = case.scorer(recovery=recovery)
+    uncompressed = live(case.decisions().sizes - 1)[0]
     # counted in images: 0.3 points of 2,000 are 6, which fractions miss by rounding
     assert round(abs(uncompressed - live.baseline) * live.images) <= 0.003 * live.images
 
@@ -31,42 +33,42 @@ def test_the_uncompressed_network_stays_within_a_third_of_a_point(name, recovery
 def test_the_baseline_is_the_card_of_the_weights(name):
     """Folding changes no answer of the uncompressed network."""
     needs_data(name)
-    task = get_task(name)
-    card = task.weights_card()
-    baseline = task.live(recovery="none", images=card["validation_images"]).baseline
+    case = get_case(KIND, name)
+    card = case.task.weights_card()
+    baseline = case.scorer(recovery="none", images=card["validation_images"]).baseline
     assert baseline * card["validation_images"] == pytest.approx(
         card["validation_accuracy"] * card["validation_images"], abs=0.5 if card["hardware"] == processor_name() else 5
     )
 
 
-def measured_counts(task, rng):
-    """Some measured strategies of a task, how many images each classified correctly, and the card."""
-    decisions = task.channel_decisions()
-    if (task.folder / "measured.npz").exists():
-        rows, card = rng.integers(decisions.sizes, size=(50, len(decisions))), read_card(task.folder / "measured.npz")
-        return rows, task.measured()(rows) * card["validation_images"], card
-    measured = task.strategies()
+def measured_counts(case, rng):
+    """Some measured strategies of a case, how many images each classified correctly, and the card."""
+    decisions = case.decisions()
+    if case.asset("measured").exists():
+        rows, card = rng.integers(decisions.sizes, size=(50, len(decisions))), read_card(case.asset("measured"))
+        return rows, case.measured()(rows) * card["validation_images"], card
+    measured = case.strategies()
     chosen = rng.permutation(len(measured.strategies))[:5]
-    return measured.strategies[chosen], measured.correct.sum(1)[chosen], read_card(task.folder / "strategies.npz")
+    return measured.strategies[chosen], measured.correct.sum(1)[chosen], read_card(case.asset("strategies"))
 
 
 @every_task
 def test_random_measured_rows_are_scored_again(name):
     """Equal on the machine that recorded them, elsewhere within 2 images of 400."""
     needs_data(name)
-    task = get_task(name)
-    rows, counts, card = measured_counts(task, np.random.default_rng())
-    live = task.live()
+    case = get_case(KIND, name)
+    rows, counts, card = measured_counts(case, np.random.default_rng())
+    live = case.scorer()
     difference = np.abs(live.count_correct(rows) - counts)
     assert difference.max() <= (0.5 if recorded_here(card) else 2.5 * live.images / 400), rows[difference.argmax()]
-    assert card["calibration_digest"] == live.calibration_digest
+    assert card["calibration_digest"] == live.identity["calibration_digest"]
     assert card["validation_images"] == live.images
 
 
 @every_task
 def test_scores_do_not_depend_on_threads_or_order(name):
     needs_data(name)
-    live = get_task(name).live()
+    live = get_case(KIND, name).scorer()
     rows = np.random.default_rng(0).integers(live.decisions.sizes, size=(3, len(live.decisions)))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -80,17 +82,17 @@ def test_scores_do_not_depend_on_threads_or_order(name):
 
 def test_threads_that_share_the_images_change_no_answer():
     rows = np.random.default_rng(0).integers(8, size=(3, 5))
-    hits = [get_task("digits-cnn").live(threads=threads).hits(rows) for threads in (1, 3)]
+    hits = [get_case(KIND, "digits-cnn").scorer(threads=threads).hits(rows) for threads in (1, 3)]
     assert hits[0].shape == (3, 400) and np.array_equal(*hits)
 
 
 @pytest.mark.parametrize("recovery", ["none", "adaptive-bn", "reconstruct", "reconstruct+adaptive-bn"])
 def test_scores_are_those_of_the_compressed_module(recovery):
-    """Folding and batches of 125 change nothing: the module that `compress` returns is what is scored."""
-    live = get_task("digits-cnn").live(recovery=recovery)
+    """Folding and batches of 125 change nothing: the module that `build` returns is what is scored."""
+    live = get_case(KIND, "digits-cnn").scorer(recovery=recovery)
     validation = load_dataset("digits").validation
     for row in np.random.default_rng(0).integers(live.decisions.sizes, size=(3, len(live.decisions))):
-        module = live.compress(row)
+        module = live.compressor.build(row)
         with torch.no_grad():
             predicted = module(torch.from_numpy(validation.images)).argmax(1).numpy()
         assert not module.training and np.array_equal(live.hits(row)[0], predicted == validation.labels)
@@ -102,8 +104,8 @@ def test_finetuning_recovers_and_repeats():
     recipe = Recipe(epochs=1, batch_size=50, peak_lr=0.05, weight_decay=0.0, augmentation="shift")
 
     def live(recovery):
-        return LiveAccuracy(
-            *(task.network(), task.trained_module(), task.channel_decisions()),
+        return image_scorer(
+            *(task.network(), task.trained_module(), get_case(KIND, task).decisions()),
             calibration=data.train.take(100),
             scored=data.validation.take(200),
             recovery=recovery,
@@ -120,8 +122,8 @@ def test_finetuning_recovers_and_repeats():
 def test_finetuning_needs_training_images():
     task, data = get_task("digits-cnn"), load_dataset("digits")
     with pytest.raises(ValueError, match="recovery='finetune-2' needs training images; give training="):
-        LiveAccuracy(
-            *(task.network(), task.trained_module(), task.channel_decisions()),
+        image_scorer(
+            *(task.network(), task.trained_module(), get_case(KIND, task).decisions()),
             calibration=data.train,
             scored=data.validation,
             recovery="finetune-2",
@@ -129,16 +131,16 @@ def test_finetuning_needs_training_images():
 
 
 def test_the_number_of_images_is_checked():
-    assert get_task("digits-cnn").live(images=7).images == 7
+    assert get_case(KIND, "digits-cnn").scorer(images=7).images == 7
     for images in (0, 401):
         with pytest.raises(ValueError, match=f"images={images} must be 1 to 400"):
-            get_task("digits-cnn").live(images=images)
+            get_case(KIND, "digits-cnn").scorer(images=images)
 
 
 def test_adaptive_bn_recovers_a_lot():
-    task = get_task("digits-cnn")
-    rows = np.random.default_rng(1).integers(task.channel_decisions().sizes, size=(15, 5))
-    assert task.live()(rows).mean() > task.live(recovery="none")(rows).mean() + 0.2
+    case = get_case(KIND, "digits-cnn")
+    rows = np.random.default_rng(1).integers(case.decisions().sizes, size=(15, 5))
+    assert case.scorer()(rows).mean() > case.scorer(recovery="none")(rows).mean() + 0.2
 
 
 def test_test_images_are_other_images():
@@ -151,23 +153,23 @@ def test_test_images_are_other_images():
 
 
 def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
-    monkeypatch.setattr(live_module, "bf16_supported", lambda: False)
+    monkeypatch.setattr(compressor_module, "bf16_supported", lambda: False)
     with pytest.raises(ValueError, match="bf16=True, but this processor"):
-        get_task("digits-cnn").live(bf16=True)
-    assert get_task("digits-cnn").live(bf16=False).baseline > 0.9
+        get_case(KIND, "digits-cnn").scorer(precision="bf16")
+    assert get_case(KIND, "digits-cnn").scorer().baseline > 0.9
 
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
 def test_bf16_is_close_where_the_processor_has_it():
-    live = get_task("digits-cnn").live(bf16=True)
+    live = get_case(KIND, "digits-cnn").scorer(precision="bf16")
     assert abs(live([[7] * 5])[0] - live.baseline) <= 0.01
 
 
 def test_unknown_names_are_told():
     with pytest.raises(KeyError, match="Did you mean 'adaptive-bn'"):
-        get_task("digits-cnn").live(recovery="adaptiv-bn")
+        get_case(KIND, "digits-cnn").scorer(recovery="adaptiv-bn")
     with pytest.raises(KeyError, match="split='train'"):
-        get_task("digits-cnn").live(split="train")
+        get_case(KIND, "digits-cnn").scorer(split="train")
     with pytest.raises(KeyError, match="dataset='digit'.*Did you mean 'digits'"):
         load_dataset("digit")
 
@@ -176,8 +178,8 @@ def test_networks_without_batch_norm_are_refused():
     task = get_task("digits-cnn")
     plain = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
     with pytest.raises(ValueError, match="needs a network with batch norm"):
-        LiveAccuracy(
-            *(task.network(), plain, task.channel_decisions()),
+        image_scorer(
+            *(task.network(), plain, get_case(KIND, task).decisions()),
             calibration=load_dataset("digits").train,
             scored=load_dataset("digits").validation,
         )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.kinds import get_case
 from compress_gym.live.prune import channel_index, channel_ranking, kept_channels, remove_channels
 from compress_gym.networks import ChannelGroup, Layer, Network, Segment
 from compress_gym.networks.network import WEIGHTED
@@ -18,7 +19,7 @@ from compress_gym.tasks import get_task, list_tasks
 from tests.user_nets import EVERY, build, randomise_batch_norms, traced
 
 every_network = pytest.mark.parametrize("name", EVERY)
-every_task = pytest.mark.parametrize("name", list_tasks())
+every_task = pytest.mark.parametrize("name", list_tasks("ChannelPrune-v0"))
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +158,7 @@ def test_costs_equal_the_counted_module(name):
 def test_trained_networks_removed_and_masked(name):
     task, rng = get_task(name), np.random.default_rng(0)
     check_removed_equals_masked(
-        task.trained_module(), task.network(), random_counts(task.channel_decisions(), rng), rng
+        task.trained_module(), task.network(), random_counts(get_case("ChannelPrune", task).decisions(), rng), rng
     )
 
 
@@ -247,7 +248,7 @@ def test_the_original_is_not_changed():
     task = get_task("digits-cnn")
     module = task.trained_module()
     before = {k: v.clone() for k, v in module.state_dict().items()}
-    task.live().compress([0] * 5)
+    get_case("ChannelPrune", task).compressor().build([0] * 5)
     small = remove_channels(module, task.network(), {"conv1": torch.arange(4)})
     with torch.no_grad():
         for parameter in small.parameters():

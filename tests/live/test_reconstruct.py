@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress_gym.kinds import get_case
 from compress_gym.live.prune import channel_index, channel_ranking, kept_channels, remove_channels
 from compress_gym.live.reconstruct import build_bank, samples
 from compress_gym.networks.trace import trace
@@ -145,8 +146,8 @@ def test_an_uncompressed_strategy_changes_nothing(chain):
     assert all(torch.equal(v, before[k]) for k, v in same.state_dict().items())
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
     task = get_task("digits-cnn")
-    live = task.live(recovery="reconstruct")
-    uncompressed = live.compress(live.decisions.sizes - 1)
+    compressor = get_case("ChannelPrune", task).compressor(recovery="reconstruct")
+    uncompressed = compressor.build(compressor.decisions.sizes - 1)
     trained = task.trained_module().state_dict()
     assert all(torch.equal(v, trained[k]) for k, v in uncompressed.state_dict().items())
 
@@ -229,8 +230,8 @@ def test_reconstruction_lowers_the_error_of_the_outputs(chain):
 
 
 def test_reconstruction_helps_a_trained_network():
-    task = get_task("digits-cnn")
-    plain, refitted = (task.live(recovery=r, images=200) for r in ("none", "reconstruct"))
+    case = get_case("ChannelPrune", "digits-cnn")
+    plain, refitted = (case.scorer(recovery=r, images=200) for r in ("none", "reconstruct"))
     rows = np.random.default_rng(0).integers(2, plain.decisions.sizes, size=(6, len(plain.decisions)))
     assert refitted(rows).mean() > plain(rows).mean() + 0.1
 

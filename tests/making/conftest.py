@@ -1,3 +1,5 @@
-"""The task of the tests of translation."""
+"""The tiny task of translation, for what is made of one."""
 
-from tests.live.translation.conftest import task, trained  # noqa: F401
+from tests.live.translation.conftest import case, trained
+
+__all__ = ["case", "trained"]

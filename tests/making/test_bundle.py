@@ -17,7 +17,7 @@ from compress_gym.devices import list_devices, load_device
 from compress_gym.making.bundle import export_bundle, import_results
 from compress_gym.making.profile.plan import ProfilePlan, contents
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks import TASKS
+from compress_gym.tasks import registry
 from tests.helpers import run_here, write_tiny_task
 
 PLAN = ProfilePlan(rounds=2, repetitions=15, fit_networks=3, check_networks=3)
@@ -48,7 +48,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def known(bundle, monkeypatch):
     """The tiny task is registered, as a shipped one is."""
-    monkeypatch.setitem(TASKS, "tiny", bundle[0])
+    monkeypatch.setitem(registry._REGISTERED, "tiny", bundle[0].folder)
     return bundle
 
 

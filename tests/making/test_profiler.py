@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from compress_gym.making.profile import networks as profiler
 from compress_gym.making.profile.networks import profile
 from compress_gym.making.profile.plan import (
     ProfilePlan,
+    channels_of,
     chosen_strategies,
     contents,
     contents_digest,
@@ -36,11 +36,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from compress_gym.making.profile.plan import ProfilePlan
+from compress_gym.making.profile import networks as profiler
 from compress_gym.making.profile.networks import profile
 from compress_gym.tasks import Task
-from tests.helpers import TINY
-task = Task("tiny", 1, "digits", TINY, "adaptive-bn", 64, 3, "", assets=Path(sys.argv[1]))
-profile([task], ProfilePlan(**{plan}), Path(sys.argv[2]), "test")
+profile([Task.read(Path(sys.argv[1]))], ProfilePlan(**{plan}), Path(sys.argv[2]), "test")
 """
 
 
@@ -48,7 +47,7 @@ def start(folder: Path, out: Path) -> subprocess.Popen:
     script = folder / "run.py"
     script.write_text(SCRIPT.replace("{plan}", repr(PLAN)))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([sys.executable, script, folder, out], env=environment, stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, script, folder / "tiny", out], env=environment, stdout=subprocess.DEVNULL)
 
 
 def test_a_killed_profile_goes_on(tmp_path):
@@ -73,7 +72,7 @@ def test_a_killed_profile_goes_on(tmp_path):
     assert resumed.wait() == 0 and not rounds.exists()
 
     device = load_device(out)
-    expected = reachable_operations(task.network(), task.channel_decisions(), with_layout=True)
+    expected = reachable_operations(task.network(), channels_of(task), with_layout=True)
     assert set(device.table) == set(expected)
     assert all(m.repetitions == 1800 and 0 < m.us <= m.p10_us <= m.median_us for m in device.table.values())
     assert {"network_us", "weighted", "other", "layout"} <= set(device.card["correction"])
@@ -93,10 +92,10 @@ def plant(monkeypatch, tasks, plan):
     networks = [n for own in networks_of(tasks, strategies, plan).values() for n in own]
     times = [*known.values(), *(sum(known[o] - 5.0 for o in network) for network in networks)]
 
-    def measure(openers, plan, work, minutes):
-        assert len(openers) == len(times)
-        assert all(opener() for opener in openers[-3:])
-        for r in range(plan.rounds):
+    def measure(visits, rounds, seed, work, told):
+        assert len(visits) == len(times)
+        assert all(visit() > 0 for visit in visits[-3:])
+        for r in range(rounds):
             save_array(work / f"round-{r:02d}.npy", np.array(times)[:, None] * (1 + 0.1 * r))
 
     builders = profiler._builders
@@ -105,14 +104,12 @@ def plant(monkeypatch, tasks, plan):
         own = builders(*arguments)
         return dict.fromkeys(own, list(own.values())[-1])
 
-    monkeypatch.setattr(profiler, "_measure", measure)
+    monkeypatch.setattr(profiler, "measure", measure)
     monkeypatch.setattr(profiler, "_builders", one_built)
 
 
 def two_tiny_tasks(folder):
-    tiny = write_tiny_task(folder)
-    shutil.copytree(tiny.folder, folder / "other")
-    return tiny, replace(tiny, name="other")
+    return write_tiny_task(folder), write_tiny_task(folder, name="other")
 
 
 def test_several_tasks_share_a_table_and_each_has_its_errors(tmp_path, monkeypatch):
@@ -216,7 +213,7 @@ def test_too_few_repetitions_are_refused():
 
 def test_every_operation_of_every_strategy_is_reachable():
     task = get_task("digits-cnn")
-    found = reachable_operations(task.network(), task.channel_decisions())
+    found = reachable_operations(task.network(), channels_of(task))
     # the empty call; conv1: 8; conv2 to conv5: 64 pairs each; pooling: 8; linear: 8
     assert len(found) == len(set(found)) == 1 + 8 + 4 * 64 + 8 + 8
     assert found[0] == CALL

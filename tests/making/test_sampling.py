@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from compress_gym.devices.costs.network import network_cost_terms
-from compress_gym.making.collect import searched_cost, wanted_sample
+from compress_gym.kinds import get_case
+from compress_gym.making.collect import wanted_sample
 from compress_gym.making.sampling import broad_sample, mixed_sample
 from compress_gym.networks.cifar_resnet import resnet20
 from compress_gym.networks.trace import trace
 from compress_gym.problem.decisions import channel_decisions
-from compress_gym.tasks import get_task
 
 NETWORK = trace(resnet20(), (3, 32, 32), "resnet20")
 DECISIONS = channel_decisions(NETWORK, 16)
@@ -36,8 +36,8 @@ def test_more_than_half_of_the_space_is_refused():
 
 @pytest.mark.parametrize("name", ["digits-cnn", "cifar10-resnet20"])
 def test_channels_and_bits_are_mixed_at_every_cost(name):
-    task = get_task(name)
-    decisions, (terms, metric) = task.decisions("JointPQ"), searched_cost(task, "JointPQ")
+    case = get_case("JointPQ", name)
+    decisions, (terms, metric) = case.decisions(), case.sampled_cost
     rows = mixed_sample(decisions, terms, metric, 400, seed=0)
     assert metric == "latency_ms" and len(np.unique(rows, axis=0)) == 400
     assert np.array_equal(rows, mixed_sample(decisions, terms, metric, 400, seed=0))
@@ -55,19 +55,19 @@ def test_channels_and_bits_are_mixed_at_every_cost(name):
 
 def test_what_is_measured_of_channels_is_as_it_was():
     """Measurements that are under way go on with the sample that they began with."""
-    task = get_task("cifar10-resnet20")
-    measured = task.strategies()
-    assert np.array_equal(measured.strategies[measured.rounds == 0], wanted_sample(task, "ChannelPrune", 4000, 0))
+    case = get_case("ChannelPrune", "cifar10-resnet20")
+    measured = case.strategies()
+    assert np.array_equal(measured.strategies[measured.rounds == 0], wanted_sample(case, 4000, 0))
 
 
 def test_rows_that_begin_alike_are_neighbours():
-    rows = wanted_sample(get_task("digits-cnn"), "JointPQ", 200, 0)
+    rows = wanted_sample(get_case("JointPQ", "digits-cnn"), 200, 0)
     channels = rows[:, 2::3]
     assert np.array_equal(np.lexsort(channels.T[::-1]), np.arange(200))
 
 
 def test_more_than_half_of_a_mixed_space_is_refused():
-    task = get_task("digits-cnn")
-    decisions, (terms, metric) = task.decisions("JointPQ"), searched_cost(task, "JointPQ")
+    case = get_case("JointPQ", "digits-cnn")
+    decisions, (terms, metric) = case.decisions(), case.sampled_cost
     with pytest.raises(ValueError, match="measure all of them"):
         mixed_sample(decisions, terms, metric, decisions.count, seed=0)

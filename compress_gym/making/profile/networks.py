@@ -65,7 +65,7 @@ def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -
     Raises:
         ValueError: The unfinished rounds beside `out` belong to another plan, or the runtime lacks the precision.
     """
-    tasks = list(dict.fromkeys(tasks))
+    tasks = list({task.name: task for task in tasks}.values())
     work = out.with_suffix(".partial")
     # A missing library is told before anything is written.
     bench = open_bench(plan.runtime, plan.precision, plan.threads, plan.cuda, plan.batch)

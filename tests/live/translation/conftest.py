@@ -1,42 +1,20 @@
 """A task whose SuperTransformer is trained for seconds, once for all tests of translation."""
 
 import pytest
-import torch
-from compress_gym.tasks.translation import TranslationTask
 
-from compress_gym.live.translation.batches import TokenPairs
-from compress_gym.live.translation.training import train_supertransformer
-from compress_gym.live.weights import save_weights
-from compress_gym.networks.supertransformer import Transformer
-from compress_gym.support.cards import write_card
-from compress_gym.tasks import translation as tasks
-from tests.live.translation.small import CORPUS, RECIPE, space, vocabulary
+from compress_gym.kinds import get_case
+from compress_gym.tasks import register_task, registry
+from tests.live.translation.small import write_tiny_translation
 
 
-@pytest.fixture(scope="session")
-def task(tmp_path_factory):
-    words = vocabulary()
-    made = TranslationTask(
-        "tiny",
-        1,
-        space(len(words)),
-        "nine words",
-        "tests.live.translation.small",
-        assets=tmp_path_factory.mktemp("assets"),
-    )
-    words.save(made.folder / "vocabulary.bpe")
-    write_card(made.folder / "vocabulary.bpe", {})
-    torch.manual_seed(0)
-    module = Transformer(made.space.largest)
-    updates = train_supertransformer(module, made.space, TokenPairs.encode(CORPUS.train, words), RECIPE, seed=0)
-    assert updates == RECIPE.updates
-    save_weights(module, made.folder / "weights.safetensors", half=True)
-    write_card(made.folder / "weights.safetensors", {})
-    tasks.TRANSLATION_TASKS["tiny"] = made
-    yield made
-    del tasks.TRANSLATION_TASKS["tiny"]
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """The tiny task, registered by its name, as shipped ones are."""
+    task = register_task(write_tiny_translation(tmp_path_factory.mktemp("home") / "tasks").folder)
+    yield get_case("TransformerNAS-v0", task)
+    del registry._REGISTERED[task.name]
 
 
-@pytest.fixture(scope="session")
-def trained(task):
-    return task.supertransformer()
+@pytest.fixture(scope="module")
+def trained(case):
+    return case.task.trained_module()

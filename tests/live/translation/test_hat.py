@@ -9,24 +9,30 @@ from click.testing import CliRunner
 from benchmarks.papers import __main__ as command
 from benchmarks.papers import hat
 from benchmarks.papers.hat import HATSetting, Scratch, find, narrower, score, shallower, table
-from compress_gym.kinds.transformer_nas import transformer_nas_problem
-from tests.making.test_collect_translation import Own
+from compress_gym.kinds import problem_of
+from compress_gym.kinds.transformer_nas import KIND
 
 
-class WithLoss(Own):
+class Own:
     """Has what HAT's reward needs."""
 
-    def valid_loss(self, strategies):
-        return 1 - self(strategies)
+    source, baseline, columns = "own", 1.0, ("accuracy", "valid_loss")
+
+    def __call__(self, strategies):
+        return strategies.mean(axis=1) / 4
+
+    def scores(self, strategies, columns):
+        found = {"accuracy": self(strategies), "valid_loss": 1 - self(strategies)}
+        return {name: found[name] for name in columns}
 
 
-SETTINGS = {"cost": "macs", "accuracy": WithLoss()}
+SETTINGS = {"cost": "macs", "accuracy": Own()}
 
 
 @pytest.fixture
 def problem():
     """Its device is the MACs' count, its accuracy the mean choice."""
-    return transformer_nas_problem("multi30k-ende", device=None, budget=0.7, **SETTINGS)
+    return problem_of(KIND, "multi30k-ende", None, budget=0.7, **SETTINGS)
 
 
 def test_hand_made_transformers_are_the_largest_of_their_kind_that_fit(problem):
@@ -45,22 +51,24 @@ def test_hand_made_transformers_are_the_largest_of_their_kind_that_fit(problem):
 
 
 @pytest.mark.parametrize("method", ["shallower", "hat-evolution", "ddpg"])
-def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
-    setting = HATSetting("tiny", None, method, 0.8, evaluations=30)
+def test_rows_are_found_once_and_scored(case, tmp_path, method, monkeypatch):
+    setting = HATSetting("tiny-translation", None, method, 0.8, evaluations=30)
     found = find(setting, tmp_path, **SETTINGS)
     assert found["cost_ratio"] <= 0.8 and found["evaluations"] == (1 if method == "shallower" else 30)
     monkeypatch.setattr(hat, "search", None)
     assert find(setting, tmp_path, **SETTINGS) == found
-    scores = score("tiny", found["strategy"], tmp_path, Scratch(minutes=0.001) if method == "shallower" else None)
+    scores = score(
+        "tiny-translation", found["strategy"], tmp_path, Scratch(minutes=0.001) if method == "shallower" else None
+    )
     assert ("scratch_test_bleu" in scores) == (method == "shallower")
     inherited = {name: value for name, value in scores.items() if name not in hat._SCRATCH}
-    assert score("tiny", found["strategy"], tmp_path, None) == inherited
+    assert score("tiny-translation", found["strategy"], tmp_path, None) == inherited
     text = table(
         [
             {"method": method, "budget": 0.8, "predicted_of_seeds": [0.5], **found, **scores},
             {"method": "x", "budget": 0.5, "error": "no"},
         ],
-        "tiny",
+        "tiny-translation",
     )
     assert f"| 0.800 | {method} |" in text and "| 0.500 | x | no |" in text
 
@@ -73,7 +81,7 @@ def test_rows_are_found_once_and_scored(task, tmp_path, method, monkeypatch):
         (["--no-scratch"], "from scratch was not measured"),
     ],
 )
-def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told):
+def test_the_command_writes_the_table(case, tmp_path, monkeypatch, length, told):
     monkeypatch.setattr(hat, "COMPARED", (*hat.HAND_MADE, *hat.SEARCHES))
     monkeypatch.setattr(hat, "BUDGETS", (0.8,))
     monkeypatch.setattr(command, "RESULTS", tmp_path)
@@ -81,18 +89,18 @@ def test_the_command_writes_the_table(task, tmp_path, monkeypatch, length, told)
         hat,
         "find",
         lambda setting, folder: find(
-            HATSetting("tiny", None, setting.method, setting.budget, 20, setting.seed), folder, **SETTINGS
+            HATSetting("tiny-translation", None, setting.method, setting.budget, 20, setting.seed), folder, **SETTINGS
         ),
     )
-    arguments = ["hat", "--task", "tiny", *length, "--work", str(tmp_path / "work")]
+    arguments = ["hat", "--task", "tiny-translation", *length, "--work", str(tmp_path / "work")]
     result = CliRunner().invoke(command.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    facts = json.loads((tmp_path / "hat-tiny.json").read_text())
+    facts = json.loads((tmp_path / "hat-tiny-translation.json").read_text())
     assert [row["method"] for row in facts["rows"]] == ["largest", *hat.HAND_MADE, *hat.SEARCHES]
     assert facts["rows"][0]["cost_ratio"] == 1
     assert [len(row["predicted_of_seeds"]) for row in facts["rows"]] == [1, 1, 1, 3, 3, 3]
     assert facts["rows"][3]["predicted_accuracy"] == max(facts["rows"][3]["predicted_of_seeds"])
     trained = [row["method"] for row in facts["rows"] if "scratch_test_bleu" in row]
     assert trained[:2] == ([] if length == ["--no-scratch"] else ["largest", "shallower"])
-    text = (tmp_path / "hat-tiny.md").read_text()
+    text = (tmp_path / "hat-tiny-translation.md").read_text()
     assert text in result.output and told in text

@@ -1,40 +1,46 @@
 """A SubTransformer cut out, stored, loaded and used."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from compress_gym.cli import cli
+from compress_gym.kinds import get_case
+from compress_gym.live.translation.compressor import TransformerCompressor, vocabulary_of
 from compress_gym.live.translation.scoring import translate
-from compress_gym.live.translation.translator import Translator, main, translator_of
+from compress_gym.live.translation.translator import Translator, main
+from compress_gym.networks.supertransformer import Transformer
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks.translation import get_translation_task
+from compress_gym.tasks import Task, get_task
 from tests.live.translation.small import CORPUS
 
 
 @pytest.fixture
-def cut(task, tmp_path):
-    decisions = task.decisions()
+def cut(case, tmp_path):
+    decisions = case.decisions()
     strategy = decisions.describe(decisions.spread(np.random.default_rng(3), 1)[0])
     path = tmp_path / "best_strategy.json"
     path.write_text(json.dumps({"strategy": strategy}))
-    result = CliRunner().invoke(main, ["cut", "tiny", str(path), str(tmp_path / "small")])
-    assert result.exit_code == 0 and "parameters, written to" in result.output, result.exception
+    result = CliRunner().invoke(cli, ["export", case.task.name, str(path), "--out", str(tmp_path / "small")])
+    assert result.exit_code == 0 and "written to" in result.output, result.exception
     return strategy, tmp_path / "small"
 
 
-def test_it_translates_as_inside_the_supertransformer(task, trained, cut):
+def test_it_translates_as_inside_the_supertransformer(case, trained, cut):
     strategy, folder = cut
-    architecture = task.space.architecture(strategy)
-    expected = translate(trained, task.vocabulary(), CORPUS.test.source, architecture)
+    architecture = case.task.network().architecture(strategy)
+    expected = translate(trained, vocabulary_of(case.task), CORPUS.test.source, architecture)
     loaded = Translator.load(folder)
     assert loaded.module.architecture == architecture and loaded(CORPUS.test.source) == expected
-    result = CliRunner().invoke(main, ["translate", str(folder), *CORPUS.test.source[:2]])
+    result = CliRunner().invoke(main, [str(folder), *CORPUS.test.source[:2]])
     assert result.output.splitlines() == expected[:2]
-    result = CliRunner().invoke(main, ["translate", str(folder)], input="\n\n".join(CORPUS.test.source[:2]))
+    result = CliRunner().invoke(main, [str(folder)], input="\n\n".join(CORPUS.test.source[:2]))
     assert result.output.splitlines() == [expected[0], "", expected[1]]
+    assert json.loads((folder / "weights.json").read_text())["terms"] == "for tests"
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "weights.safetensors", "vocabulary.bpe"])
@@ -55,16 +61,23 @@ def test_impossible_sizes_are_told(cut):
         Translator.load(cut[1])
 
 
-@pytest.mark.parametrize("part", ["vocabulary", "supertransformer", "live"])
-def test_assets_that_are_not_there_are_told_with_their_remedy(task, tmp_path, part):
-    with pytest.raises(
-        AssetError, match="is not there; make it with: python -m compress_gym.making.train_translation tiny"
-    ):
-        getattr(replace(task, assets=tmp_path), part)()
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.bpe"])
+def test_assets_that_are_not_there_are_told_with_their_remedy(case, tmp_path, name):
+    shutil.copytree(case.task.folder, tmp_path / case.task.name)
+    (tmp_path / case.task.name / name).unlink()
+    task = Task.read(tmp_path / case.task.name)
+    with pytest.raises(AssetError, match=f"{name}.*with: compress-gym train {task.name}$"):
+        get_case(case.kind, task).compressor()
 
 
-def test_what_is_not_trained_or_not_in_the_space_is_refused(task, cut):
+def test_what_is_not_trained_or_does_not_belong_together_is_refused(case, trained):
     with pytest.raises(ValueError, match="missing"):
-        translator_of(task, {"decoder.layers": 1})
+        case.decisions().encode({"decoder.layers": 1})
     with pytest.raises(ValueError, match="costs alone"):
-        get_translation_task("hat-wmt14").supertransformer()
+        get_task("hat-wmt14").trained_module()
+    space, words = case.task.network(), vocabulary_of(case.task)
+    with pytest.raises(ValueError, match="holds architectures that do not fit into"):
+        TransformerCompressor(Transformer(space.smallest), words, space, case.decisions())
+    other = replace(space, vocabulary=len(words) + 1)
+    with pytest.raises(ValueError, match=f"vocabulary has {len(words)} tokens, the transformer {len(words) + 1}"):
+        TransformerCompressor(Transformer(other.largest), words, other, case.decisions())

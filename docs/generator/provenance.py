@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from compress_gym.devices.device import TABLES
-from compress_gym.devices.transformer_latency import TABLES as TRANSFORMERS
 from compress_gym.support.cards import read_json
 from compress_gym.tasks import ASSETS
 from docs.generator.text import RESULTS, ROOT, table
@@ -16,7 +15,6 @@ from docs.generator.text import RESULTS, ROOT, table
 GROUPS = {
     "Weights and accuracies": ASSETS,
     "Latency tables": TABLES,
-    "Latencies of transformers": TRANSFORMERS,
     "Results": RESULTS,
 }
 

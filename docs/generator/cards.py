@@ -125,7 +125,11 @@ def devices_page() -> str:
             "transformers that the fit did not see (mape: mean absolute percentage error).",
             table(
                 ("device", "measured on", "latency", "error"),
-                (row for name, card in device_cards(TransformerDevice).items() for row in _transformer_rows(name, card)),
+                (
+                    row
+                    for name, card in device_cards(TransformerDevice).items()
+                    for row in _transformer_rows(name, card)
+                ),
             ),
         ]
     )

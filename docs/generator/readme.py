@@ -100,10 +100,10 @@ def measured_section() -> str:
 
 def _measured_rows() -> Iterator[tuple[object, ...]]:
     for task in shipped_tasks():
-        signals = {case: signal for case in cases_of(task) if (signal := case.best_signal()) != "live"}
-        metrics = " and ".join(dict.fromkeys(case.kind.metric for case in signals))
-        made = (f"{case.kind.name}: {HOW_MADE[signal]}" for case, signal in signals.items())
-        errors = (f"{case.kind.name}: {stated(read_card(case.asset(signal)))}" for case, signal in signals.items())
+        signals = [(case, signal) for case in cases_of(task) if (signal := case.best_signal()) != "live"]
+        metrics = " and ".join(dict.fromkeys(case.kind.metric for case, _ in signals))
+        made = (f"{case.kind.name}: {HOW_MADE[signal]}" for case, signal in signals)
+        errors = (f"{case.kind.name}: {stated(read_card(case.asset(signal)))}" for case, signal in signals)
         if signals:
             yield f"{metrics} of `{task.name}`", "; ".join(made), ". ".join(errors)
     said = (f"{track}: {mean} points on average, 9 of 10 within {p90}" for track, _, mean, p90, _ in leaderboard_rows())

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import kendalltau
 
-from compress_gym.devices import Hardware, load_device
+from compress_gym.devices import Hardware, load_device, of_operations
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.live.export_quantised import RUN_BITS, export_quantised
-from compress_gym.making.profile.onnx_runtime import open_session, timed
+from compress_gym.live.session import open_session
+from compress_gym.making.profile.onnx_runtime import timed
 from compress_gym.making.profile.timing import sample_us
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
@@ -184,7 +185,7 @@ def table(rows: Sequence[Mapping[str, Any]], task: str, device: str, images: int
 @click.option("--work", type=click.Path(path_type=Path), default=Path("exported"), show_default=True)
 def main(name: str, device: str, count: int, work: Path) -> None:
     """Compares exported 8-bit networks of TASK with what was predicted of them."""
-    hardware = load_device(device)
+    hardware = of_operations(load_device(device))
     if hardware.bits != (RUN_BITS, RUN_BITS):
         raise ValueError(
             f"--device {device} has operations of {hardware.bits} bits; measure a table with: "

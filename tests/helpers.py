@@ -89,7 +89,7 @@ def recorded_here(card: dict[str, Any]) -> bool:
 
 def needs_data(task_name: str) -> None:
     """Skips a test, saying why, where the data set of a task is an archive that the data root does not hold."""
-    name = get_task(task_name).dataset
+    name = str(get_task(task_name).declared.data).partition(":")[0].rpartition(".")[2]
     if name in ARCHIVES and not has_archive(name):
         pytest.skip(f"task {task_name!r} needs data set {name!r}, which is not in {data_root()} (${DATA_VARIABLE})")
 
@@ -97,7 +97,7 @@ def needs_data(task_name: str) -> None:
 seeds = st.integers(0, 2**32 - 1)
 
 
-def write_tiny_task(folder: Path) -> Task:
+def write_tiny_task(folder: Path, **declared) -> Task:
     """A task of two convolutions and nine strategies with untrained weights, for tests of measurements."""
     import torch
 
@@ -106,25 +106,27 @@ def write_tiny_task(folder: Path) -> Task:
     from compress_gym.networks.trace import trace
     from compress_gym.support.cards import write_card
 
-    task = Task(
-        name="tiny",
-        version=1,
-        dataset="digits",
-        module=TINY,
-        recovery="adaptive-bn",
-        calibration_images=64,
-        levels=3,
-        summary="for tests",
-        assets=folder,
-    )
+    made = folder / declared.get("name", "tiny")
+    made.mkdir(parents=True)
+    fields = {
+        "name": made.name,
+        "summary": "for tests",
+        "data": "compress_gym.data.digits:load",
+        "network": {"build": TINY},
+        "kinds": ["ChannelPrune-v0", "MixedQuant-v0", "JointPQ-v0"],
+        "recoveries": ["adaptive-bn", "none", "reconstruct", "reconstruct+adaptive-bn"],
+        "calibration": {"images": 64},
+        "options": {"levels": 3},
+        **declared,
+    }
+    (made / "task.json").write_text(json.dumps(fields))
+    task = Task.read(made)
     torch.manual_seed(0)
     module = task.untrained_module()
-    task.folder.mkdir(parents=True)
     network = trace(module, (1, 16, 16), "tiny")
-    description = network.to_json()
-    (task.folder / "network.json").write_text(json.dumps(description))
-    save_weights(module, task.folder / "weights.safetensors")
-    write_card(task.folder / "weights.safetensors", {"network_sha256": description_digest(description)})
+    (made / "network.json").write_text(json.dumps(network.to_json()))
+    save_weights(module, task.weights)
+    write_card(task.weights, {"network_sha256": description_digest(network.to_json())})
     return task
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fidelity.stated import sampling, standard_error, stated
-from compress_gym.devices import Device, load_device
+from compress_gym.devices import Device, SimulatedDevice, TransformerDevice, list_devices, load_device, of_operations
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import TransformerDevice
 from compress_gym.kinds import Case, cases_of
 from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.tasks import Task
@@ -119,7 +117,7 @@ def devices_page() -> str:
             "## Simulated",
             "Checked against tables that their authors or others published: "
             "[the comparison](benchmarks/results/simulators/simulators.md).",
-            table(("device", "bits", "what", "checked against"), (_simulated_row(name) for name in SIMULATED)),
+            table(("device", "bits", "what", "checked against"), map(_simulated_row, list_devices(SimulatedDevice))),
             "## Of transformers",
             "Latencies of whole transformers: sums of products of genes with fitted coefficients. The error is that of "
             "transformers that the fit did not see (mape: mean absolute percentage error).",
@@ -160,7 +158,7 @@ def _checked_rows(name: str, card: dict[str, Any]) -> Iterator[tuple[object, ...
 
 
 def _simulated_row(name: str) -> tuple[object, ...]:
-    device = load_device(name)
+    device = of_operations(load_device(name))
     bits = ", ".join(map(str, device.bit_values.values)) if device.bit_values else None
     return f"`{name}`", bits, device.card["what"], device.card["checked_against"]
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from benchmarks.fidelity.report import GAPS, bounded
 from benchmarks.fidelity.stated import stated
-from compress_gym.devices import Device
+from compress_gym.devices import Device, TransformerDevice
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.transformer_latency import TransformerDevice
 from compress_gym.support.cards import read_card, read_json
 from docs.generator.reports import missing
 from docs.generator.shipped import device_cards, shipped_cases

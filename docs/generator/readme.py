@@ -20,9 +20,7 @@ from agents.search import METHODS
 from agents.statistics import LEAST_GAP
 from benchmarks.fidelity.stated import stated
 from benchmarks.search.report import aggregate_table
-from compress_gym.devices import Device
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import TransformerDevice
+from compress_gym.devices import Device, SimulatedDevice, TransformerDevice, list_devices
 from compress_gym.kinds import cases_of
 from compress_gym.support.cards import read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
@@ -124,7 +122,7 @@ def _measured_rows() -> Iterator[tuple[object, ...]]:
         "fitted to HAT's published measurements",
         "[report](benchmarks/results/papers/hat-latency.md)",
     )
-    simulated = ", ".join(f"`{name}`" for name in SIMULATED)
+    simulated = ", ".join(f"`{name}`" for name in list_devices(SimulatedDevice))
     yield f"latency and energy on {simulated}", "simulated", "[report](benchmarks/results/simulators/simulators.md)"
     yield "MACs, parameters, bytes, bit operations", "counted", "none"
 

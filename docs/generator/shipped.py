@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress_gym.devices import Device, load_device, shipped_devices
-from compress_gym.devices.transformer_latency import TransformerDevice
+from compress_gym.devices import list_devices, load_device
 from compress_gym.kinds import Case, cases_of
 from compress_gym.tasks import Task, get_task, is_shipped, task_folders
 
@@ -20,7 +19,6 @@ def shipped_cases() -> list[Case]:
     return [case for task in shipped_tasks() for case in cases_of(task)]
 
 
-def device_cards(of: type[Device] | type[TransformerDevice]) -> dict[str, dict[str, Any]]:
-    """Returns the cards of the shipped tables by name: those of single operations, or of whole transformers."""
-    devices = map(load_device, shipped_devices())
-    return {device.name: device.card for device in devices if isinstance(device, of)}
+def device_cards(of: type) -> dict[str, dict[str, Any]]:
+    """Returns the cards of the shipped devices of a class by name."""
+    return {name: load_device(name).card for name in list_devices(of, shipped=True)}

@@ -20,7 +20,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from compress_gym import CompressionVectorEnv, ProblemDistribution
 from compress_gym.envs import kernels
-from compress_gym.kinds.catalogue import shipped_tasks
+from compress_gym.kinds import scored_tasks
 from tests.envs.parity import assert_equal, looped, plain
 from tests.helpers import random_problem, random_terms, seeds
 
@@ -33,7 +33,7 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 @every_mode
 @pytest.mark.parametrize("action_type", ["continuous", "discrete"])
 @pytest.mark.parametrize("rule", ["clip", "repair"])
-@pytest.mark.parametrize(("env_id", "task"), [(env_id, task) for env_id in IDS for task in shipped_tasks(env_id)])
+@pytest.mark.parametrize(("env_id", "task"), [(env_id, task) for env_id in IDS for task in scored_tasks(env_id)])
 def test_every_task_equals_its_scalar_environment(env_id, mode, action_type, rule, task):
     settings = {"task": task, "action_type": action_type, "budget_rule": rule, "budget": 0.6}
     # Fewer than are predicted at once, and more.

@@ -13,7 +13,7 @@ import torch
 from compress_gym.data import Split, load_dataset
 from compress_gym.live.export_quantised import export_quantised
 from compress_gym.live.scorer import LiveAccuracy
-from compress_gym.making.profile.onnx_runtime import open_session
+from compress_gym.live.session import open_session
 from compress_gym.problem.decisions import BitValues
 from compress_gym.tasks import get_task
 

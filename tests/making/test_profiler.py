@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress_gym.devices import load_device, profiler
+from compress_gym.devices import load_device
 from compress_gym.devices.correction import MixedCorrection, errors_by_task
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import CALL
+from compress_gym.making.profile import networks as profiler
 from compress_gym.making.profile.networks import profile
 from compress_gym.making.profile.plan import (
     ProfilePlan,

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
-from compress_gym.translation import shards, train
 
+from compress_gym.making import train_translation as train
+from compress_gym.making import weight_shards as shards
 from compress_gym.making.weight_shards import load_shards, save_shards
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.support.errors import AssetError

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_gym import CompressionEnv, CompressionVectorEnv, Decision, DecisionSpace, Problem
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem.costs import Term, pack
 from compress_gym.problem.rewards import REWARDS, Outcome
 from compress_gym.problem.scores import MeasuredAccuracy
@@ -98,9 +98,7 @@ def test_a_table_of_eight_decisions():
         ({"reward": "accuracy", "budget_rule": "none"}, "'accuracy' ignores cost"),
         ({"reward": "haq", "budget_rule": "none"}, "'haq' ignores cost"),
         ({"reward": "amc-macs"}, "needs the cost 'macs'"),
-        ({"reward": "hat"}, "needs the extra 'valid_loss'"),
-        ({"extras": {"feasible": len}}, r"extras=\['feasible'\] have names"),
-        ({"extras": {"latency_ms": len}}, r"extras=\['latency_ms'\] have names"),
+        ({"reward": "hat"}, r"needs the score columns \['valid_loss'\]"),
         ({"steps": ((1,), (0,))}, "every decision once, in order"),
     ],
 )
@@ -123,7 +121,7 @@ def test_unknown_names_show_the_closest(changes, words):
 
 
 def test_no_optimum_without_a_table():
-    problem = channel_prune_problem()
+    problem = get_case("ChannelPrune", "cifar10-resnet20").problem()
 
     class Live:
         source, baseline = "live", 0.9
@@ -136,7 +134,7 @@ def test_no_optimum_without_a_table():
 
 
 OUTCOME = Outcome(
-    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, extras={"valid_loss": 2.5}
+    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, scores={"valid_loss": 2.5}
 )
 
 
@@ -178,21 +176,47 @@ def test_a_reward_of_ones_own():
     assert problem.evaluate([[1, 2]]).reward[0] == pytest.approx(0.9 - 1.0)
 
 
-def test_extras_reach_rewards_and_infos():
-    problem = table(
-        reward=lambda outcome: outcome.extras["levels"],
-        extras={"levels": lambda strategies: strategies.sum(axis=1).astype(float)},
-        budget=1.0,
-    )
-    assert problem.evaluate(STRATEGIES).extras["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+class Levels:
+    """An accuracy model with a score column of its own."""
+
+    source, baseline = "own", 0.9
+
+    def __init__(self, column="levels"):
+        self.columns = ("accuracy", column)
+
+    def __call__(self, strategies):
+        return np.full(len(strategies), 0.5)
+
+    def scores(self, strategies, columns):
+        found = {"accuracy": self(strategies), self.columns[1]: strategies.sum(axis=1).astype(float)}
+        return {name: found[name] for name in columns}
+
+
+def test_score_columns_reach_rewards_and_infos():
+    problem = table(budget=1.0).replace(accuracy_model=Levels(), reward=lambda outcome: outcome.scores["levels"])
+    assert problem.evaluate(STRATEGIES).scores["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+    assert problem.scores(STRATEGIES[:2], ["levels"])["levels"].tolist() == [0, 1]
     env, envs = CompressionEnv(problem), CompressionVectorEnv(problem, 2)
     for e in (env, envs):
         e.reset(seed=0)
     for action in (1.0, 0.0):  # the higher of two, the middle of three
         _, reward, *_, info = env.step(np.array([action], dtype=np.float32))
         _, rewards, *_, infos = envs.step(np.full((2, 1), action, dtype=np.float32))
-    assert reward == info["levels"] == 2
+    assert reward == info["levels"] == 2 and info["accuracy"] == 0.5
     assert rewards.tolist() == infos["levels"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["feasible", "latency_ms"])
+def test_score_columns_do_not_take_other_names(name):
+    with pytest.raises(ValueError, match=rf"score columns \['{name}'\] have names"):
+        table().replace(accuracy_model=Levels(name))
+
+
+def test_a_table_has_no_module():
+    with pytest.raises(ValueError, match="no module to build"):
+        table().build([0, 0])
+    with pytest.raises(ValueError, match="no module to build"):
+        table().export([0, 0], "file.onnx")
 
 
 def test_costs_of_inactive_decisions_are_refused():

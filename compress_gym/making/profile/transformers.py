@@ -20,14 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress_gym.devices.transformer_latency import (
-    TransformerDevice,
-    architecture_features,
-    fit_coefficients,
-    latency_errors,
-    write_coefficients,
-)
+from compress_gym.devices.transformer_latency import TransformerDevice, architecture_features
 from compress_gym.making.profile.rounds import measure, measured
+from compress_gym.making.profile.transformer_latency import fit_coefficients, latency_errors, write_coefficients
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import Architecture, TransformerSpace
 from compress_gym.problem.transformer_decisions import architecture_of, transformer_decisions

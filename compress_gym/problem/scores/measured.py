@@ -91,7 +91,7 @@ class MeasuredAccuracy:
                 others = {name: file[name].astype(np.float64) for name in file.files if name not in _KNOWN}
                 if "correct" in file:
                     correct, images = file["correct"], int(file["images"])
-                    accuracy, baseline = correct / images, int(file["baseline_correct"]) / images
+                    baseline, accuracy = int(file["baseline_correct"]) / images, correct / images
                 else:
                     accuracy, baseline = others.pop(ACCURACY_COLUMN), float(file["baseline"])
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:

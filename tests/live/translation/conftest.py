@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from compress_gym.translation import tasks
+from compress_gym.tasks.translation import TranslationTask
 
 from compress_gym.live.translation.batches import TokenPairs
 from compress_gym.live.translation.training import train_supertransformer
 from compress_gym.live.weights import save_weights
 from compress_gym.networks.supertransformer import Transformer
 from compress_gym.support.cards import write_card
-from compress_gym.tasks.translation import TranslationTask
+from compress_gym.tasks import translation as tasks
 from tests.live.translation.small import CORPUS, RECIPE, space, vocabulary
 
 

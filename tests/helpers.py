@@ -89,7 +89,7 @@ def recorded_here(card: dict[str, Any]) -> bool:
 
 def needs_data(task_name: str) -> None:
     """Skips a test, saying why, where the data set of a task is an archive that the data root does not hold."""
-    name = get_task(task_name).dataset
+    name = (get_task(task_name).declared.data or "").partition(":")[0].rpartition(".")[2]
     if name in ARCHIVES and not has_archive(name):
         pytest.skip(f"task {task_name!r} needs data set {name!r}, which is not in {data_root()} (${DATA_VARIABLE})")
 
@@ -106,20 +106,21 @@ def write_tiny_task(folder: Path) -> Task:
     from compress_gym.networks.trace import trace
     from compress_gym.support.cards import write_card
 
-    task = Task(
-        name="tiny",
-        version=1,
-        dataset="digits",
-        module=TINY,
-        recovery="adaptive-bn",
-        calibration_images=64,
-        levels=3,
-        summary="for tests",
-        assets=folder,
-    )
+    declared = {
+        "name": "tiny",
+        "summary": "for tests",
+        "data": "compress_gym.data.digits:load",
+        "network": {"build": TINY},
+        "kinds": ["ChannelPrune-v0", "MixedQuant-v0", "JointPQ-v0"],
+        "recoveries": ["adaptive-bn"],
+        "calibration": {"images": 64},
+        "options": {"levels": 3},
+    }
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / "task.json").write_text(json.dumps(declared))
+    task = Task.read(folder / "tiny")
     torch.manual_seed(0)
     module = task.untrained_module()
-    task.folder.mkdir(parents=True)
     network = trace(module, (1, 16, 16), "tiny")
     description = network.to_json()
     (task.folder / "network.json").write_text(json.dumps(description))

@@ -36,6 +36,7 @@ from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.support.cards import provenance, read_card, read_json, write_card
 from compress_gym.support.commands import run_command
+from compress_gym.tasks import get_task
 
 # No refit has seen any of these.
 UNSEEN_METHOD, UNSEEN_BUDGET, UNSEEN_SEEDS = "annealing", 0.4, range(100, 120)
@@ -48,20 +49,18 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 @click.option(
     "--env",
     type=click.Choice(sorted(kind.name for kind in KINDS.values())),
-    default=next(iter(KINDS.values())).name,
-    show_default=True,
-    help="Whose decisions.",
+    help="Whose decisions [default: the first kind of the task].",
 )
 @click.option("--rounds", type=click.IntRange(0), default=0, show_default=True, help="Refit so often first.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished scores [default: TASK-fidelity].")
 @click.option("--check/--no-check", default=True, help="Search the final surrogate and score what is found live.")
 @click.option("--fit/--no-fit", default=True, help="--no-fit only checks the surrogate that is there.")
-def main(name: str, env: str, rounds: int, workers: int, work: Path | None, check: bool, fit: bool) -> None:
+def main(name: str, env: str | None, rounds: int, workers: int, work: Path | None, check: bool, fit: bool) -> None:
     """Fits TASK's surrogate to its measured strategies, checks it, and writes surrogate, card and report."""
     if not fit and (rounds or not check):
         raise click.UsageError("--no-fit only checks: it goes with neither --rounds nor --no-check")
-    case = get_case(env, name)
+    case = get_case(env or get_task(name).declared.kinds[0], name)
     work = work or Path(f"{case.name}-fidelity")
     command = shlex.join(["python -m benchmarks.fidelity", *sys.argv[1:]]).replace("'", "")
     if not fit:

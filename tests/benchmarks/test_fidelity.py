@@ -24,9 +24,10 @@ from compress_gym.making import collect as collect_module
 from compress_gym.making.collect import collect
 from compress_gym.making.folds import errors, held_out_predictions, learning_curve
 from compress_gym.making.front import front_order, label_ceiling
+from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import processor_name
-from compress_gym.tasks import Task
+from compress_gym.tasks import Task, get_task
 from tests.helpers import run_here, write_tiny_task
 
 DIGITS = get_case("ChannelPrune-v0", "digits-cnn")
@@ -231,6 +232,25 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_
         assert again[key]["strategies"] == 4 and new["stated_error"].pop(key) == again[key] != facts[key]
         del card["stated_error"][key]
     assert new["stated_error"] == card["stated_error"]
+
+
+def test_gaps_are_stated_of_every_score_column(tmp_path, monkeypatch):
+    """A loss is negated, so that more is better; what is predicted is made 0.25 too high."""
+    whole = get_task("multi30k-ende")
+    task = Task(whole.declared.model_copy(update={"device": None}), whole.folder)
+    case = get_case("TransformerNAS-v0", task)
+
+    def live_scores(case, rows, folder, workers):
+        scores = case.surrogate().scores(rows, ("accuracy", "valid_loss"))
+        higher = {"accuracy": scores["accuracy"] - 0.25, "valid_loss": scores["valid_loss"] + 0.25}
+        return MeasuredStrategies(rows, np.zeros(len(rows), dtype=np.int64), higher)
+
+    monkeypatch.setattr(fidelity, "live_scores", live_scores)
+    monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(2))
+    (gap_within_macs,) = fidelity._exploitation(case, case.surrogate(), tmp_path, 1).values()
+    assert gap_within_macs["cost"] == "macs" and gap_within_macs["signed_mean"] == pytest.approx(0.25)
+    assert gap_within_macs["valid_loss"]["signed_mean"] == pytest.approx(0.25)
+    assert gap_within_macs["valid_loss"]["best_live"] < 0 and gap_within_macs["valid_loss"]["strategies"] == 2
 
 
 @pytest.mark.parametrize("other", [("--rounds", "1"), ("--no-check",)])

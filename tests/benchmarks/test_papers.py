@@ -74,7 +74,7 @@ def test_the_command_writes_a_table_and_refuses_a_folder_of_another(tmp_path, mo
     code, _, errors = run_here(papers.main, arguments, monkeypatch, capsys)
     assert code == 2 and "do not say what they are of; choose another --work" in errors
     code, _, errors = run_here(papers.main, ["amc", "--task", "cifar10-vgg16"], monkeypatch, capsys)
-    assert code == 2 and "train them with: python -m compress_gym.making.train cifar10-vgg16" in errors
+    assert code == 2 and "train them with: compress-gym train cifar10-vgg16" in errors
 
 
 def test_fine_tuning_helps(tmp_path, monkeypatch):

@@ -26,9 +26,10 @@ from agents.runs import Run, Scored
 from agents.search.__main__ import run_search
 from agents.train import run_training
 from compress_gym.data import load_dataset
-from compress_gym.devices import CALL, Device, Hardware, load_device
+from compress_gym.devices import CALL, Device, Hardware, load_device, of_operations
 from compress_gym.live.export import MAX_DIFFERENCE, export_onnx, largest_difference
-from compress_gym.making.profile.onnx_runtime import open_session, operation_model, timed
+from compress_gym.live.session import open_session
+from compress_gym.making.profile.onnx_runtime import operation_model, timed
 from compress_gym.making.profile.timing import sample_us
 from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
@@ -59,7 +60,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         runs[method] = run_search(method, ENV, SETTINGS, evaluations, seed, folder / method)
     best = {name: run.best for name, run in runs.items() if run.best is not None}
     optimum = _scored(problem, problem.optimum())
-    rows = {"uncompressed": _scored(problem, problem.decisions.sizes - 1), **best, "true optimum": optimum}
+    rows = {"uncompressed": _scored(problem, problem.decisions.uncompressed), **best, "true optimum": optimum}
     measured = measure(task, problem, rows, folder / "onnx")
     test = task.live(split="test")
     results = {
@@ -85,7 +86,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
         "predicted_on": problem.origin["device"],
         "measured_on": processor_name(),
         "empty_call_us": {
-            "in_the_table": _empty_call_us(load_device(problem.origin["device"])),
+            "in_the_table": _empty_call_us(of_operations(load_device(problem.origin["device"]))),
             "measured_here": 1000 * float(np.min(measured[EMPTY_CALL])),
         },
         **_export_best(task, problem, best, folder),

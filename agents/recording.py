@@ -89,7 +89,7 @@ def kept_image(problem: Problem, scored: list[Scored]) -> NDArray[np.uint8]:
         scored: At least one episode, in order.
 
     Returns:
-        A grey image: black is a decision's lowest value, white its highest.
+        A grey image: black is a decision's first value, white its last.
     """
     choices = np.array([problem.decisions.encode(s.strategy) for s in scored])
     kept = choices / np.maximum(problem.decisions.sizes - 1, 1)

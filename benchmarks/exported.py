@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import kendalltau
 
-from compress_gym.devices import Hardware, load_device
+from compress_gym.devices import Hardware, load_device, of_operations
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.live.export_quantised import RUN_BITS, export_quantised
-from compress_gym.making.profile.onnx_runtime import open_session, timed
+from compress_gym.live.session import open_session
+from compress_gym.making.profile.onnx_runtime import timed
 from compress_gym.making.profile.timing import sample_us
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
@@ -62,7 +63,7 @@ def compare(
     """
     decisions = task.decisions("JointPQ", BitValues((RUN_BITS,)))
     live = task.live(decisions=decisions)
-    rows = np.concatenate([decisions.sizes[None] - 1, decisions.spread(np.random.default_rng(seed), count - 1)])
+    rows = np.concatenate([decisions.uncompressed[None], decisions.spread(np.random.default_rng(seed), count - 1)])
     predicted = _predicted(task, device, [decisions.describe(row) for row in rows])
     scored = task.dataset_splits().validation.take(live.images)
     images, labels = scored.images, scored.labels
@@ -90,7 +91,7 @@ def compare(
     ]
 
 
-def _predicted(task: Task, device: Hardware, strategies: list[dict[str, int]]) -> NDArray[np.float64]:
+def _predicted(task: Task, device: Hardware, strategies: list[dict[str, Any]]) -> NDArray[np.float64]:
     channels = task.channel_decisions()
     terms = network_cost_terms(task.network(), channels, device)
     rows = np.stack([channels.encode({name: s[name] for name in channels.names}) for s in strategies])
@@ -184,7 +185,7 @@ def table(rows: Sequence[Mapping[str, Any]], task: str, device: str, images: int
 @click.option("--work", type=click.Path(path_type=Path), default=Path("exported"), show_default=True)
 def main(name: str, device: str, count: int, work: Path) -> None:
     """Compares exported 8-bit networks of TASK with what was predicted of them."""
-    hardware = load_device(device)
+    hardware = of_operations(load_device(device))
     if hardware.bits != (RUN_BITS, RUN_BITS):
         raise ValueError(
             f"--device {device} has operations of {hardware.bits} bits; measure a table with: "

@@ -43,7 +43,7 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> dict[
         precision (32) first, before fine-tuning and, of the others, that on test images after it.
     """
     whole = task.channel_decisions()
-    unpruned = {d.name: d.values[-1] for d in whole.decisions}
+    unpruned = whole.describe(whole.uncompressed)
     as_trained = {split: float(task.live("none", split, decisions=whole).baseline) for split in SPLITS}
     floats = PaperScores(task, whole, work / "floats")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
@@ -51,7 +51,7 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> dict[
     decisions = task.decisions("MixedQuant", BitValues(tuple(QUANTISER_BITS)))
     scores = PaperScores(task, decisions, work / "bits")
     for chosen in bits:
-        strategy = {d.name: chosen if chosen in d.values else d.values[-1] for d in decisions.decisions}
+        strategy = {d.name: chosen if chosen in d.numbers else d.numbers[-1] for d in decisions.decisions}
         before = {split: scores(strategy, split) for split in SPLITS}
         after = {"after": {"test": scores(strategy, "test", epochs)}} if epochs else {}
         rows.append({"bits": chosen, "before": before, **after})

@@ -20,7 +20,7 @@ from rich.table import Table
 import compress_gym  # noqa: F401  (registers the kinds)
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
-from compress_gym.devices import Device, list_devices, load_device, user_tables
+from compress_gym.devices import Device, TransformerDevice, list_devices, load_device, user_tables
 from compress_gym.kinds import KINDS, Case, cases_of, get_case
 from compress_gym.networks import Network, Segment
 from compress_gym.support.cards import card_path, read_json
@@ -117,7 +117,7 @@ def new(
 def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
     """Lists the devices, or shows the card of the device NAME (or of the table at a path)."""
     if name is not None:
-        device = load_transformer_device(name) if name in list_transformer_devices() else load_device(name)
+        device = load_device(name)
         click.echo(json.dumps(device.card, indent=2) if as_json else _indented(device.card))
         if plot is not None:
             if not isinstance(device, Device):
@@ -131,22 +131,23 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
         raise click.UsageError("--plot needs the NAME of a device")
     rows = []
     for device in (load_device(n) for n in list_devices()):
-        error, runtime = device.card.get("stated_error", {}), str(device.card.get("runtime"))
-        if isinstance(device, Device):
-            runtime += f" {device.card.get('precision')}, {device.card.get('threads')} thread(s)"
+        error, runtime = device.card.get("stated_error", {}), device.card.get("runtime")
+        if runtime and "threads" in device.card:
+            runtime = f"{runtime} {device.card.get('precision')}, {device.card['threads']} thread(s)"
+        if isinstance(device, TransformerDevice):
+            error = error.get(device.metrics[0], {})
         rows.append(
             {
                 "device": device.name,
-                "hardware": device.card.get("hardware"),
+                "hardware": device.card.get("measured_on", device.card.get("hardware")),
                 "runtime": runtime,
+                "knows": f"transformers of {device.task}" if isinstance(device, TransformerDevice) else "operations",
                 "operations": len(device.table) if isinstance(device, Device) else None,
                 "median_error": error.get("median_absolute_error"),
                 "p95_error": error.get("p95_absolute_error"),
             }
         )
     _show(rows, as_json)
-    if not as_json:
-        click.echo(f"of transformers (TransformerNAS-v0): {', '.join(list_transformer_devices())}")
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 import sys
 
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.support.errors import missing_extra
 
 try:
@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
     sys.exit(str(missing_extra(str(error.name), "examples", "this example")))
 
 EVALUATIONS = 200
-problem = channel_prune_problem("digits-cnn", budget=0.5, reward="accuracy")
+problem = get_case("ChannelPrune-v0", "digits-cnn").problem(budget=0.5, reward="accuracy")
 
 
 def accuracy(trial: optuna.Trial) -> float:

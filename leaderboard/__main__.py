@@ -19,7 +19,6 @@ from compress_gym.support.errors import missing_extra
 
 try:
     import jinja2  # noqa: F401
-    import pydantic  # noqa: F401
 except ModuleNotFoundError as missing:
     click.echo(f"leaderboard: error: {missing_extra(str(missing.name), 'leaderboard', 'the leaderboard')}", err=True)
     sys.exit(2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -17,45 +16,21 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from compress_gym.kinds import get_case
 from compress_gym.problem.scores import AccuracyModel
-from compress_gym.support.cards import sha256
 from compress_gym.support.processor import processor_name
 from compress_gym.tasks import get_task
-from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
+from compress_gym.tasks.conditions import SCORED_SPLITS
 from leaderboard.tracks import Track
 
-SPLITS = ("validation", "test")
-
-
-def _network(track: Track, task: str, split: str) -> AccuracyModel:
-    return get_task(task).live(split=split, decisions=track.problem(task).decisions)
-
-
-def _transformer(track: Track, task: str, split: str) -> AccuracyModel:
-    return get_translation_task(task).live(split)
-
-
-# Environment id without its version, to what scores a task's strategies in fp32 on one thread, on one split.
-LIVE: dict[str, Callable[[Track, str, str], AccuracyModel]] = {
-    **{f"compress_gym/{env}": _network for env in ("ChannelPrune", "MixedQuant", "JointPQ")},
-    "compress_gym/TransformerNAS": _transformer,
-}
+# Of what the cards of a task's files have, what records hold.
+RECORDED = ("task_version", "weights_sha256", "recovery", "calibration_images")
 
 
 def conditions(task: str) -> dict[str, Any]:
     """Returns what a live score depends on besides the machine; a record made under others no longer counts."""
-    if task in TRANSLATION_TASKS:
-        translation = get_translation_task(task)
-        weights = sha256(translation.folder / "weights.safetensors")
-        return {"task_version": translation.version, "weights_sha256": weights, "precision": "fp32"}
-    chosen = get_task(task)
-    return {
-        "task_version": chosen.version,
-        "weights_sha256": sha256(chosen.folder / "weights.safetensors"),
-        "recovery": chosen.recovery,
-        "calibration_images": chosen.calibration_images,
-        "precision": "fp32",
-    }
+    made_with = get_task(task).made_with
+    return {**{key: made_with[key] for key in RECORDED if key in made_with}, "precision": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -72,12 +47,10 @@ class StoredScores:
         """Returns validation and test accuracies of strategies `[N, T]`, float64 `[N, 2]`.
 
         Raises:
-            KeyError: The environment has no live evaluator here.
+            KeyError: The track's environment is not one of compress_gym's.
             ValueError: Another process is scoring into the folder.
             FileNotFoundError: The data set is missing; the message names the command that brings it.
         """
-        if track.env_name not in LIVE:
-            raise KeyError(f"env={track.env!r} cannot be scored live here; live: {', '.join(LIVE)}")
         path = self._path(track, task)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,7 +97,8 @@ def _score(
 @lru_cache(maxsize=2)
 def _evaluators(track: Track, task: str) -> list[AccuracyModel]:
     """Returns the evaluators of both splits: building one takes seconds, and many submissions share it."""
-    return [LIVE[track.env_name](track, task, split) for split in SPLITS]
+    case, decisions = get_case(track.env, task), track.problem(task).decisions
+    return [case.scorer(decisions, split=split) for split in SCORED_SPLITS]
 
 
 def _read(path: Path) -> dict[tuple[int, ...], tuple[float, float]]:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as XML
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.decisions import Decision, DecisionSpace
 
 _WIDTH, _HEIGHT = 960, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 210, 16, 52
@@ -109,6 +109,8 @@ def front_plot(
 def strategy_plot(decisions: DecisionSpace, shown: NDArray[np.int64], seeds: NDArray[np.int64], title: str) -> str:
     """Draws one bar a decision: what is kept of the largest value, and a mark for each seed.
 
+    Labels have no size: they stand at their place in the list.
+
     Args:
         decisions: What is decided.
         shown: The strategy drawn as bars, int64 `[T]`.
@@ -118,19 +120,26 @@ def strategy_plot(decisions: DecisionSpace, shown: NDArray[np.int64], seeds: NDA
     svg = _svg(_BAR_LABEL + _BAR_WIDTH + 110, _BAR_STEP * len(decisions) + 8, title)
     active = decisions.active(shown)[0]
     for t, decision in enumerate(decisions.decisions):
-        largest, y = decision.values[-1], 4 + _BAR_STEP * t
+        lengths = _lengths(decision)
+        y = 4 + _BAR_STEP * t
         _text(svg, _BAR_LABEL - 8, y + 14, decision.name, "end")
         if not active[t]:
             _text(svg, _BAR_LABEL, y + 14, "not made: an earlier decision leaves it out", "start")
             continue
-        length = _BAR_WIDTH * decision.values[shown[t]] / largest
         _rectangle(svg, "full", y, _BAR_WIDTH)
-        _rectangle(svg, "kept", y, length)
+        _rectangle(svg, "kept", y, lengths[shown[t]])
         for choice in sorted(set(seeds[:, t].tolist())):
-            x = _BAR_LABEL + _BAR_WIDTH * decision.values[choice] / largest
+            x = _BAR_LABEL + lengths[choice]
             _line(svg, "mark", (round(x, 1), y), (round(x, 1), y + 16))
-        _text(svg, _BAR_LABEL + _BAR_WIDTH + 8, y + 14, f"{decision.values[shown[t]]} of {largest}", "start")
+        kept = str(decision.values[shown[t]]) + ("" if decision.has_labels else f" of {decision.values[-1]}")
+        _text(svg, _BAR_LABEL + _BAR_WIDTH + 8, y + 14, kept, "start")
     return XML.tostring(svg, encoding="unicode")
+
+
+def _lengths(decision: Decision) -> list[float]:
+    """Returns how long the bar of each choice is."""
+    sizes = range(1, len(decision.values) + 1) if decision.has_labels else decision.numbers
+    return [_BAR_WIDTH * size / sizes[-1] for size in sizes]
 
 
 def _svg(width: int, height: int, title: str) -> XML.Element:

@@ -19,9 +19,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from agents.plots import front
+from compress_gym.kinds import get_case
 from compress_gym.support.cards import write_atomically
-from compress_gym.tasks import get_task
-from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from leaderboard.fields import shown
 from leaderboard.plots import Point, front_plot, strategy_plot
 from leaderboard.records import VerifiedRecord
@@ -303,21 +302,18 @@ def _known(track: Track, task: str, entries: Sequence[Entry]) -> tuple[NDArray[n
 
 def _sample(track: Track, task: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Returns the strategies that were scored live to fit a task's surrogate, and their accuracies."""
-    decisions, env = track.problem(task).decisions, track.env_name.rpartition("/")[2]
-    if task in TRANSLATION_TASKS:
-        scored = get_translation_task(task).strategies()
-        return scored.strategies[scored.translated], scored.accuracy[scored.translated]
-    assets = get_task(task)
+    decisions, case = track.problem(task).decisions, get_case(track.env, task)
     # A track may offer fewer values than were measured.
-    if not assets.asset("strategies", env).exists() or assets.decisions(env) != decisions:
+    if not case.asset("strategies").exists() or case.decisions() != decisions:
         return np.zeros((0, len(decisions)), dtype=np.int64), np.zeros(0)
-    measured = assets.strategies(env)
-    return measured.strategies, measured.accuracy
+    measured = case.strategies()
+    scored = measured.scored()
+    return measured.strategies[scored], measured.accuracy[scored]
 
 
 def _unit(track: Track) -> str:
-    """Returns what heads a column of accuracies: BLEU is a number up to 100, but no share of anything."""
-    return track.metric if track.metric == "BLEU" else f"{track.metric}, %"
+    """Returns what heads a column of accuracies; other metrics are numbers up to 100, but no share of anything."""
+    return f"{track.metric}, %" if track.metric == "accuracy" else track.metric
 
 
 def _percent(value: Any) -> float | None:

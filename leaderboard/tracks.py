@@ -11,10 +11,10 @@ import gymnasium as gym
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import compress_gym  # noqa: F401  (registers the ids)
+from compress_gym.kinds import get_kind
 from compress_gym.problem import Problem
 from compress_gym.support.errors import unknown_name
 from compress_gym.tasks import list_tasks
-from compress_gym.tasks.translation import list_translation_tasks
 from leaderboard.fields import Name, Text, complaints
 
 if sys.version_info >= (3, 11):
@@ -39,7 +39,6 @@ class Track(BaseModel):
         budget: The ceiling, a fraction of the uncompressed cost.
         evaluations: The allowance for each task and seed.
         seeds: How many are asked for: 0, 1, ...
-        metric: What the accuracy of the tasks is called.
         zero_shot: Whether the tasks are held out: nobody may have trained on them.
     """
 
@@ -54,13 +53,17 @@ class Track(BaseModel):
     budget: float = Field(gt=0, le=1)
     evaluations: int = Field(ge=1)
     seeds: int = Field(ge=1)
-    metric: Text = "accuracy"
     zero_shot: bool = False
 
     @property
     def env_name(self) -> str:
         """The environment id without its version."""
         return self.env.rpartition("-v")[0]
+
+    @property
+    def metric(self) -> str:
+        """What the accuracy of the tasks is called."""
+        return get_kind(self.env_name).metric
 
     def problem(self, task: str) -> Problem:
         """Builds the problem of one of the tasks; the same object at every call.
@@ -90,7 +93,7 @@ def load_tracks(path: Path = TRACKS) -> dict[str, Track]:
 
     Raises:
         ValueError: The file cannot be read, or a track is damaged; the message names it.
-        KeyError: A track has a task that is not shipped.
+        KeyError: A track has a task that does not exist.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -104,8 +107,7 @@ def load_tracks(path: Path = TRACKS) -> dict[str, Track]:
             tracks[name] = Track.model_validate({**table, "name": name} if isinstance(table, dict) else table)
         except ValidationError as error:
             raise ValueError(f"{path}: track {name!r}: {'; '.join(complaints(error))}") from error
-        shipped = [*list_tasks(), *list_translation_tasks()]
-        unshipped = [task for task in tracks[name].tasks if task not in shipped]
-        if unshipped:
-            raise unknown_name(f"{path}: track {name!r}: task", unshipped[0], shipped)
+        for task in tracks[name].tasks:
+            if task not in list_tasks():
+                raise unknown_name(f"{path}: track {name!r}: task", task, list_tasks())
     return tracks

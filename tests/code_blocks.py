@@ -1,8 +1,9 @@
 """Code blocks of Markdown pages: run from top to bottom, or looked through where running them is too expensive.
 
 Languages: `python` and `sh` are run, all of a page in one namespace and one folder; `output` is compared with what
-the block before it printed; `pycon` is a doctest; `text` is no code. A block that is not run says why in a comment
-before it, `<!-- not run in tests: it trains for hours -->`; its imports, commands and options are checked to exist.
+the block before it printed; `pycon` is a doctest; `text` is no code; one with a `title` is saved as that file. A block
+that is not run says why in a comment before it, `<!-- not run in tests: it trains for hours -->`; its imports, commands
+and options are checked to exist.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from typing import Any
 import click
 from markdown_it import MarkdownIt
 
+from compress_gym.support.home import HOME_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 NOT_RUN = re.compile(r"<!-- not run in tests: (.+?) -->", flags=re.DOTALL)
+TITLE = re.compile(r'title="([^"]+)"')
 # Commands of Python itself, and the script that lies in a bundle for devices without this package.
 OF_PYTHON, OF_A_BUNDLE = ("venv", "pip", "pytest"), "run.py"
 
@@ -42,12 +46,14 @@ class Block:
         code: The text inside.
         line: Where it starts in the page.
         not_run: Why it is not run; "" where it is.
+        title: The file that it is saved as instead of being run; "" where it is none.
     """
 
     language: str
     code: str
     line: int
     not_run: str = ""
+    title: str = ""
 
 
 def blocks_of(text: str) -> Iterator[Block]:
@@ -56,7 +62,8 @@ def blocks_of(text: str) -> Iterator[Block]:
     for token in MarkdownIt().parse(text):
         if token.type in ("fence", "code_block"):
             line = token.map[0] + 1 if token.map else 0
-            yield Block(token.info.split(" ")[0], token.content, line, reason)
+            title = TITLE.search(token.info)
+            yield Block(token.info.split(" ")[0], token.content, line, reason, title[1] if title else "")
         found = NOT_RUN.search(token.content) if token.type == "html_block" else None
         reason = " ".join(found[1].split()) if found else ""
 
@@ -68,7 +75,10 @@ def run_blocks(text: str, folder: Path) -> None:
     with _working_in(folder):
         for block in blocks_of(text):
             where = f"line {block.line}"
-            if block.not_run:
+            if block.title:
+                (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+                (folder / block.title).write_text(block.code)
+            elif block.not_run:
                 look_through(block)
             elif block.language == "python":
                 printed = run_python(block, names)
@@ -175,10 +185,13 @@ def _run_doctest(block: Block, where: str) -> None:
 
 @contextlib.contextmanager
 def _working_in(folder: Path) -> Iterator[None]:
-    """What `contextlib.chdir` is from Python 3.11 on."""
-    before = Path.cwd()
+    """Works in a folder, which holds the user's own tasks and devices, too."""
+    before, home = Path.cwd(), os.environ.get(HOME_VARIABLE)
     os.chdir(folder)
+    os.environ[HOME_VARIABLE] = str(folder / "home")
     try:
         yield
     finally:
         os.chdir(before)
+        os.environ.pop(HOME_VARIABLE)
+        os.environ.update({} if home is None else {HOME_VARIABLE: home})

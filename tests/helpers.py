@@ -33,9 +33,12 @@ def random_problem(seed: int, budget_slack: float = 0.3, **settings) -> Problem:
 
 
 def random_terms(
-    seed: int, budget_slack: float = 0.3, conditional: bool = False, **settings
+    seed: int, budget_slack: float = 0.3, conditional: bool = False, labels: bool = False, **settings
 ) -> tuple[Problem, list[Term]]:
-    """The same, with the cost terms it was packed from; conditional: some decisions require an earlier one."""
+    """The same, with the cost terms it was packed from.
+
+    Conditional: some decisions require an earlier one. Labels: some have labels, and any value may be the reference.
+    """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 6))
     sizes = rng.integers(1, 7, size=count)
@@ -44,7 +47,7 @@ def random_terms(
         u = int(rng.integers(t))
         if sizes[u] > 1 and rng.random() < 0.7:
             decisions[t] = replace(decisions[t], requires=(f"d{u}", int(rng.integers(2, sizes[u] + 1))))
-    space = DecisionSpace(tuple(decisions))
+    space = _with_labels(decisions, seed) if labels else DecisionSpace(tuple(decisions))
     terms = []
     for k in range(int(rng.integers(1, 6))):
         used = tuple(int(t) for t in rng.permutation(count)[: rng.integers(0, min(3, count) + 1)])
@@ -52,9 +55,25 @@ def random_terms(
     packed = pack(space, ("latency_ms", "macs"), terms)
     model = MeasuredAccuracy(space, rng.random(space.count), 0.9)
     costs = packed.evaluate(space.enumerate())[:, 0]
-    cheapest = costs.min() / costs[-1]
+    cheapest = costs.min() / costs[space.index(space.uncompressed)[0]]
     budget = cheapest + budget_slack * (1 - cheapest)
     return Problem(space, packed, model, **{"budget": budget, "reward": "accuracy", **settings}), terms
+
+
+def _with_labels(decisions: list[Decision], seed: int) -> DecisionSpace:
+    """Names the values of some decisions instead of numbering them, and draws references."""
+    rng = np.random.default_rng([seed, 1])
+    named = {d.name: tuple(f"label-{n}" for n in rng.permutation(d.values)) for d in decisions if rng.random() < 0.6}
+    changed = []
+    for d in decisions:
+        values, requires = named.get(d.name, d.values), d.requires
+        if requires and requires[0] in named:
+            requires = (f"{requires[0]}-named", named[requires[0]][int(requires[1]) - 1])
+        reference = values[rng.integers(len(values))] if rng.random() < 0.7 else None
+        # A name of its own: Gymnasium's loop cannot hold numbers of one problem and labels of another under one name.
+        name = f"{d.name}-named" if d.name in named else d.name
+        changed.append(replace(d, name=name, values=values, requires=requires, reference=reference))
+    return DecisionSpace(tuple(changed))
 
 
 def _indifferent(space: DecisionSpace, term: Term) -> Term:

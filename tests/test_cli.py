@@ -8,9 +8,8 @@ import pytest
 
 from compress_gym.cli import cli
 from compress_gym.devices import list_devices
-from compress_gym.devices.transformer_latency import list_transformer_devices
+from compress_gym.kinds import get_case
 from compress_gym.tasks import list_tasks
-from compress_gym.tasks.translation import get_translation_task, list_translation_tasks
 from tests.helpers import run_here
 
 
@@ -20,13 +19,9 @@ def run(monkeypatch, capsys):
 
 
 def test_lists(run):
-    assert [row["task"] for row in json.loads(run("tasks", "--json")[1])] == [
-        *list_tasks(),
-        *list_translation_tasks(),
-    ]
+    assert [row["task"] for row in json.loads(run("tasks", "--json")[1])] == list_tasks()
     assert [row["device"] for row in json.loads(run("devices", "--json")[1])] == list_devices()
     assert "digits-cnn" in run("tasks")[1] and "xeon" in run("devices")[1]
-    assert all(name in run("devices")[1] for name in list_transformer_devices())
 
 
 def test_names_are_whole_in_a_narrow_terminal(run, monkeypatch):
@@ -48,7 +43,7 @@ def test_describe(run):
 
 def test_describe_a_transformer(run):
     described = json.loads(run("describe", "multi30k-ende", "--json")[1])
-    decisions = get_translation_task("multi30k-ende").decisions()
+    decisions = get_case("TransformerNAS", "multi30k-ende").decisions()
     names = [d.name for d in decisions.decisions]
     assert described["strategies"] == decisions.count and list(described["decisions"]) == names
     assert all(f"\n{name}: " in run("describe", "multi30k-ende")[1] for name in names[:2])

@@ -11,7 +11,7 @@ import yaml
 from benchmarks.search.references import reference
 from benchmarks.search.report import write_report
 from benchmarks.search.suites import DIGITS, Suite
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from docs.generator.readme import DOCUMENTS, RESULTS, demo_section, measured_section, with_sections
 from tests.benchmarks.examples import record
 from tests.code_blocks import blocks_of, look_through, run_python
@@ -54,7 +54,7 @@ def test_a_figure_that_differs_from_the_results_is_found(tmp_path):
 
 def test_the_results_are_those_of_the_shipped_assets():
     results = json.loads((RESULTS / "results.json").read_text())
-    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=results["budget"])
+    problem = get_case("ChannelPrune-v0", "digits-cnn").problem(reward="accuracy", budget=results["budget"])
     for row in results["rows"]:
         strategy = problem.decisions.encode(row["strategy"])
         assert row["validation_accuracy"] == problem.accuracy(strategy)[0]
@@ -62,10 +62,10 @@ def test_the_results_are_those_of_the_shipped_assets():
 
 
 def test_the_figures_in_the_text_are_those_of_the_assets():
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
-    uncompressed = problem.accuracy(problem.decisions.sizes - 1)[0]
-    smallest = problem.costs(problem.reference)["latency_ms"][0] / problem.baseline_costs["latency_ms"]
-    macs = problem.costs(problem.reference)["macs"][0] / problem.baseline_costs["macs"]
+    problem = get_case("ChannelPrune-v0", "digits-cnn").problem(reward="accuracy")
+    uncompressed = problem.accuracy(problem.decisions.uncompressed)[0]
+    smallest = problem.costs(problem.cheapest)["latency_ms"][0] / problem.baseline_costs["latency_ms"]
+    macs = problem.costs(problem.cheapest)["macs"][0] / problem.baseline_costs["macs"]
     said = [
         f"{problem.baseline_costs['macs'] / 1e6:.1f} million multiply-accumulates",
         f"All {problem.decisions.count:,} ways",

@@ -36,8 +36,10 @@ def sloped(
     Returns:
         Choices `[T]`; the cheapest strategy if even the steepest slope is too expensive.
     """
-    highest = problem.decisions.sizes - 1
+    raised = [problem.raised(t) for t in range(len(problem.decisions))]
+    highest = np.array([len(choices) - 1 for choices in raised])
     depth = np.linspace(0.0, 1.0, len(highest))
-    candidates = np.rint(np.clip(kept(_SLOPES[:, None], depth), 0, 1) * highest).astype(np.int64)
+    places = np.rint(np.clip(kept(_SLOPES[:, None], depth), 0, 1) * highest).astype(np.int64)
+    candidates = np.stack([choices[place] for choices, place in zip(raised, places.T, strict=True)], axis=1)
     fitting = np.flatnonzero(problem.costs(candidates)[problem.cost] <= problem.cost_limit)
-    return candidates[fitting[0]] if len(fitting) else problem.reference.copy()
+    return candidates[fitting[0]] if len(fitting) else problem.cheapest.copy()

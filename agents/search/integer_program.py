@@ -15,7 +15,8 @@ from scipy.sparse import coo_array
 from agents.search.method import SearchMethod
 from compress_gym.problem import Problem
 
-# So many strategies are measured at most, evenly over each decision's values; sensitivities between are interpolated.
+# So many strategies are measured at most, evenly over each decision's values; sensitivities between are interpolated,
+# of values without an order between neighbours by cost.
 EVALUATIONS = 300
 # Nodes of the search tree that are looked at; seconds would make the solution depend on the machine.
 NODES = 100_000
@@ -25,17 +26,24 @@ def integer_program(problem: Problem, rng: np.random.Generator) -> SearchMethod:
     """Measures sensitivities, solves the program, yields its solution and ends."""
     sizes = problem.decisions.sizes
     most = max(1, (EVALUATIONS - 1) // len(sizes))
-    levels = [np.unique(np.linspace(0, n - 1, min(n, most + 1)).round().astype(np.int64)) for n in sizes]
-    asked = [sizes - 1]
-    for t, choices in enumerate(levels):
-        for choice in choices[:-1]:
-            asked.append(np.where(np.arange(len(sizes)) == t, choice, sizes - 1))
+    uncompressed, asked, places = problem.decisions.uncompressed, [problem.decisions.uncompressed], []
+    ascending = [problem.ascending(t) for t in range(len(sizes))]
+    for t, choices in enumerate(ascending):
+        whole = int(np.flatnonzero(choices == uncompressed[t])[0])
+        levels = np.linspace(0, sizes[t] - 1, min(sizes[t], most + 1)).round().astype(np.int64)
+        places.append(np.setdiff1d(levels, [whole]))
+        for choice in choices[places[-1]]:
+            asked.append(np.where(np.arange(len(sizes)) == t, choice, uncompressed))
     rewards = yield np.array(asked)
     gains, at = [], 1
-    for choices, size in zip(levels, sizes, strict=True):
-        measured = [*(rewards[at : at + len(choices) - 1] - rewards[0]), 0.0]
-        gains.append(np.interp(np.arange(size), choices, measured))
-        at += len(choices) - 1
+    for t, choices in enumerate(ascending):
+        lost = np.zeros(sizes[t])  # what is not lost at the reference is 0
+        lost[places[t]] = rewards[at : at + len(places[t])] - rewards[0]
+        measured = np.union1d(places[t], np.flatnonzero(choices == uncompressed[t]))
+        gain = np.empty(sizes[t])
+        gain[choices] = np.interp(np.arange(sizes[t]), measured, lost[measured])
+        gains.append(gain)
+        at += len(places[t])
     yield problem.within_budget(solve(problem, gains))
 
 
@@ -91,5 +99,5 @@ def solve(problem: Problem, gains: list[NDArray[np.float64]]) -> NDArray[np.int6
         options={"node_limit": NODES},
     )
     if found.x is None:
-        return problem.reference.copy()
+        return problem.cheapest.copy()
     return np.array([int(np.argmax(found.x[a:b])) for a, b in zip(starts, starts[1:], strict=False)])

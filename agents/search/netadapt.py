@@ -18,7 +18,7 @@ def netadapt(problem: Problem, rng: np.random.Generator) -> SearchMethod:
     Each round has a lower ceiling, geometrically down to the budget. Each decision alone is lowered until the ceiling
     holds, or as far as it goes; the best of these strategies goes on.
     """
-    current = problem.decisions.sizes - 1
+    current = problem.decisions.uncompressed
     rounds = max(1, EVALUATIONS // len(current))
     cost, limit = _cost(problem, current[None])[0], problem.cost_limit
     ceilings = list(np.geomspace(cost, limit, rounds + 1)[1:-1]) + [limit]
@@ -26,7 +26,7 @@ def netadapt(problem: Problem, rng: np.random.Generator) -> SearchMethod:
         ceiling = next(c for c in ceilings if c < cost)
         proposals = lowered(problem, current, ceiling)
         if not len(proposals):  # costs are not monotone here: nothing single is cheaper
-            yield problem.reference[None]
+            yield problem.cheapest[None]
             return
         rewards = yield proposals
         current = proposals[int(np.argmax(rewards))]
@@ -41,9 +41,10 @@ def lowered(problem: Problem, strategy: NDArray[np.int64], ceiling: float) -> ND
     """
     before, found = _cost(problem, strategy[None])[0], []
     for t, choice in enumerate(strategy):
-        options = np.repeat(strategy[None], choice, axis=0)
-        options[:, t] = np.arange(choice)
-        costs = _cost(problem, options) if choice else np.empty(0)
+        lower = problem.lowered(t, choice)
+        options = np.repeat(strategy[None], len(lower), axis=0)
+        options[:, t] = lower
+        costs = _cost(problem, options) if len(lower) else np.empty(0)
         fitting = np.flatnonzero(costs <= ceiling)
         if len(fitting):
             found.append(options[fitting[-1]])

@@ -135,4 +135,4 @@ def refit_round(
 
 
 def _cheapest(whole: Problem) -> float:
-    return float(whole.costs(whole.reference)[whole.cost][0]) / whole.baseline_costs[whole.cost]
+    return float(whole.costs(whole.cheapest)[whole.cost][0]) / whole.baseline_costs[whole.cost]

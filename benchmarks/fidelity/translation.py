@@ -66,7 +66,7 @@ def near_the_front(task: str) -> list[dict[str, Any]]:
     scored, terms = chosen.strategies(), transformer_cost_terms(chosen.space, chosen.decisions())
     held, _ = held_out(int(scored.translated.sum()), read_card(chosen.folder / "strategies.npz")["seed"])
     rows, live = scored.strategies[scored.translated][held], scored.accuracy[held]
-    macs = terms.evaluate(np.concatenate([rows, chosen.decisions().sizes[None] - 1]))[:, terms.column("macs")]
+    macs = terms.evaluate(np.concatenate([rows, chosen.decisions().uncompressed[None]]))[:, terms.column("macs")]
     return front_order(chosen.surrogate()(rows), live, None, macs[:-1] / macs[-1])
 
 

@@ -69,7 +69,7 @@ def random_strategies(task: Task, plan: FinetuningPlan) -> NDArray[np.int64]:
     decisions = task.channel_decisions()
     terms = network_cost_terms(task.network(), decisions)
     rng, kept = np.random.default_rng(plan.seed), np.empty((0, len(decisions)), dtype=np.int64)
-    whole = terms.evaluate(decisions.sizes[None] - 1)[0, terms.column("macs")]
+    whole = terms.evaluate(decisions.uncompressed[None])[0, terms.column("macs")]
     while len(kept) < plan.strategies:
         rows = rng.integers(decisions.sizes, size=(10_000, len(decisions)))
         ratio = terms.evaluate(rows)[:, terms.column("macs")] / whole

@@ -143,13 +143,15 @@ def _finetuned(
 
 
 def pruning_alone(problem: Problem) -> Problem | None:
-    """Returns the problem of the channels: all bits at their most; `None` where nothing fits."""
-    return held(problem, {d.name: d.values[-1] for d in problem.decisions.decisions if d.kind in BIT_KINDS})
+    """Returns the problem of the channels: all bits at their references; `None` where nothing fits."""
+    whole = problem.describe(problem.decisions.uncompressed)
+    return held(problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind in BIT_KINDS})
 
 
 def quantising_alone(problem: Problem) -> Problem | None:
     """Returns the problem of the bits: all channels stay; `None` where nothing fits."""
-    return held(problem, {d.name: d.values[-1] for d in problem.decisions.decisions if d.kind == "channels"})
+    whole = problem.describe(problem.decisions.uncompressed)
+    return held(problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind == "channels"})
 
 
 APPROACHES: dict[str, Callable[[Problem], Problem | None]] = {

@@ -235,7 +235,7 @@ def series(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float, flo
 
 
 def _uniform_within(problem: Problem) -> list[Any]:
-    legal = sorted(set.intersection(*(set(d.values) for d in problem.decisions.decisions)))
+    legal = sorted(set.intersection(*(set(d.numbers) for d in problem.decisions.decisions)))
     rows = [uniform(problem, w, a) for w in legal for a in legal]
     fits = problem.evaluate(np.array(rows)).feasible
     return [row for row, fit in zip(rows, fits, strict=True) if fit]

@@ -75,7 +75,7 @@ def shallower(problem: Problem) -> NDArray[np.int64]:
     Raises:
         ValueError: None fits.
     """
-    rows = np.tile(problem.decisions.sizes - 1, (int(problem.decisions.sizes[_depth(problem)]), 1))
+    rows = np.tile(problem.decisions.uncompressed, (int(problem.decisions.sizes[_depth(problem)]), 1))
     rows[:, _depth(problem)] = np.arange(len(rows))
     return _largest_that_fits(problem, rows, "shallower")
 
@@ -95,8 +95,7 @@ def narrower(problem: Problem) -> NDArray[np.int64]:
 
 def largest(problem: Problem) -> NDArray[np.int64]:
     """Returns the whole SuperTransformer, `[T]`."""
-    row: NDArray[np.int64] = problem.decisions.sizes - 1
-    return row
+    return problem.decisions.uncompressed
 
 
 _CHOICES = {LARGEST: largest, "shallower": shallower, "narrower": narrower}

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import nn
 
+from compress_gym.devices.device import TABLES
 from compress_gym.devices.published import HatTable, read_published
-from compress_gym.devices.transformer_latency import TABLES, fit_coefficients, hat_features, write_coefficients
+from compress_gym.making.profile.transformer_latency import fit_coefficients, hat_features, write_coefficients
 from compress_gym.support.cards import provenance, read_json, sha256, write_atomically, write_card
 from compress_gym.support.errors import AssetError
 

@@ -34,7 +34,7 @@ PRECISIONS = {False: "fp32", True: "bf16"}
 
 def within(problem: Problem, budget: float) -> Problem | None:
     """Returns the same problem within another budget; `None` where no strategy keeps it."""
-    cheapest = float(problem.costs(problem.reference)[problem.cost][0])
+    cheapest = float(problem.costs(problem.cheapest)[problem.cost][0])
     allowed = budget * problem.baseline_costs[problem.cost] * (1 + TOLERANCE)
     return problem.replace(budget=budget) if cheapest <= allowed else None
 
@@ -96,7 +96,7 @@ def name_of(method: str, evaluations: int) -> str:
     return f"{method} ({evaluations:,})"
 
 
-def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
+def held(problem: Problem, values: Mapping[str, int | str]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 
     Args:
@@ -107,13 +107,16 @@ def held(problem: Problem, values: Mapping[str, int]) -> Problem | None:
         The problem; `None` where no strategy that is left keeps the budget.
     """
     task = get_task(problem.origin["task"])
-    chosen = [replace(d, values=(values[d.name],)) if d.name in values else d for d in problem.decisions.decisions]
+    chosen = [
+        replace(d, values=(values[d.name],), reference=None) if d.name in values else d
+        for d in problem.decisions.decisions
+    ]
     decisions, model = DecisionSpace(tuple(chosen)), problem.accuracy_model
     if isinstance(model, (MeasuredAccuracy, SurrogateAccuracy)):
         model = model.restricted(decisions)
     else:
         model = task.live(decisions=decisions, threads=None)
-    whole = float(problem.costs(problem.decisions.encode(_most(decisions)))[problem.cost][0])
+    whole = float(problem.costs(problem.decisions.encode(_uncompressed(decisions)))[problem.cost][0])
     rest = network_problem(
         task.network(),
         decisions,
@@ -262,5 +265,5 @@ def draw(series: Mapping[str, Sequence[tuple[float, float, float]]], x: str, tit
     plt.close(figure)
 
 
-def _most(decisions: DecisionSpace) -> dict[str, int]:
-    return {d.name: d.values[-1] for d in decisions.decisions}
+def _uncompressed(decisions: DecisionSpace) -> dict[str, Any]:
+    return decisions.describe(decisions.uncompressed)

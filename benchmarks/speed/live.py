@@ -44,7 +44,7 @@ def compare(task: Task, images: int) -> list[dict[str, Any]]:
     evaluators["live"] = task.live(images=images).count_correct
     if bf16_supported():
         evaluators["live, bf16"] = task.live(images=images, bf16=True).count_correct
-    cases = {"uncompressed": task.channel_decisions().sizes[None] - 1, "half the MACs": half_macs(task, REPETITIONS)}
+    cases = {"uncompressed": task.channel_decisions().uncompressed[None], "half the MACs": half_macs(task, REPETITIONS)}
     rows = []
     for case, strategies in cases.items():
         seconds: dict[str, list[float]] = {name: [] for name in evaluators}
@@ -77,7 +77,7 @@ def half_macs(task: Task, count: int) -> NDArray[np.int64]:
     decisions = task.channel_decisions()
     terms = network_cost_terms(task.network(), decisions)
     rows = np.random.default_rng(0).integers(decisions.sizes, size=(20_000, len(decisions)))
-    macs = terms.evaluate(np.concatenate([rows, decisions.sizes[None] - 1]))[:, terms.column("macs")]
+    macs = terms.evaluate(np.concatenate([rows, decisions.uncompressed[None]]))[:, terms.column("macs")]
     return rows[np.abs(macs[:-1] / macs[-1] / HALF - 1) <= 0.05][:count]
 
 

@@ -47,7 +47,7 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
     Raises:
         ValueError: They are none.
     """
-    if not isinstance(given, (tuple, list)) and hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+    if not isinstance(given, (tuple, list)) and _is_dataset(given):
         pairs = [given[n] for n in range(len(given))]
         given = (np.stack([np.asarray(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs])) if pairs else given
     if not isinstance(given, (tuple, list)) or len(given) != 2:
@@ -58,6 +58,10 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
             f"{argument} has labels of shape {labels.shape} and dtype {labels.dtype}; expected integers [{len(images)}]"
         )
     return Split(images, labels.astype(np.int64))
+
+
+def _is_dataset(given: Any) -> bool:
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
 
 
 def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-from platformdirs import user_data_path
+from typing import Any, TypeAlias
 
 from compress_gym.devices.correction import Correction, MixedCorrection, times_us
 from compress_gym.devices.energy import analytic_energy_mj
-from compress_gym.devices.hardware import ByContent, Hardware
+from compress_gym.devices.hardware import DEVICE_KINDS, ByContent, Hardware
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import (
     BOUNDARIES,
@@ -27,14 +25,15 @@ from compress_gym.devices.operations import (
     layout_of,
     read_operations,
 )
-from compress_gym.devices.simulated import SIMULATED
+from compress_gym.devices.simulated import SIMULATED, SimulatedDevice
+from compress_gym.devices.transformer_latency import TransformerDevice, read_coefficients
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.problem.decisions import FLOAT_BITS, BitValues
 from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.support.errors import AssetError, unknown_name
+from compress_gym.support.home import home
 
 TABLES = Path(__file__).parent / "tables"
-DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 
 
 @dataclass(frozen=True)
@@ -172,46 +171,87 @@ class _Times(Mapping[Operation, float]):
         return len(self._times)
 
 
+AnyDevice: TypeAlias = Hardware | TransformerDevice
+
+
 def user_tables() -> Path:
-    """Returns the folder of the devices that a user installed: `$COMPRESS_GYM_DEVICES`, else the user's data folder."""
-    if given := os.environ.get("COMPRESS_GYM_DEVICES"):
-        return Path(given).expanduser()
-    return user_data_path("compress_gym") / "devices"
+    """Returns the folder of the devices that a user installed: `$COMPRESS_GYM_DEVICES`, else in the user's folder."""
+    given = os.environ.get("COMPRESS_GYM_DEVICES")
+    return Path(given).expanduser() if given else home() / "devices"
 
 
-def shipped_devices() -> list[str]:
-    """Returns the names of the shipped devices."""
-    return sorted(path.stem for path in TABLES.glob("*.csv"))
+def list_devices(*classes: type, shipped: bool = False) -> list[str]:
+    """Returns the names of the devices: shipped tables, simulators, and what the user installed.
+
+    Args:
+        *classes: Leave out devices of others than these: `Device`, `SimulatedDevice` or `TransformerDevice`.
+        shipped: Leave out what the user installed.
+    """
+    found: dict[str, type] = {}
+    for folder in (TABLES,) if shipped else (user_tables(), TABLES):
+        found.update((path.stem, _class_of(path)) for path in folder.glob("*.csv"))
+    found |= dict.fromkeys(SIMULATED, SimulatedDevice)
+    return sorted(name for name, made in found.items() if made in (classes or (made,)))
 
 
-def list_devices() -> list[str]:
-    """Returns the names of the devices: shipped tables, simulators, and what the user installed."""
-    return sorted({*shipped_devices(), *SIMULATED, *(path.stem for path in user_tables().glob("*.csv"))})
-
-
-def load_device(name_or_path: str | Path) -> Hardware:
+def load_device(name_or_path: str | Path) -> AnyDevice:
     """Returns a device by name, or reads a table of one's own by path.
 
     Args:
         name_or_path: A name from `list_devices()`, or the path of a CSV whose card lies beside it.
 
+    Returns:
+        A measured `Device`, a `SimulatedDevice`, or the `TransformerDevice` of a table of coefficients.
+
     Raises:
         KeyError: The name is not known.
         AssetError: The table or its card is damaged.
     """
-    given = Path(name_or_path).expanduser()
-    if given.suffix == ".csv":
-        path = given
+    path, name = Path(name_or_path).expanduser(), str(name_or_path)
+    if path.suffix == ".csv":
         if not path.exists():
-            raise unknown_name("device", str(name_or_path), [*list_devices(), "a path of a CSV that exists"])
-    elif str(name_or_path) in SIMULATED:
-        return SIMULATED[str(name_or_path)]()
-    elif str(name_or_path) in list_devices():
-        shipped = str(name_or_path) in shipped_devices()
-        path = (TABLES if shipped else user_tables()) / f"{name_or_path}.csv"
+            raise unknown_name("device", name, [*list_devices(), "a path of a CSV that exists"])
+    elif name in SIMULATED:
+        return SIMULATED[name]()
+    elif name in list_devices():
+        path = next(p for folder in (TABLES, user_tables()) if (p := folder / f"{name}.csv").exists())
     else:
-        raise unknown_name("device", str(name_or_path), [*list_devices(), "a path ending in .csv"])
-    return read_table(path)
+        raise unknown_name("device", name, [*list_devices(), "a path ending in .csv"])
+    return read_coefficients(path) if _class_of(path) is TransformerDevice else read_table(path)
+
+
+def of_operations(device: AnyDevice) -> Hardware:
+    """Returns a device that knows a network's operations.
+
+    Raises:
+        ValueError: It knows whole transformers alone.
+    """
+    if isinstance(device, TransformerDevice):
+        raise ValueError(
+            f"device={device.name!r} has latencies of whole transformers, not of the operations of other networks; "
+            f"use one of {list_devices(Device, SimulatedDevice)}"
+        )
+    return device
+
+
+def of_transformers(device: AnyDevice) -> TransformerDevice:
+    """Returns a device that knows whole transformers.
+
+    Raises:
+        ValueError: It knows single operations alone.
+    """
+    if not isinstance(device, TransformerDevice):
+        raise ValueError(
+            f"device={device.name!r} has latencies of single operations, not of whole transformers; "
+            f"use one of {list_devices(TransformerDevice)}"
+        )
+    return device
+
+
+def _class_of(path: Path) -> type:
+    """Tells which device a table is of, by its first column."""
+    with path.open("rb") as file:
+        return TransformerDevice if file.read(8) == b"feature," else Device
 
 
 def read_table(path: Path) -> Device:
@@ -223,6 +263,7 @@ def read_table(path: Path) -> Device:
     # A table of one's own may come without a checksum; a shipped one never does.
     own = path.parent != TABLES and "sha256" not in read_json(card_path(path))
     card = read_json(card_path(path)) if own else read_card(path)
+    table = read_operations(path)
     try:
         kind, correction = card["kind"], _correction(card["correction"])
         precision, batch = card.get("precision", "fp32"), int(card.get("batch", 1))
@@ -242,7 +283,6 @@ def read_table(path: Path) -> Device:
         factors.get(name, 1) for name in ("weighted", "weighted8")
     ):
         raise AssetError(f"{card_path(path)}: correction={card['correction']} must be finite and not negative")
-    table = read_operations(path)
     if CALL not in table:
         raise AssetError(f"{path}: the empty call ({CALL}) is missing")
     return Device(path.stem, kind, table, correction, PRECISION_BITS[precision], batch, _fallback(path, card), card)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from compress_gym.devices.operations import Operation
 from compress_gym.problem.decisions import BitValues
 
+DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 # Latencies that stand between or outside of measured ones; an environment says how many there are.
 ESTIMATED = ("interpolated", "analytic")
 

@@ -178,7 +178,10 @@ def read_operations(path: Path) -> dict[Operation, Measurement]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AssetError(f"{path}: not readable as CSV ({error})") from error
     if not rows or tuple(rows[0]) not in (COLUMNS, (*COLUMNS, FASTEST)):
-        raise AssetError(f"{path}, line 1: expected the columns {','.join(COLUMNS)}, and perhaps {FASTEST}")
+        raise AssetError(
+            f"{path}, line 1: expected the columns {','.join(COLUMNS)}, and perhaps {FASTEST}, or feature and "
+            "latencies of transformers"
+        )
     columns = tuple(rows[0])
     table: dict[Operation, Measurement] = {}
     for line, row in enumerate(rows[1:], start=2):

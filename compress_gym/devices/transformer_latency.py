@@ -7,7 +7,6 @@ is there never saves time.
 from __future__ import annotations
 
 import csv
-import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.published.hat import HatTable
+from compress_gym.devices.hardware import DEVICE_KINDS
 from compress_gym.networks.transformer import Architecture
-from compress_gym.support.cards import read_card, write_atomically
-from compress_gym.support.errors import AssetError, unknown_name
+from compress_gym.support.cards import read_card
+from compress_gym.support.errors import AssetError
 
-TABLES = Path(__file__).parent / "transformers"
-DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 # e and d: width of embeddings in encoder and decoder; a sum runs over the layers of that side.
 FEATURES = (
     "1",
@@ -134,81 +131,12 @@ def architecture_features(architecture: Architecture) -> NDArray[np.float64]:
     return np.sum(parts, axis=0)
 
 
-def hat_features(table: HatTable) -> NDArray[np.float64]:
-    """Returns the features of HAT's transformers, `[rows, features]`: averages times layers are sums."""
-    e, layers, ffn, heads, d, depth, decoder_ffn, self_heads, cross_heads, spans = table.features.T
-    ffn, heads = ffn * layers, heads * layers
-    decoder_ffn, self_heads, cross_heads, spans = (x * depth for x in (decoder_ffn, self_heads, cross_heads, spans))
-    columns = [np.ones_like(e), e, d, ffn, heads, e * ffn, e * heads]
-    columns += [depth, decoder_ffn, self_heads, d * depth, d * decoder_ffn, d * self_heads]
-    columns += [cross_heads, spans, d * cross_heads, d * spans, e * cross_heads, e * spans]
-    return np.stack(columns, axis=1)
-
-
-def fit_coefficients(
-    features: NDArray[np.float64], latency_ms: NDArray[np.float64], relative: bool = False
-) -> NDArray[np.float64]:
-    """Fits coefficients by least squares that are not negative.
-
-    Args:
-        features: `[N, features]`.
-        latency_ms: Measured, `[N]`.
-        relative: Minimise relative errors instead of those in milliseconds.
-
-    Returns:
-        Milliseconds of one unit of each feature, `[features]`.
-    """
-    from scipy.optimize import nnls
-
-    weights = 1 / latency_ms if relative else np.ones(len(latency_ms))
-    scale = features.max(axis=0)
-    solution, _ = nnls(features / scale * weights[:, None], latency_ms * weights)
-    return solution / scale
-
-
-def latency_errors(predicted_ms: NDArray[np.float64], measured_ms: NDArray[np.float64]) -> dict[str, Any]:
-    """States how far predictions `[N]` are from measurements `[N]`, both in milliseconds."""
-    ratio = predicted_ms / measured_ms
-    order = np.sign(predicted_ms[:, None] - predicted_ms) * np.sign(measured_ms[:, None] - measured_ms)
-    return {
-        "median_absolute_error": round(float(np.median(np.abs(ratio - 1))), 4),
-        "p95_absolute_error": round(float(np.quantile(np.abs(ratio - 1), 0.95)), 4),
-        "kendall_tau": round(float(order.sum() / (len(ratio) * (len(ratio) - 1))), 4),
-        "measured_ms": {"lowest": round(float(measured_ms.min()), 3), "highest": round(float(measured_ms.max()), 3)},
-    }
-
-
-def list_transformer_devices() -> list[str]:
-    """Returns the names of the shipped devices of transformers."""
-    return sorted(path.stem for path in TABLES.glob("*.csv"))
-
-
-def load_transformer_device(name_or_path: str | Path) -> TransformerDevice:
-    """Returns a device of transformers by name, or reads a table of one's own by path.
+def read_coefficients(path: Path) -> TransformerDevice:
+    """Reads a table of coefficients and its card.
 
     Raises:
-        KeyError: The name is not known.
         AssetError: The table or its card is damaged.
     """
-    given = Path(name_or_path).expanduser()
-    if given.suffix == ".csv" and given.exists():
-        return _read(given)
-    if str(name_or_path) not in list_transformer_devices():
-        raise unknown_name("device", str(name_or_path), [*list_transformer_devices(), "a path of a CSV that exists"])
-    return _read(TABLES / f"{name_or_path}.csv")
-
-
-def write_coefficients(path: Path, metrics: tuple[str, ...], coefficients: NDArray[np.float64]) -> None:
-    """Writes coefficients `[features, metrics]` as CSV."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["feature", *metrics])
-    for name, row in zip(FEATURES, coefficients, strict=True):
-        writer.writerow([name, *(f"{x:.6e}" for x in row)])
-    write_atomically(path, lambda p: p.write_text(lines.getvalue()))
-
-
-def _read(path: Path) -> TransformerDevice:
     card = read_card(path)
     for key, legal in (("kind", DEVICE_KINDS), ("task", None)):
         if key not in card or (legal and card[key] not in legal):

@@ -92,7 +92,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
     def strategy(self) -> NDArray[np.int64]:
         """The strategy so far `[T]`; what is not decided yet stands at the cheapest strategy."""
         problem = self._episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
-        return problem.reference.copy() if self._steps_left < 0 else self._episodes.strategies([0], problem)[0]
+        return problem.cheapest.copy() if self._steps_left < 0 else self._episodes.strategies([0], problem)[0]
 
     @property
     def decided(self) -> int:
@@ -153,7 +153,7 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         left = self._length - int(self._state[kernels.STEP]) if self._skips else self._steps_left - 1
         self._steps_left = left
         row, choice = self._row.copy(), self._choice.copy()
-        # A decision that `repair` has made inactive has the lowest value.
+        # A decision that `repair` has made inactive has the first value.
         executed = max(int(choice[0]), 0) if self._discrete else row[self._columns :]
         self._last_info = info = {"choice": choice, "executed_action": executed}
         return row[: self._columns], 0.0 if left else self._finish(info), not left, False, info

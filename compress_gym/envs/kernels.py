@@ -136,7 +136,7 @@ def reset_row(
     states[n, EPISODE] += 1
     first, decisions, terms = EXECUTED + ints[p.SLOTS], ints[header + p.DECISIONS], ints[header + p.TERMS]
     for t in range(decisions):
-        states[n, first + t] = ints[ints[header + p.AT_REFERENCE] + t]
+        states[n, first + t] = ints[ints[header + p.AT_CHEAPEST] + t]
     for k in range(terms):
         states[n, first + decisions + k] = 0
     amounts[n, BUDGET] = budget
@@ -159,15 +159,19 @@ def sums_with(
     t: int,
     size: int,
     before: int,
+    whole: int,
     choice: int,
 ) -> tuple[float, float, float]:
-    """Returns the costs in progress if decision `t`, which stood at the reference, is made: spent, least and most."""
+    """Returns the costs in progress if decision `t` is made: spent, least and most.
+
+    It stood at its choice `before` of the cheapest strategy and, for the most, at its reference, the choice `whole`.
+    """
     spent, least, most = amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST]
     for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
         base = costs + ints[i + AT] + 2 * size * places[at + ints[i + TERM]]
         cost = floats[base + choice]
         least += cost - floats[base + before]
-        most += floats[base + size + choice] - floats[base + 2 * size - 1]
+        most += floats[base + size + choice] - floats[base + size + whole]
         spent += ints[i + LAST] * cost
     return spent, least, most
 
@@ -195,11 +199,12 @@ def decide(
     t: int,
     size: int,
     before: int,
+    whole: int,
     choice: int,
 ) -> None:
-    """Makes decision `t`, which stood at the reference; places and costs in progress follow."""
+    """Makes decision `t`, see `sums_with`; places and costs in progress follow."""
     amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = sums_with(
-        ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice
+        ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
     )
     place(ints, layout, places, at, t, size, choice)
 
@@ -218,7 +223,11 @@ def step_run(
     """Executes one action in each row of a run."""
     header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], actions.shape[1]
     decisions, layout, costs = ints[header + p.DECISIONS], ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
-    sizes, reference = ints[header + p.AT_SIZES], ints[header + p.AT_REFERENCE]
+    sizes, cheapest, references = (
+        ints[header + p.AT_SIZES],
+        ints[header + p.AT_CHEAPEST],
+        ints[header + p.AT_REFERENCES],
+    )
     discrete, rule = ints[header + p.DISCRETE], ints[header + p.RULE]
     decided = ints[header + p.AT_SLOTS] + step * slots
     strategy, conditions = EXECUTED + slots, ints[header + p.AT_CONDITIONS]
@@ -230,16 +239,18 @@ def step_run(
             for n in range(first, stop):
                 states[n, EXECUTED + a], observations[n, told + a] = -1, 0.0
             continue
-        size, before = ints[sizes + t], ints[reference + t]
+        size, before, whole = ints[sizes + t], ints[cheapest + t], ints[references + t]
         controller, least = ints[conditions + 2 * t], ints[conditions + 2 * t + 1]
         for n in range(first, stop):
             at = n * width + strategy + decisions
             if controller >= 0 and states[n, strategy + controller] < least:
-                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, np.int64(0))
+                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, np.int64(0))
                 states[n, strategy + t], states[n, EXECUTED + a], observations[n, told + a] = 0, -1, 0.0
                 continue
             choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
-            spent, low, high = sums_with(ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice)
+            spent, low, high = sums_with(
+                ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
+            )
             limit = amounts[n, LIMIT]
             # Asked here as well: most choices fit, and the call takes longer than the question.
             if rule == CLIP and limit - low <= MARGIN * limit:
@@ -248,7 +259,7 @@ def step_run(
                     ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
                 )
                 spent, low, high = sums_with(
-                    ints, layout, floats, costs, places, at, amounts, n, t, size, before, choice
+                    ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
                 )
             amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, low, high
             place(ints, layout, places, at, t, size, choice)
@@ -278,7 +289,7 @@ def skip_inactive(
 ) -> int:
     """Returns the next step in which something is active; what is not takes its first choice on the way."""
     slots, places, sizes = ints[p.SLOTS], states.reshape(-1), ints[header + p.AT_SIZES]
-    layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
+    layout, costs, references = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED], ints[header + p.AT_REFERENCES]
     conditions, strategy = ints[header + p.AT_CONDITIONS], EXECUTED + slots
     at = n * states.shape[1] + strategy + ints[header + p.DECISIONS]
     while step < ints[header + p.STEPS]:
@@ -292,8 +303,8 @@ def skip_inactive(
         for a in range(slots):
             t = ints[decided + a]
             if t >= 0:
-                before = states[n, strategy + t]
-                decide(ints, layout, floats, costs, places, at, amounts, n, t, ints[sizes + t], before, np.int64(0))
+                size, before, whole = ints[sizes + t], states[n, strategy + t], ints[references + t]
+                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, np.int64(0))
                 states[n, strategy + t] = 0
         step += 1
     return step
@@ -313,7 +324,7 @@ def finish_run(
     header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
     decisions, sizes = ints[header + p.DECISIONS], ints[header + p.AT_SIZES]
     layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
-    reference = part(ints, ints[header + p.AT_REFERENCE], decisions)
+    cheapest = part(ints, ints[header + p.AT_CHEAPEST], decisions)
     decided = ints[header + p.AT_SLOTS] + states[first, PREVIOUS] * slots
     conditions = part(ints, ints[header + p.AT_CONDITIONS], 2 * decisions).reshape(-1, 2)
     strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
@@ -322,7 +333,7 @@ def finish_run(
         to_rows(ints, layout, rows, at)
         if ints[header + p.RULE] == REPAIR:
             choices = states[n, strategy : strategy + decisions]
-            repair(ints, layout, floats, costs, rows, at, choices, reference, amounts[n, LIMIT])
+            repair(ints, layout, floats, costs, rows, at, choices, cheapest, amounts[n, LIMIT])
             for t in range(decisions):
                 if inactive(conditions, t, choices):
                     move(ints, layout, rows, at, t, -choices[t])

@@ -45,7 +45,8 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     AT_SLOTS,
     AT_SIZES,
     AT_CONDITIONS,
-    AT_REFERENCE,
+    AT_CHEAPEST,
+    AT_REFERENCES,
     AT_STAGES,
     AT_STRIDES,
     AT_FEATURES,
@@ -53,7 +54,7 @@ LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
     AT_TABLES,
     AT_CONSTANTS,
     AT_ACCURACY,
-) = range(27)
+) = range(28)
 FIELDS = AT_ACCURACY + 1
 # The constants of a problem, in `floats`.
 BASELINE_COST, BASELINE_ACCURACY, BUDGET, CERTAIN, LEAST, MOST = range(6)
@@ -165,7 +166,7 @@ def _header(
     singles: _Packer,
 ) -> NDArray[np.int64]:
     assert problem.shapes is not None and problem.device_features is not None
-    terms, decisions, reference = problem.cost_terms, problem.decisions, problem.reference
+    terms, decisions, cheapest = problem.cost_terms, problem.decisions, problem.cheapest
     table = np.full((len(steps), slots), -1, dtype=np.int64)
     for row, step in zip(table, steps, strict=True):
         row[: len(step)] = step
@@ -181,7 +182,7 @@ def _header(
     )
     stages = problem.stages
     certain = [terms.tables[row[0], problem.metric] for row in terms.terms if row[1] == 0]
-    least = problem.costs(reference)[problem.cost][0]
+    least = problem.costs(cheapest)[problem.cost][0]
     baseline = problem.baseline_costs[problem.cost]
     constants = [baseline, problem.accuracy_model.baseline, problem.budget, sum(certain), least, baseline]
     header = np.zeros(FIELDS, dtype=np.int64)
@@ -191,11 +192,8 @@ def _header(
     header[RULE], header[DISCRETE] = budgets.rule_code(problem.budget_rule), discrete
     header[REWARD], header[ACCURACY] = problem.reward_spec.code, _accuracy_code(problem.accuracy_model)
     header[FEATURES] = features.shape[1]
-    header[AT_SLOTS], header[AT_SIZES], header[AT_REFERENCE] = (
-        ints.add(table),
-        ints.add(decisions.sizes),
-        ints.add(reference),
-    )
+    header[AT_SLOTS], header[AT_SIZES] = ints.add(table), ints.add(decisions.sizes)
+    header[AT_CHEAPEST], header[AT_REFERENCES] = ints.add(cheapest), ints.add(decisions.references)
     header[CONDITIONAL], header[AT_CONDITIONS] = decisions.conditional, ints.add(decisions.conditions)
     header[AT_STAGES], header[TABLE_ROWS] = ints.add(stages.ints), len(terms.tables)
     header[AT_FEATURES] = singles.add(features)

@@ -23,7 +23,8 @@ class Frame:
     Attributes:
         names: Names of the decisions.
         values: Value of each decision that was made; `None` for the others.
-        highest: Highest value of each decision.
+        uncompressed: Reference of each decision.
+        highest: Highest value of each decision that has numbers; `None` where it has labels, which have no height.
         cost: Name of the bounded cost.
         cost_ratio: Cost of the strategy so far, the rest at the cheapest, as a fraction of the uncompressed cost.
         budget: The budget, as the same fraction.
@@ -32,8 +33,9 @@ class Frame:
     """
 
     names: tuple[str, ...]
-    values: tuple[int | None, ...]
-    highest: tuple[int, ...]
+    values: tuple[int | str | None, ...]
+    uncompressed: tuple[int | str, ...]
+    highest: tuple[int | None, ...]
     cost: str
     cost_ratio: float
     budget: float
@@ -48,7 +50,8 @@ class Frame:
         return cls(
             problem.decisions.names,
             tuple(v if t < decided else None for t, v in enumerate(values)),
-            tuple(d.values[-1] for d in problem.decisions.decisions),
+            tuple(d.values[d.reference_choice] for d in problem.decisions.decisions),
+            tuple(None if d.has_labels else d.numbers[-1] for d in problem.decisions.decisions),
             problem.cost,
             cost / problem.baseline_costs[problem.cost],
             problem.budget,
@@ -61,9 +64,11 @@ def write(frame: Frame) -> str:
     """Returns a frame as text."""
     width = max(len(name) for name in (*frame.names, frame.cost, "accuracy"))
     lines = []
-    for name, value, highest in zip(frame.names, frame.values, frame.highest, strict=True):
-        bar = _bar((value or 0) / highest)
-        lines.append(f"{name:<{width}} |{bar}| {'-' if value is None else value} of {highest}")
+    rows = zip(frame.names, frame.values, frame.uncompressed, frame.highest, strict=True)
+    for name, value, uncompressed, highest in rows:
+        bar = " " * _WIDTH if highest is None else _bar(_height(value) / highest)
+        whole = f"(uncompressed {uncompressed})" if highest is None else f"of {uncompressed}"
+        lines.append(f"{name:<{width}} |{bar}| {'-' if value is None else value} {whole}")
     over = "" if frame.cost_ratio <= frame.budget * (1 + TOLERANCE) else " (over budget)"
     lines.append(f"{frame.cost:<{width}} |{_bar(frame.cost_ratio)}| {frame.cost_ratio:.3f} of {frame.budget:.3f}{over}")
     shown = "-" if frame.accuracy is None else f"{frame.accuracy:.4f}"
@@ -90,13 +95,14 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(figure)
     bars, totals = figure.subplots(1, 2, width_ratios=[max(2, len(frame.names) / 3), 1])
     positions = range(len(frame.names))
-    bars.bar(positions, frame.highest, color="#dddddd", label="uncompressed")
-    bars.bar(positions, [v or 0 for v in frame.values], color="#1f77b4", label="kept")
+    bars.bar(positions, list(map(_height, frame.uncompressed)), color="#dddddd", label="uncompressed")
+    bars.bar(positions, list(map(_height, frame.values)), color="#1f77b4", label="kept")
     for x, value in zip(positions, frame.values, strict=True):
         if value is not None:
-            bars.text(x, value, str(value), ha="center", va="bottom", fontsize=8)
+            turned = 90 if isinstance(value, str) else 0
+            bars.text(x, _height(value), str(value), ha="center", va="bottom", fontsize=8, rotation=turned)
     bars.set_xticks(list(positions), _labels(frame.names), rotation=60, fontsize=8)
-    bars.set_ylim(0, max(frame.highest) * 1.2)
+    bars.set_ylim(0, max((highest for highest in frame.highest if highest is not None), default=1) * 1.2)
     bars.legend(fontsize=8, loc="upper left", ncols=2)
     fits = frame.cost_ratio <= frame.budget * (1 + TOLERANCE)
     totals.bar([0], [frame.cost_ratio], color="#2ca02c" if fits else "#d62728")
@@ -116,6 +122,11 @@ def _labels(names: tuple[str, ...]) -> list[str]:
     """Leaves out what kind a decision is of, where each layer has one decision alone."""
     layers = [name.rsplit(".", 1)[0] for name in names]
     return layers if len(set(layers)) == len(names) else list(names)
+
+
+def _height(value: int | str | None) -> int:
+    """Returns how high a value is drawn: a label, or none, has no height."""
+    return 0 if value is None or isinstance(value, str) else value
 
 
 def _bar(fraction: float) -> str:

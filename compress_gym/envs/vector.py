@@ -278,7 +278,7 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
         if not rows.any():
             return
         episodes = self._episodes
-        # A decision that `repair` has made inactive has the lowest value.
+        # A decision that `repair` has made inactive has the first value.
         executed = np.maximum(episodes.executed[:, 0], 0) if episodes.discrete else episodes.executed_actions
         _add_column(infos, "choice", self._episodes.executed, rows)
         _add_column(infos, "executed_action", executed, rows)
@@ -302,7 +302,8 @@ class CompressionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[
             if not rows.all():
                 choices[:, ~rows] = 0
             for decision, chosen in zip(decisions, choices, strict=True):
-                _add_column(strategies, decision.name, np.array(decision.values).take(chosen), rows)
+                values = np.array(decision.values, dtype=object if decision.has_labels else None)
+                _add_column(strategies, decision.name, values.take(chosen), rows)
             if episodes.distribution.draws:
                 _add_constants(infos, problem.origin, rows)
         if episodes.distribution.draws:

@@ -127,8 +127,8 @@ class TransformerNASEnv(KindEnv):
 
     | Argument      | Default           | Meaning                                                                      |
     |---------------|-------------------|------------------------------------------------------------------------------|
-    | `task`        | `"multi30k-ende"` | a name of `TRANSLATION_TASKS`, or a list of them                             |
-    | `device`      | `"auto"`          | a name of `list_transformer_devices()`, a path, `None`, `auto`, or a list    |
+    | `task`        | `"multi30k-ende"` | a name of `list_tasks()`, or a list of them                                  |
+    | `device`      | `"auto"`          | a name of `list_devices()`, a path, `None`, `auto`: the task's, or a list    |
     | `cost`        | `"latency_ms"`    | which cost is bounded                                                        |
     | `budget`      | `0.5`             | the ceiling, a fraction of the uncompressed cost; or lowest and highest      |
     | `budget_rule` | `"clip"`          | `clip`, `repair` or `none`                                                   |

@@ -161,10 +161,14 @@ class NetworkCompressor:
                 self.bank.apply(small, kept)
             if self.decides_bits:
                 self._quantise(small, self.bits(row), pruned=bool(kept))
-            if self.steps.adaptive_bn:
-                self._adapt(small)
-            if self.steps.finetune_epochs:
-                self._train(small, self._finetune_bits if self.decides_bits and not kept else self._finetune)
+            return self.recovered(small, self._finetune_bits if self.decides_bits and not kept else self._finetune)
+
+    def recovered(self, small: nn.Module, recipe: Recipe | None = None) -> nn.Module:
+        """Takes the steps of the recovery that any compressed module can take, in place; in evaluation mode."""
+        if self.steps.adaptive_bn:
+            self._adapt(small)
+        if self.steps.finetune_epochs:
+            self._train(small, recipe or self._finetune)
         return settle(small).eval()
 
     def bits(self, row: NDArray[np.int64]) -> dict[str, tuple[int, int]]:
@@ -252,18 +256,19 @@ def channels_last(images: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
 
 
-def build(task: Task, decisions: DecisionSpace, conditions: Conditions) -> NetworkCompressor:
-    """Builds the compressor of a task's network; raises as `NetworkCompressor`."""
-    module, data = task.trained_module(), task.data()
-    seen = task.declared.calibration
+def build(
+    task: Task, decisions: DecisionSpace, conditions: Conditions, of: type[NetworkCompressor] = NetworkCompressor
+) -> NetworkCompressor:
+    """Builds the compressor of a task's network, of this class or one derived from it; raises as the class does."""
+    data, seen = task.data(), task.declared.calibration
     calibration = data.train if seen is None else data.train.take(seen.images)
     if seen is not None and seen.augmentation:
         calibration = augmented(calibration, seen.augmentation)
     decides_bits = any(d.kind in BIT_KINDS for d in decisions.decisions)
     recipes = {name: Recipe.of(task.declared.recipes.get(name)) for name in ("finetune", "finetune_bits")}
-    return NetworkCompressor(
+    return of(
         task.network(),
-        module,
+        task.trained_module(),
         decisions,
         calibration=calibration,
         recovery=conditions.recovery or task.recovery,

@@ -56,7 +56,7 @@ def largest_difference(module: nn.Module, path: Path, images: np.ndarray) -> flo
         path: Its ONNX file.
         images: float32 `[N, channels, height, width]`.
     """
-    from compress_gym.making.profile.onnx_runtime import open_session
+    from compress_gym.live.session import open_session
 
     session = open_session(path.read_bytes())
     with torch.no_grad():

@@ -207,8 +207,10 @@ def image_scorer(
     return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored, threads, columns)
 
 
-def build(task: Task, decisions: DecisionSpace, conditions: Conditions) -> ImageScorer:
-    """Builds the scorer of a task's network.
+def build(
+    task: Task, decisions: DecisionSpace, conditions: Conditions, of: type[NetworkCompressor] = NetworkCompressor
+) -> ImageScorer:
+    """Builds the scorer of a task's network, compressed by a compressor of the given class.
 
     Raises:
         KeyError: Unknown recovery or corruption.
@@ -225,4 +227,4 @@ def build(task: Task, decisions: DecisionSpace, conditions: Conditions) -> Image
 
         scored = corrupted(scored, conditions.corruption)
     threads = torch.get_num_threads() if conditions.threads is None else conditions.threads
-    return ImageScorer(build_compressor(task, decisions, conditions), scored, threads, tuple(task.declared.columns))
+    return ImageScorer(build_compressor(task, decisions, conditions, of), scored, threads, tuple(task.declared.columns))

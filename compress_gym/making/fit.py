@@ -101,17 +101,21 @@ def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
     Channels: the value's share of the largest, the share's log and inverse. Narrow layers hurt far more than linearly:
     with the share alone, the error on ResNet-20 was two thirds higher. Bits: what is missing to the most, and size and
     power of the rounding error, which halves and quarters with each bit; with the features of channels, MixedQuant's
-    error was a seventh higher on ResNet-20 and a sixth on Plain-20.
+    error was a seventh higher on ResNet-20 and a sixth on Plain-20. Labels: a column each, 1 where it is chosen.
 
     Returns:
-        float32 `[T, most values, 3]`, padded with zeros.
+        float32 `[T, most values, columns]`, padded with zeros: 3 columns, more where a decision has more labels.
 
     Raises:
         ValueError: A decision has a value that is not positive.
     """
-    table = np.zeros((len(decisions), int(decisions.sizes.max()), 3), dtype=np.float32)
+    columns = max([3, *(len(d.values) for d in decisions.decisions if d.has_labels)])
+    table = np.zeros((len(decisions), int(decisions.sizes.max()), columns), dtype=np.float32)
     for row, decision in zip(table, decisions.decisions, strict=True):
-        if decision.values[0] <= 0:
+        if decision.has_labels:
+            np.fill_diagonal(row[: len(decision.values)], 1)
+            continue
+        if decision.numbers[0] <= 0:
             raise ValueError(
                 f"decision {decision.name!r} has the value {decision.values[0]}; shares need positive values"
             )
@@ -122,7 +126,7 @@ def input_features(decisions: DecisionSpace) -> NDArray[np.float32]:
             features = (1 - share, error, error**2)
         else:
             features = (2 * share - 1, np.log2(share) / 2 + 0.5, 0.25 / share - 0.5)
-        row[: len(share)] = np.stack(features, axis=1)
+        row[: len(share), :3] = np.stack(features, axis=1)
     return table
 
 
@@ -163,7 +167,7 @@ def _layers_of(
 
 
 def _logits(x: torch.Tensor, first: torch.Tensor, second: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Maps inputs `[members, N, 3 T]` to logits `[members, N]`."""
+    """Maps inputs `[members, N, columns T]` to logits `[members, N]`."""
     h = torch.relu(torch.baddbmm(first[:, -1:], x, first[:, :-1]))
     h = torch.relu(torch.baddbmm(second[:, -1:], h, second[:, :-1]))
     return torch.baddbmm(last[:, None, -1:], h, last[:, :-1, None]).squeeze(-1)

@@ -91,7 +91,7 @@ def facts_of(case: Case, measured: MeasuredStrategies, fitted: FittedColumn, bas
     """States how true a surrogate is: held out, against the number of rows, and near the front."""
     decisions, (terms, metric) = case.decisions(), case.sampled_cost
     rows, broad = measured.strategies[fitted.rows], measured.rounds[fitted.rows] == 0
-    cost = terms.evaluate(np.concatenate([rows, decisions.sizes[None] - 1]))[:, terms.column(metric)]
+    cost = terms.evaluate(np.concatenate([rows, decisions.uncompressed[None]]))[:, terms.column(metric)]
     halves = None if measured.halves is None else measured.halves[fitted.rows]
     ceiling = {} if halves is None else label_ceiling(halves[broad])
     return {

@@ -44,14 +44,14 @@ def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
     if count > decisions.count // 2:
         raise ValueError(f"count={count} is more than half of the {decisions.count} strategies; measure all of them")
     rng, sizes, column = np.random.default_rng(seed), decisions.sizes, terms.column(metric)
-    reference = budgets.cheapest(sizes, terms.terms, terms.tables, column)
-    lowest, highest = terms.evaluate(np.stack([reference, sizes - 1]))[:, column]
+    cheapest = budgets.cheapest(sizes, terms.terms, terms.tables, column)
+    lowest, highest = terms.evaluate(np.stack([cheapest, decisions.uncompressed]))[:, column]
     found = dict.fromkeys(map(tuple, uniform_strategies(decisions).tolist()))
-    clip, stages = budgets.rule_code("clip"), stages_of(terms, column, sizes, reference)
+    clip, stages = budgets.rule_code("clip"), stages_of(terms, column, sizes, cheapest, decisions.references)
     while len(found) < count:
         limit = rng.uniform(lowest, highest) * (1 + budgets.TOLERANCE)
         wanted = rng.integers(sizes, size=(1, len(sizes)))
-        acted = budgets.keep_budget(*stages, sizes, decisions.conditions, reference, wanted, clip, limit)
+        acted = budgets.keep_budget(*stages, sizes, decisions.conditions, cheapest, wanted, clip, limit)
         around = decisions.spread(rng, 1)
         found.update(dict.fromkeys([tuple(acted[0].tolist()), tuple(around[0].tolist())]))
     return np.array(list(found), dtype=np.int64)[:count]

@@ -52,7 +52,7 @@ def measure_sensitivities(task: Task, command: str, path: Path) -> Path:
     alone = [(compressor, t) for compressor in compressors for t in range(len(compressor.decisions))]
     found: dict[str, dict[str, NDArray[np.float64]]] = {"channels": {}, "weight_bits": {}, "activation_bits": {}}
     with one_thread():
-        whole = {id(c): _log_probabilities(c.build(c.decisions.sizes - 1), images) for c in compressors}
+        whole = {id(c): _log_probabilities(c.build(c.decisions.uncompressed), images) for c in compressors}
         for compressor, t in track(alone, description=f"{task.name}: one layer at a time"):
             decision = compressor.decisions.decisions[t]
             rows = [_alone(compressor.decisions, t, value) for value in _levels(decision)]
@@ -77,13 +77,13 @@ def _levels(decision: Decision) -> list[int]:
     """Returns the values of a decision that are measured: bits, or the counts that keep at least a share."""
     if decision.kind != "channels":
         return list(BITS)
-    least = [share * decision.values[-1] for share in SHARES]
-    return [next(v for v in decision.values if v >= count) for count in least]
+    least = [share * decision.numbers[-1] for share in SHARES]
+    return [next(v for v in decision.numbers if v >= count) for count in least]
 
 
 def _alone(decisions: DecisionSpace, t: int, value: int) -> NDArray[np.int64]:
     """Returns the strategy that compresses one decision's subject alone, `[T]`."""
-    row = decisions.sizes - 1
+    row = decisions.uncompressed
     row[t] = decisions.decisions[t].values.index(value)
     return row
 

@@ -1,7 +1,7 @@
 """Budgets that hold by construction: the rules `clip` (AMC's) and `repair` (HAQ's), jitted.
 
-Both work on a strategy in progress, see `costs/increments.py`. The reference is the cheapest strategy known; a budget
-is never below its cost.
+Both work on a strategy in progress, see `costs/increments.py`. A budget is never below the cost of the cheapest
+strategy known.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.problem.costs.increments import (
+    LOWER,
     MARGIN,
     TERMS,
     advance,
@@ -20,6 +21,7 @@ from compress_gym.problem.costs.increments import (
     touched_costs,
 )
 from compress_gym.problem.costs.kernels import strategy_cost
+from compress_gym.problem.decisions import MAX_VALUES
 from compress_gym.support.jit import jit
 
 BUDGET_RULES = ("clip", "repair", "none")
@@ -48,7 +50,7 @@ def exact_nearest_legal(
 ) -> int:
     """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
-    A choice is legal if the strategy costs at most `limit` with it, everything later at the reference.
+    A choice is legal if the strategy costs at most `limit` with it, everything later as in the cheapest strategy.
 
     Args:
         ints: Holds the integers of `Stages`.
@@ -59,7 +61,7 @@ def exact_nearest_legal(
         at: Where they begin.
         t: The decision.
         size: How many values it has.
-        before: Its choice in the reference, which keeps the cost as it was, so that there always is a legal one.
+        before: Its choice in the cheapest strategy, which keeps the cost as it was, so there always is a legal one.
         wanted: The choice wanted.
         limit: The budget in the cost's unit.
     """
@@ -103,7 +105,7 @@ def nearest_legal(
         size: See there.
         before: See there.
         wanted: See there.
-        cost: What the strategy costs with the decision at the reference, exact but for the last bits.
+        cost: What the strategy costs with the decision as in the cheapest one, exact but for the last bits.
         limit: The budget in the same unit.
         sums: float64 `[size]` or more, overwritten.
     """
@@ -136,12 +138,13 @@ def repair(
     rows: NDArray[np.int64],
     at: int,
     choices: NDArray[np.int64],
-    reference: NDArray[np.int64],
+    cheapest: NDArray[np.int64],
     limit: float,
 ) -> None:
-    """Lowers choices by one, from the last decision to the first and again, until the budget holds; in place.
+    """Lowers choices, from the last decision to the first and again, until the budget holds; in place.
 
-    Where costs are not monotone even the lowest choices may not fit; then the reference is taken.
+    Each is lowered to the choice that `Stages` says. Where costs are not monotone even the lowest choices may not fit;
+    then the cheapest strategy is taken.
 
     Args:
         ints: Holds the integers of `Stages`.
@@ -151,23 +154,25 @@ def repair(
         rows: Holds the row of each term's table.
         at: Where they begin.
         choices: The strategy.
-        reference: The cheapest strategy.
+        cheapest: The cheapest strategy.
         limit: The budget.
     """
+    lower = layout + ints[layout + LOWER]
     while exact_cost(ints, layout, floats, costs, rows, at) > limit:
         lowered = False
         for t in range(len(choices) - 1, -1, -1):
-            if choices[t] > 0:
-                choices[t] -= 1
-                move(ints, layout, rows, at, t, np.int64(-1))
+            choice = ints[lower + t * MAX_VALUES + choices[t]]
+            if choice >= 0:
+                move(ints, layout, rows, at, t, choice - choices[t])
+                choices[t] = choice
                 lowered = True
                 if exact_cost(ints, layout, floats, costs, rows, at) <= limit:
                     return
         if not lowered:
             for t in range(len(choices)):
-                move(ints, layout, rows, at, t, reference[t] - choices[t])
+                move(ints, layout, rows, at, t, cheapest[t] - choices[t])
             for t in range(len(choices)):
-                choices[t] = reference[t]
+                choices[t] = cheapest[t]
             return
 
 
@@ -183,7 +188,7 @@ def keep_budget(
     floats: NDArray[np.float64],
     sizes: NDArray[np.int64],
     conditions: NDArray[np.int64],
-    reference: NDArray[np.int64],
+    cheapest: NDArray[np.int64],
     wanted: NDArray[np.int64],
     rule: int,
     limit: float,
@@ -195,7 +200,7 @@ def keep_budget(
         floats: Costs of `Stages`.
         sizes: Values of each decision.
         conditions: What each decision requires, see `DecisionSpace`.
-        reference: The cheapest strategy.
+        cheapest: The cheapest strategy.
         wanted: int64 `[N, T]`.
         rule: Code of the rule.
         limit: Budget in the cost's unit, tolerance included.
@@ -209,14 +214,14 @@ def keep_budget(
             if inactive(conditions, t, choices):
                 choices[t] = 0
             elif rule == CLIP:
-                cost = exact_cost_with(ints, layout, floats, costs, places, at, t, reference[t])
+                cost = exact_cost_with(ints, layout, floats, costs, places, at, t, cheapest[t])
                 choices[t] = nearest_legal(
-                    ints, layout, floats, costs, places, at, t, sizes[t], reference[t], wanted[n, t], cost, limit, sums
+                    ints, layout, floats, costs, places, at, t, sizes[t], cheapest[t], wanted[n, t], cost, limit, sums
                 )
             advance(ints, layout, places, at, t, choices[t])
         if rule == REPAIR:
             to_rows(ints, layout, places, at)
-            repair(ints, layout, floats, costs, places, at, choices, reference, limit)
+            repair(ints, layout, floats, costs, places, at, choices, cheapest, limit)
             for t in range(len(sizes)):
                 if inactive(conditions, t, choices):
                     choices[t] = 0
@@ -224,10 +229,22 @@ def keep_budget(
 
 
 def cheapest(
-    sizes: NDArray[np.int64], terms: NDArray[np.int64], tables: NDArray[np.float64], metric: int
+    sizes: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    tables: NDArray[np.float64],
+    metric: int,
+    lowest: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Finds a cheap strategy by coordinate descent from the lowest choices, int64 `[T]`."""
-    choices = np.zeros(len(sizes), dtype=np.int64)
+    """Finds a cheap strategy by coordinate descent from the lowest choices, int64 `[T]`.
+
+    Args:
+        sizes: Values of each decision.
+        terms: Of `CostTerms`, as are the next two.
+        tables: See there.
+        metric: Column of the bounded cost.
+        lowest: Where to start, int64 `[T]`; `None`: at the first values.
+    """
+    choices = np.zeros(len(sizes), dtype=np.int64) if lowest is None else lowest.copy()
     best = strategy_cost(terms, tables, metric, choices)
     improved = True
     while improved:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
+from compress_gym.support.errors import unknown_name
 
 # Genes of transformers.
 GENES = ("embed_dim", "ffn_dim", "heads", "depth", "attention_span")
-DECISION_KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES, "other")
+# Kinds whose values are numbers: what they mean is computed with.
+NUMBERED_KINDS = ("channels", "weight_bits", "activation_bits", "precision", *GENES)
+DECISION_KINDS = (*NUMBERED_KINDS, "other")
 MAX_VALUES = 16
 # Decisions about a layer's weights and about its input; `precision` is about both.
 WEIGHT_KINDS, INPUT_KINDS = ("weight_bits", "precision"), ("activation_bits", "precision")
@@ -37,27 +41,71 @@ class Decision:
     Attributes:
         name: Unique name, `<layer or group>.<kind>`.
         kind: One of `DECISION_KINDS`; `other` serves tables of one's own.
-        values: Legal values, strictly ascending, at most 16.
+        values: Legal values, at most 16: whole numbers, strictly ascending, or labels, which have no order.
         subject: The layer or group that is decided, or "" where there is none.
         requires: Name of an earlier decision and the least value of it under which this one matters (the genes of a
-            layer require a depth); `None`: it always does.
+            layer require a depth), of labels that one and those listed after it; `None`: it always does.
+        reference: The value that leaves the network as it was; `None`: the last one.
     """
 
     name: str
     kind: str
-    values: tuple[int, ...]
+    values: tuple[int | str, ...]
     subject: str = ""
-    requires: tuple[str, int] | None = None
+    requires: tuple[str, int | str] | None = None
+    reference: int | str | None = None
 
     def __post_init__(self) -> None:
-        """Checks kind and values."""
+        """Checks kind, values and reference."""
         if self.kind not in DECISION_KINDS:
             raise ValueError(f"decision {self.name!r}: kind={self.kind!r} is not one of {DECISION_KINDS}")
-        ascending = all(a < b for a, b in zip(self.values, self.values[1:], strict=False))
-        if not 1 <= len(self.values) <= MAX_VALUES or not ascending:
+        if not 1 <= len(self.values) <= MAX_VALUES:
+            raise self._refused(f"1 to {MAX_VALUES} ascending numbers, or as many labels")
+        labelled = {isinstance(value, str) for value in self.values}
+        if len(labelled) > 1:
+            raise self._refused("all whole numbers or all labels, not both")
+        if labelled == {True}:
+            if self.kind in NUMBERED_KINDS:
+                raise self._refused(f"ascending numbers: the kind {self.kind!r} has no labels")
+            if not all(self.values) or len(set(self.values)) < len(self.values):
+                raise self._refused("labels that are not empty, each of them once")
+        else:
+            whole = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in self.values)
+            if not whole or not all(a < b for a, b in zip(self.values, self.values[1:], strict=False)):  # type: ignore[operator]
+                raise self._refused("ascending whole numbers, or labels")
+        if self.reference is not None and self.reference not in self.values:
             raise ValueError(
-                f"decision {self.name!r}: values={self.values} must be 1 to {MAX_VALUES} ascending numbers"
+                f"decision {self.name!r}: reference={self.reference!r} is not one of its values, {list(self.values)}"
             )
+
+    def _refused(self, legal: str) -> ValueError:
+        return ValueError(f"decision {self.name!r}: values={self.values} must be {legal}")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the values are labels."""
+        return isinstance(self.values[0], str)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The values of a decision about numbers.
+
+        Raises:
+            ValueError: They are labels.
+        """
+        if self.has_labels:
+            raise ValueError(f"decision {self.name!r} has the labels {list(self.values)} where numbers are needed")
+        return self.values  # type: ignore[return-value]
+
+    @property
+    def reference_choice(self) -> int:
+        """The choice that leaves the network as it was: the index of the reference."""
+        return len(self.values) - 1 if self.reference is None else self.values.index(self.reference)
+
+    @property
+    def grows(self) -> bool:
+        """Whether lower choices compress more: the values are numbers, and the highest of them is the reference."""
+        return not self.has_labels and self.reference_choice == len(self.values) - 1
 
 
 @dataclass(frozen=True)
@@ -85,8 +133,8 @@ class DecisionSpace:
             values = self.decisions[names.index(name)].values
             if least not in values[1:]:
                 raise ValueError(
-                    f"decision {decision.name!r} requires {name!r} to be at least {least}; that must be one of its "
-                    f"values but the lowest, {list(values[1:])}"
+                    f"decision {decision.name!r} requires {name!r} to be at least {least!r}; that must be one of its "
+                    f"values but the first, {list(values[1:])}"
                 )
 
     def __len__(self) -> int:
@@ -102,6 +150,16 @@ class DecisionSpace:
     def sizes(self) -> NDArray[np.int64]:
         """Number of values of each decision, int64 `[T]`."""
         return np.array([len(d.values) for d in self.decisions], dtype=np.int64)
+
+    @cached_property
+    def references(self) -> NDArray[np.int64]:
+        """Each decision's own reference choice, whether the others let it matter or not, int64 `[T]`."""
+        return np.array([d.reference_choice for d in self.decisions], dtype=np.int64)
+
+    @property
+    def uncompressed(self) -> NDArray[np.int64]:
+        """The strategy that leaves the network as it was: all references together, int64 `[T]`; an array of its own."""
+        return self.check_one(self.references.copy())
 
     @cached_property
     def conditions(self) -> NDArray[np.int64]:
@@ -205,7 +263,7 @@ class DecisionSpace:
         return rows[:, None] // self.strides % self.sizes
 
     def spread(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
-        """Draws strategies over the whole range, from the smallest to the uncompressed one, int64 `[n, T]`.
+        """Draws strategies over the whole range, from the first value of every decision to the last, int64 `[n, T]`.
 
         Each has a random level and strays from it by a random spread. (Independent uniform choices have costs near the
         middle, all alike.)
@@ -217,12 +275,12 @@ class DecisionSpace:
             rows.append(np.rint(fractions * (self.sizes - 1)).astype(np.int64))
         return self.check(np.array(rows, dtype=np.int64).reshape(n, len(self)))
 
-    def describe(self, strategy: ArrayLike) -> dict[str, int]:
+    def describe(self, strategy: ArrayLike) -> dict[str, Any]:
         """Returns decision name to value of one strategy `[T]`."""
         row = self.check_one(strategy)
         return {d.name: d.values[c] for d, c in zip(self.decisions, row, strict=True)}
 
-    def encode(self, values: Mapping[str, int]) -> NDArray[np.int64]:
+    def encode(self, values: Mapping[str, int | str]) -> NDArray[np.int64]:
         """Returns the choices `[T]` of a description made by `describe`.
 
         Raises:
@@ -355,7 +413,8 @@ def layer_bits(
     decisions: DecisionSpace, strategy: NDArray[np.int64], layers: Sequence[str]
 ) -> dict[str, tuple[int, int]]:
     """Returns the bits of weights and of the input of each layer under a strategy `[T]`."""
-    chosen = {(d.subject, d.kind): d.values[c] for d, c in zip(decisions.decisions, strategy, strict=True)}
+    pairs = zip(decisions.decisions, strategy, strict=True)
+    chosen = {(d.subject, d.kind): d.numbers[c] for d, c in pairs if d.kind in NUMBERED_KINDS}
     default = undecided_bits(decisions)
 
     def of(layer: str, kinds: tuple[str, ...], otherwise: int) -> int:
@@ -376,6 +435,40 @@ def steps_by_layer(decisions: DecisionSpace) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, steps))
 
 
-def from_lists(decisions: Mapping[str, Sequence[int]]) -> DecisionSpace:
-    """Returns a space from names and values, for tables of one's own."""
-    return DecisionSpace(tuple(Decision(name, "other", tuple(values)) for name, values in decisions.items()))
+def from_lists(
+    decisions: Mapping[str, Sequence[int] | Sequence[str]], reference: Mapping[str, int | str] | None = None
+) -> DecisionSpace:
+    """Returns a space from names and values, for tables of one's own.
+
+    Args:
+        decisions: Name to legal values: ascending numbers, or labels.
+        reference: Name to the value that leaves the network as it was, where that is not the last.
+
+    Raises:
+        KeyError: A reference is of no decision.
+        ValueError: Values are illegal, or a reference is none of them.
+    """
+    for name, values in decisions.items():
+        if isinstance(values, str):
+            raise ValueError(f"decisions[{name!r}]={values!r} must list values, not be one label")
+    space = DecisionSpace(tuple(Decision(n, "other", tuple(map(_plain, values))) for n, values in decisions.items()))
+    return with_references(space, reference or {})
+
+
+def with_references(decisions: DecisionSpace, reference: Mapping[str, int | str]) -> DecisionSpace:
+    """Returns the same decisions with other references.
+
+    Raises:
+        KeyError: A reference is of no decision.
+        ValueError: It is none of the decision's values.
+    """
+    for name in reference:
+        if name not in decisions.names:
+            raise unknown_name("reference", name, decisions.names)
+    stated = {name: _plain(value) for name, value in reference.items()}
+    return DecisionSpace(tuple(replace(d, reference=stated.get(d.name, d.reference)) for d in decisions.decisions))
+
+
+def _plain(value: Any) -> Any:
+    """Turns what an array holds into what Python holds, so that it can be written as JSON."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -138,7 +138,7 @@ def static_features(
     rows = np.zeros((len(steps) + 1, len(names)), dtype=np.float32)
     rows[:, 0] = np.arange(len(steps) + 1) / len(steps)
     rows[:, -len(device) :] = device
-    baseline = decisions.sizes - 1
+    baseline = decisions.uncompressed
     for row, step in zip(rows, steps, strict=False):
         made = {decisions.decisions[t].kind for t in step}
         decided = [float(kind in made) for kind in kinds] if len(kinds) > 1 else []

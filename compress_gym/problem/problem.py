@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from compress_gym.problem import budgets
 from compress_gym.problem.costs import CostTerms, Term, pack
 from compress_gym.problem.costs.increments import Stages, stages_of
-from compress_gym.problem.decisions import ENUMERABLE, DecisionSpace, from_lists
+from compress_gym.problem.decisions import ENUMERABLE, MAX_VALUES, DecisionSpace, from_lists, with_references
 from compress_gym.problem.observations import DEVICE_NAMES, ExtraFeatures, no_shape_features
 from compress_gym.problem.rewards import Outcome, Reward, RewardFunction, get_reward
 from compress_gym.problem.scores import AccuracyModel, MeasuredAccuracy
@@ -157,28 +157,37 @@ class Problem:
     @classmethod
     def from_table(
         cls,
-        decisions: Mapping[str, Sequence[int]] | DecisionSpace,
+        decisions: Mapping[str, Sequence[int] | Sequence[str]] | DecisionSpace,
         strategies: ArrayLike,
         accuracies: ArrayLike,
         costs: Mapping[str, ArrayLike],
+        reference: Mapping[str, int | str] | None = None,
         **settings: Any,
     ) -> Problem:
         """Makes a problem of any enumerated benchmark.
 
         Args:
-            decisions: Decision name to legal values, ascending; or a `DecisionSpace`.
+            decisions: Decision name to legal values, ascending numbers or labels; or a `DecisionSpace`.
             strategies: Choices (indices of values), `[N, T]`; every strategy of the space, once, in any order.
             accuracies: Fractions of 1, `[N]`.
             costs: Cost name (with its unit) to values, `[N]` each.
+            reference: Decision name to the value that leaves the network as it was; of decisions that are not named it
+                is the last one.
             **settings: `cost` (default: the first of `costs`), `budget`, `budget_rule`, `reward`.
 
         Returns:
-            A problem whose uncompressed network is the strategy with the highest value of every decision.
+            A problem whose uncompressed network is the strategy that has the reference of every decision: budgets are
+            fractions of its costs, and its accuracy is the baseline.
 
         Raises:
-            ValueError: Strategies are missing, doubled or illegal, or a column has the wrong length or range.
+            KeyError: A reference is of no decision.
+            ValueError: Values, strategies or references are missing, doubled or illegal, or a column has the wrong
+                length or range.
         """
-        space = decisions if isinstance(decisions, DecisionSpace) else from_lists(decisions)
+        if isinstance(decisions, DecisionSpace):
+            space = with_references(decisions, reference or {})
+        else:
+            space = from_lists(decisions, reference)
         rows = space.index(strategies)
         present = np.bincount(rows, minlength=space.count)
         if (present != 1).any():
@@ -199,7 +208,7 @@ class Problem:
         accuracy[rows] = _column("accuracies", accuracies, space.count)
         term = Term("table", tuple(range(len(space))), table.reshape(*space.sizes, len(columns)))
         terms = pack(space, tuple(costs), [term])
-        model = MeasuredAccuracy(space, accuracy, baseline=accuracy[-1])
+        model = MeasuredAccuracy(space, accuracy, baseline=accuracy[space.index(space.uncompressed)[0]])
         return cls(space, terms, model, **{"cost": next(iter(costs)), **settings})
 
     @classmethod
@@ -245,8 +254,8 @@ class Problem:
 
     @cached_property
     def baseline_costs(self) -> dict[str, float]:
-        """Costs of the uncompressed network (the highest value of every decision)."""
-        return {name: float(v[0]) for name, v in self.costs(self.decisions.sizes - 1).items()}
+        """Costs of the uncompressed network (the reference of every decision)."""
+        return {name: float(v[0]) for name, v in self.costs(self.decisions.uncompressed).items()}
 
     @cached_property
     def cost_limit(self) -> float:
@@ -276,7 +285,7 @@ class Problem:
         _check_budget(given)
         baseline = self.baseline_costs[self.cost]
         limit = self._in_units(given)
-        cheapest = float(self.costs(self.reference)[self.cost][0])
+        cheapest = float(self.costs(self.cheapest)[self.cost][0])
         if limit < cheapest:
             raise ValueError(
                 f"budget={given} is below the cheapest strategy, which costs {cheapest / baseline:.4f} of the "
@@ -290,17 +299,73 @@ class Problem:
         return self.cost_terms.column(self.cost)
 
     @cached_property
-    def reference(self) -> NDArray[np.int64]:
+    def cheapest(self) -> NDArray[np.int64]:
         """The cheapest strategy known, `[T]`: exact where the space is small enough to enumerate."""
-        if self.decisions.count <= ENUMERABLE:
-            costs = self.costs(self.decisions.enumerate())[self.cost]
-            return self.decisions.enumerate(int(costs.argmin()), int(costs.argmin()) + 1)[0]
-        return budgets.cheapest(self.decisions.sizes, self.cost_terms.terms, self.cost_terms.tables, self.metric)
+        decisions, terms = self.decisions, self.cost_terms
+        if decisions.count <= ENUMERABLE:
+            costs = self.costs(decisions.enumerate())[self.cost]
+            return decisions.enumerate(int(costs.argmin()), int(costs.argmin()) + 1)[0]
+        lowest = np.array([self.ascending(t)[0] for t in range(len(decisions))])
+        return decisions.check_one(budgets.cheapest(decisions.sizes, terms.terms, terms.tables, self.metric, lowest))
 
     @cached_property
     def stages(self) -> Stages:
         """The bounded cost at every stage of deciding; see `costs/increments.py`."""
-        return stages_of(self.cost_terms, self.metric, self.decisions.sizes, self.reference)
+        decisions = self.decisions
+        return stages_of(
+            self.cost_terms, self.metric, decisions.sizes, self.cheapest, decisions.references, self.lower_choices
+        )
+
+    @cached_property
+    def lower_choices(self) -> NDArray[np.int64]:
+        """To which choice each choice of a decision is lowered, int64 `[T, 16]`; -1 where to none.
+
+        Numbers go down by one if their highest is the reference. Others go to the next cheaper choice, by the bounded
+        cost of choices made alone.
+        """
+        lower = np.full((len(self.decisions), MAX_VALUES), -1, dtype=np.int64)
+        for t, decision in enumerate(self.decisions.decisions):
+            if decision.grows:
+                lower[t, 1 : len(decision.values)] = np.arange(len(decision.values) - 1)
+                continue
+            costs, ascending = self._costs_alone(t), self.ascending(t)
+            for choice, cost in enumerate(costs):
+                cheaper = ascending[costs[ascending] < cost]
+                lower[t, choice] = cheaper[-1] if len(cheaper) else -1
+        return lower
+
+    def ascending(self, t: int) -> NDArray[np.int64]:
+        """Returns all choices of decision `t` from the most to the least compressed, int64 `[K]`.
+
+        Numbers stay in their order if their highest is the reference. Others are ordered by the bounded cost of choices
+        made alone.
+        """
+        if self.decisions.decisions[t].grows:
+            return np.arange(self.decisions.sizes[t])
+        return np.argsort(self._costs_alone(t), kind="stable")
+
+    def lowered(self, t: int, choice: int) -> NDArray[np.int64]:
+        """Returns the choices to which one of decision `t` can be lowered, step by step, the lowest first."""
+        found: list[int] = []
+        while (choice := int(self.lower_choices[t, choice])) >= 0:
+            found.append(choice)
+        return np.array(found[::-1], dtype=np.int64)
+
+    def raised(self, t: int) -> NDArray[np.int64]:
+        """Returns the choices of decision `t` from the lowest to the reference, between which levels are taken."""
+        reference = int(self.decisions.references[t])
+        return np.append(self.lowered(t, reference), reference)
+
+    def _costs_alone(self, t: int) -> NDArray[np.float64]:
+        """Returns the bounded cost of each choice of a decision, the others at their references, float64 `[K]`."""
+        rows = np.tile(self.decisions.references, (int(self.decisions.sizes[t]), 1))
+        # What it requires is chosen, or its choices would all cost the same.
+        u, least = self.decisions.conditions[t]
+        while u >= 0:
+            rows[:, u] = np.maximum(rows[:, u], least)
+            u, least = self.decisions.conditions[u]
+        rows[:, t] = np.arange(len(rows))
+        return self.costs(rows)[self.cost]
 
     def costs(self, strategies: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Returns cost name to costs, float64 `[N]`."""
@@ -374,7 +439,7 @@ class Problem:
             *self.stages,
             self.decisions.sizes,
             self.decisions.conditions,
-            self.reference,
+            self.cheapest,
             self.decisions.check_choices(strategies),
             budgets.rule_code(self.budget_rule),
             self.cost_limit,
@@ -388,6 +453,8 @@ class Problem:
     def uniform(self, budget: float | None = None) -> NDArray[np.int64]:
         """Returns the largest strategy within the budget that gives every decision the same fraction of its values.
 
+        Values that have no order count by cost, from the cheapest to the reference.
+
         Args:
             budget: Fraction of the uncompressed cost; default: the problem's.
 
@@ -395,13 +462,16 @@ class Problem:
             Choices `[T]`; the cheapest strategy if no uniform one fits.
         """
         limit = self.limit_of(budget)
-        highest = self.decisions.sizes - 1
+        raised = [self.raised(t) for t in range(len(self.decisions))]
+        highest = np.array([len(choices) - 1 for choices in raised])
         levels = np.unique(np.concatenate([np.arange(n + 1) / max(n, 1) for n in highest]))
-        candidates = self.decisions.check(np.floor(levels[:, None] * highest + 1e-9).astype(np.int64))
+        places = np.floor(levels[:, None] * highest + 1e-9).astype(np.int64)
+        rows = [choices[place] for choices, place in zip(raised, places.T, strict=True)]
+        candidates = self.decisions.check(np.stack(rows, axis=1))
         fitting = np.flatnonzero(self.costs(candidates)[self.cost] <= limit)
-        return candidates[fitting[-1]] if len(fitting) else self.reference.copy()
+        return candidates[fitting[-1]] if len(fitting) else self.cheapest.copy()
 
-    def describe(self, strategy: ArrayLike) -> dict[str, int]:
+    def describe(self, strategy: ArrayLike) -> dict[str, Any]:
         """Returns decision name to value."""
         return self.decisions.describe(strategy)
 

@@ -1,4 +1,4 @@
-"""The folder of a user: tasks and devices of one's own lie there, never in the installed package."""
+"""Where a user's own tasks and devices lie: nothing is ever written into the installed package."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+HOME_VARIABLE = "COMPRESS_GYM_HOME"
+
 
 def home() -> Path:
-    """Returns `$COMPRESS_GYM_HOME`, else the user's data folder."""
-    if given := os.environ.get("COMPRESS_GYM_HOME"):
-        return Path(given).expanduser()
-    return user_data_path("compress_gym")
+    """Returns the user's folder: `$COMPRESS_GYM_HOME`, else the user's data folder."""
+    given = os.environ.get(HOME_VARIABLE)
+    return Path(given).expanduser() if given else user_data_path("compress_gym")

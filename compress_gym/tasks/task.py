@@ -49,6 +49,10 @@ class Task:
     folder: Path
     memory: InMemory | None = None
 
+    def __hash__(self) -> int:
+        """Of its place: the declaration holds dictionaries."""
+        return hash((self.name, self.folder))
+
     @classmethod
     def read(cls, folder: Path) -> Task:
         """Reads a task's folder.

@@ -4,88 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-
-from compress_gym.tasks.translation import TRANSLATION_TASKS, TranslationTask
+from typing import Any
 
 from benchmarks.fidelity.stated import sampling, standard_error, stated
-from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices import Device, SimulatedDevice, TransformerDevice, list_devices, load_device, of_operations
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.kinds import Case, cases_of
 from compress_gym.support.cards import card_path, read_card, read_json
-from compress_gym.tasks import ENDINGS, TASKS, Task, get_task, list_tasks
+from compress_gym.tasks import Task
+from docs.generator.shipped import device_cards, shipped_tasks
 from docs.generator.text import percent, table
 
 
 def tasks_page() -> str:
     """Writes the page of all tasks."""
-    made = [get_task(name) for name in list_tasks()]
     parts = [
         "# Tasks",
         "A task is a named network, data set, set of trained weights and measured accuracies. `compress-gym tasks` "
         "lists them, `compress-gym describe TASK` shows layers, channel groups and decisions. Everything on this page "
         "is read from the cards that lie beside the shipped files.",
-        *(_task_section(task) for task in made),
-        "## Translation",
-        "Transformers for translation, whose sizes are chosen; see [Transformers](transformers.md).",
-        table(
-            ("task", "genes", "strategies", "accuracy", "what"),
-            (_translation_row(task) for task in TRANSLATION_TASKS.values()),
-        ),
+        *map(_task_section, shipped_tasks()),
     ]
-    others = [task for task in TASKS.values() if not task.shipped]
-    if others:
+    if others := shipped_tasks(ready=False):
         parts += [
             "## Not shipped",
             "These are known by name, but lack files. The last column says what is there, or what makes it.",
-            table(("task", "what", "weights"), (_unshipped_row(task) for task in others)),
+            table(("task", "what", "weights"), map(_unshipped_row, others)),
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def _task_section(task: Task) -> str:
-    card = read_card(task.folder / "weights.safetensors")
-    accuracies = [
-        (
-            f"accuracy of the uncompressed network, {split} images",
-            with_error(card[f"{split}_accuracy"], card[f"{split}_images"]),
-        )
-        for split in ("validation", "test")
-    ]
-    facts = [
-        ("data set", task.dataset),
-        *accuracies,
-        ("parameters", f"{card['parameters']:,}"),
-        ("recovery", f"`{task.recovery}` on {task.calibration_images:,} training images"),
-        ("device by default", f"`{task.device}`"),
-        ("version", task.version),
-    ]
+    facts = [*_facts(task), ("device by default", f"`{task.device}`"), ("version", task.version)]
     return "\n\n".join(
         [
             f"## {task.name}",
             f"{task.summary[0].upper()}{task.summary[1:]}.",
             table(facts[0], facts[1:]),
             "Accuracies of compressed networks:",
-            table(("environment", "strategies", "accuracy", "error"), _signals(task)),
+            table(("environment", "decisions", "strategies", "accuracy", "error"), map(_signal, cases_of(task))),
         ]
     )
 
 
-def _signals(task: Task) -> Iterator[tuple[object, ...]]:
-    """Yields, for each environment of a task, where accuracies come from and how far they can be trusted."""
-    for env in ENDINGS:
-        signal = task.best_signal(env)
-        if signal == "live":
-            images = task.validation_images or read_card(task.folder / "weights.safetensors")["validation_images"]
-            yield (
-                f"{env}-v0",
-                None,
-                "live: scored when it is asked for, which needs the data set",
-                sampling(images),
-            )
-            continue
-        card = read_card(task.asset(signal, env))
-        yield f"{env}-v0", f"{task.decisions(env).count:,}", f"{signal}: {card['what']}", stated(card)
+def _facts(task: Task) -> Iterator[tuple[object, ...]]:
+    """Yields what is known of the uncompressed network."""
+    if task.declared.data is None:
+        return
+    card, seen = task.weights_card(), task.declared.calibration
+    yield "data set", task.declared.data.partition(":")[0].rpartition(".")[2]
+    for split in ("validation", "test"):
+        if f"{split}_accuracy" in card:
+            accuracy = with_error(card[f"{split}_accuracy"], card[f"{split}_images"])
+            yield f"accuracy of the uncompressed network, {split} images", accuracy
+    for size, scores in card.get("scores", {}).items():
+        for metric in dict.fromkeys(case.kind.metric for case in cases_of(task)):
+            found = ", ".join(f"{split} {scores[f'{split}_{metric.lower()}']}" for split in ("validation", "test"))
+            yield f"{metric} of the {size} network", found
+    yield "parameters", f"{card['parameters']:,}"
+    yield "recovery", f"`{task.recovery}`" + (f" on {seen.images:,} training images" if seen else "")
+
+
+def _signal(case: Case) -> tuple[object, ...]:
+    """Says where the accuracies of a case come from and how far they can be trusted."""
+    signal, decisions = case.best_signal(), case.decisions()
+    size = case.kind.id, len(decisions)
+    if case.task.declared.data is None:
+        return *size, f"{decisions.count:,}", "your own: nothing was trained for it", None
+    if signal == "live":
+        images = case.task.declared.validation_images or case.task.weights_card().get("validation_images")
+        error = sampling(images) if images else None
+        return *size, None, "live: scored when it is asked for, which needs the data set", error
+    card = read_card(case.asset(signal))
+    return *size, f"{decisions.count:,}", f"{signal}: {card['what']}", stated(card)
 
 
 def with_error(accuracy: float, images: int) -> str:
@@ -93,25 +84,10 @@ def with_error(accuracy: float, images: int) -> str:
     return f"{percent(accuracy)} ± {100 * standard_error(accuracy, images):.2f} ({images:,} images)"
 
 
-def _translation_row(task: TranslationTask) -> tuple[object, ...]:
-    decisions = task.decisions()
-    if task.reader is None:
-        accuracy = "your own: nothing was trained for it"
-    elif (task.folder / "surrogate.npz").exists():
-        scores = read_card(task.folder / "weights.safetensors")["scores"]
-        bleu = ", ".join(f"{size} {scores[size]['test_bleu']}" for size in ("largest", "smallest"))
-        accuracy = f"surrogate: {stated(read_card(task.folder / 'surrogate.npz'))}; test BLEU, live: {bleu}"
-    elif (task.folder / "weights.safetensors").exists():
-        accuracy = "scored live; no surrogate yet"
-    else:
-        accuracy = "not yet: its weights are not shipped"
-    return f"`{task.name}`", len(decisions), f"{decisions.count:,}", accuracy, task.summary
-
-
 def _unshipped_row(task: Task) -> tuple[object, ...]:
-    path = card_path(task.folder / "weights.safetensors")
+    path = card_path(task.weights)
     if not path.exists():
-        return f"`{task.name}`", task.summary, f"to be trained: `python -m compress_gym.making.train {task.name}`"
+        return f"`{task.name}`", task.summary, f"to be trained: `compress-gym train {task.name}`"
     card = read_json(path)
     validation = with_error(card["validation_accuracy"], card["validation_images"])
     return f"`{task.name}`", task.summary, f"trained: {validation} on validation images; no surrogate yet"
@@ -119,6 +95,7 @@ def _unshipped_row(task: Task) -> tuple[object, ...]:
 
 def devices_page() -> str:
     """Writes the page of all shipped devices."""
+    measured = device_cards(Device)
     return "\n\n".join(
         [
             "# Devices",
@@ -131,29 +108,32 @@ def devices_page() -> str:
             "was fitted on. Energies of measured devices are analytic: they compare strategies, and forecast nothing.",
             table(
                 ("device", "hardware", "runtime", "tasks", "operations", "median error", "95 % within", "Kendall tau"),
-                (row for name in shipped_devices() for row in _measured_rows(name)),
+                (row for name, card in measured.items() for row in _measured_rows(name, card)),
             ),
             table(
                 ("device", "statistic", "checked on", "predicted / measured", "of the uncompressed network"),
-                (row for name in shipped_devices() for row in _checked_rows(name)),
+                (row for name, card in measured.items() for row in _checked_rows(name, card)),
             ),
             "## Simulated",
             "Checked against tables that their authors or others published: "
             "[the comparison](benchmarks/results/simulators/simulators.md).",
-            table(("device", "bits", "what", "checked against"), (_simulated_row(name) for name in SIMULATED)),
+            table(("device", "bits", "what", "checked against"), map(_simulated_row, list_devices(SimulatedDevice))),
             "## Of transformers",
             "Latencies of whole transformers: sums of products of genes with fitted coefficients. The error is that of "
             "transformers that the fit did not see (mape: mean absolute percentage error).",
             table(
                 ("device", "measured on", "latency", "error"),
-                (row for name in list_transformer_devices() for row in _transformer_rows(name)),
+                (
+                    row
+                    for name, card in device_cards(TransformerDevice).items()
+                    for row in _transformer_rows(name, card)
+                ),
             ),
         ]
     )
 
 
-def _measured_rows(name: str) -> Iterator[tuple[object, ...]]:
-    card = load_device(name).card
+def _measured_rows(name: str, card: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     runtime = f"{card['runtime']} {card['versions'].get(card['runtime'], '')}"
     for task, error in errors_by_task(card).items():
         yield (
@@ -168,8 +148,7 @@ def _measured_rows(name: str) -> Iterator[tuple[object, ...]]:
         )
 
 
-def _checked_rows(name: str) -> Iterator[tuple[object, ...]]:
-    card = load_device(name).card
+def _checked_rows(name: str, card: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for task, error in errors_by_task(card).items():
         ratio = error["predicted_over_measured"]
         shown = f"{ratio['median']:.2f} ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
@@ -179,13 +158,12 @@ def _checked_rows(name: str) -> Iterator[tuple[object, ...]]:
 
 
 def _simulated_row(name: str) -> tuple[object, ...]:
-    device = load_device(name)
+    device = of_operations(load_device(name))
     bits = ", ".join(map(str, device.bit_values.values)) if device.bit_values else None
     return f"`{name}`", bits, device.card["what"], device.card["checked_against"]
 
 
-def _transformer_rows(name: str) -> Iterator[tuple[object, ...]]:
-    card = load_transformer_device(name).card
+def _transformer_rows(name: str, card: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for of, error in card["stated_error"].items():
         if isinstance(error, dict):
             if "median_absolute_error" in error:

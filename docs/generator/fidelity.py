@@ -8,16 +8,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from compress_gym.tasks.translation import TRANSLATION_TASKS
 
 from benchmarks.fidelity.report import GAPS, bounded
 from benchmarks.fidelity.stated import stated
-from compress_gym.devices import load_device, shipped_devices
+from compress_gym.devices import Device, TransformerDevice
 from compress_gym.devices.correction import errors_by_task
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
 from compress_gym.support.cards import read_card, read_json
-from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from docs.generator.reports import missing
+from docs.generator.shipped import device_cards, shipped_cases
 from docs.generator.text import RESULTS, table
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
 
@@ -72,12 +70,10 @@ def fidelity_page(results: Path = RESULTS) -> str:
 
 
 def _measured_rows() -> Iterator[tuple[object, ...]]:
-    for name in list_tasks():
-        task = get_task(name)
-        for env in ENDINGS:
-            if task.best_signal(env) == "measured":
-                count = f"{task.decisions(env).count:,}"
-                yield f"`{name}`", f"{env}-v0", count, stated(read_card(task.asset("measured", env)))
+    for case in shipped_cases():
+        if case.best_signal() == "measured":
+            count, error = f"{case.decisions().count:,}", stated(read_card(case.asset("measured")))
+            yield f"`{case.task.name}`", case.kind.id, count, error
 
 
 def _surrogates(results: Path) -> str:
@@ -96,7 +92,7 @@ def _surrogates(results: Path) -> str:
                 *_near_the_front(facts["front"]),
             )
         )
-    rows += _translations(results)
+    rows += _stated_alone(_reports(results))
     held_out_heads = ("held-out error", "held-out tau", "its ceiling")
     heads = ("surrogate", "fitted to", *held_out_heads, "tau near the front", "share of the ceiling")
     return table(heads, rows) if rows else missing("python -m benchmarks.fidelity TASK")
@@ -110,16 +106,14 @@ def _near_the_front(tenths: list[dict[str, Any]]) -> tuple[str, str]:
     return between, f"{median(shares):.2f}" if shares else "not known"
 
 
-def _translations(results: Path) -> Iterator[tuple[object, ...]]:
-    """Yields what is stated of surrogates of BLEU, in points of BLEU."""
-    reports = _reports(results)
-    for task in TRANSLATION_TASKS.values():
-        path = task.folder / "surrogate.npz"
-        if path.exists():
-            error = read_card(path)["stated_error"]
+def _stated_alone(reports: dict[str, dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    """Yields what cards state of surrogates that were fitted before reports held it."""
+    for case in shipped_cases():
+        error = read_card(case.asset("surrogate"))["stated_error"] if case.best_signal() == "surrogate" else {}
+        if isinstance(error.get("held_out"), int):
             cells = (f"{100 * error['mean_absolute_error']:.2f}", f"{error['kendall_tau']:.2f}", "not known")
-            front = _near_the_front(reports[task.name]["front"]) if task.name in reports else ("not stated",) * 2
-            yield f"`{task.name}`", f"{error['fitted']:,}", *cells, *front
+            front = _near_the_front(reports[case.name]["front"]) if case.name in reports else ("not stated",) * 2
+            yield f"`{case.name}`", f"{error['fitted']:,}", *cells, *front
 
 
 def _exploitation(results: Path) -> str:
@@ -132,7 +126,7 @@ def _exploitation(results: Path) -> str:
 
 
 def _gaps(results: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yields name, search and exploitation gap of every surrogate; of translations, that of BLEU."""
+    """Yields name, search and exploitation gap of every surrogate of accuracies."""
     for name, facts in _reports(results).items():
         for gap in (facts[key] for key in GAPS if key in facts):
             within = bounded({"cost": facts["cost"], **gap})
@@ -188,13 +182,13 @@ def _finetuned(folder: Path) -> str:
 
 
 def _latency_rows() -> Iterator[tuple[object, ...]]:
-    for name in shipped_devices():
-        for task, error in errors_by_task(load_device(name).card).items():
+    for name, card in device_cards(Device).items():
+        for task, error in errors_by_task(card).items():
             cells = [f"{100 * error[key]:.1f} %" for key in ("median_absolute_error", "p95_absolute_error")]
             uncorrected = f"{error['uncorrected_sum_over_measured']:.2f} times"
             yield f"`{name}`", f"{task}: {error['checked_on']}", *cells, uncorrected
-    for name in list_transformer_devices():
-        error = load_transformer_device(name).card["stated_error"]
+    for name, card in device_cards(TransformerDevice).items():
+        error = card["stated_error"]
         if of := error.get("latency_ms"):  # HAT's devices were measured by others
             cells = [f"{100 * of[key]:.1f} %" for key in ("median_absolute_error", "p95_absolute_error")]
             yield f"`{name}`", error["checked_on"], *cells, "whole transformers were fitted"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from compress_gym.devices.device import TABLES
-from compress_gym.devices.transformer_latency import TABLES as TRANSFORMERS
 from compress_gym.support.cards import read_json
 from compress_gym.tasks import ASSETS
 from docs.generator.text import RESULTS, ROOT, table
@@ -16,9 +15,24 @@ from docs.generator.text import RESULTS, ROOT, table
 GROUPS = {
     "Weights and accuracies": ASSETS,
     "Latency tables": TABLES,
-    "Latencies of transformers": TRANSFORMERS,
     "Results": RESULTS,
 }
+
+# Cards keep the command that made their file; these parts of commands are called otherwise now.
+RENAMED = {
+    "python -m compress_gym.translation.train ": "compress-gym train ",
+    "python -m compress_gym.translation.collect ": "compress-gym collect ",
+    "python -m compress_gym.translation.profile ": "compress-gym profile ",
+    "python -m compress_gym.train ": "compress-gym train ",
+    " --translated ": " --costly ",
+}
+
+
+def present_command(command: str) -> str:
+    """Returns a card's command as it is called now."""
+    for old, new in RENAMED.items():
+        command = command.replace(old, new)
+    return command
 
 
 def made(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -51,6 +65,8 @@ def provenance_page() -> str:
         "Each shipped file has a card beside it, a JSON file with its checksum, the command that makes it again, the "
         "machine, the versions and its error. These are all of them, as the cards tell it. Trained agents "
         "lie in `agents/trained`, with their settings in a `config.yml` beside each.",
+        "Some commands had other names when they were run:",
+        table(("on a card", "now"), ((f"`{old.strip()}`", f"`{new.strip()}`") for old, new in RENAMED.items())),
         "## Every command",
         every_command(),
     ]

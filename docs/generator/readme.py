@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-from compress_gym.tasks.translation import TRANSLATION_TASKS
 
 from agents.demo import markdown, speed_note
 from agents.search import METHODS
 from agents.statistics import LEAST_GAP
 from benchmarks.fidelity.stated import stated
 from benchmarks.search.report import aggregate_table
-from compress_gym.devices import load_device, shipped_devices
-from compress_gym.devices.simulated import SIMULATED
-from compress_gym.devices.transformer_latency import list_transformer_devices, load_transformer_device
+from compress_gym.devices import Device, SimulatedDevice, TransformerDevice, list_devices
+from compress_gym.kinds import cases_of
 from compress_gym.support.cards import read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
-from compress_gym.tasks import ENDINGS, get_task, list_tasks
 from docs.generator.fidelity import leaderboard_rows
+from docs.generator.shipped import device_cards, shipped_tasks
 from docs.generator.text import percent, table
 
 HOW_MADE = {"measured": "every strategy scored live", "surrogate": "surrogate of live scores"}
@@ -99,26 +97,23 @@ def measured_section() -> str:
 
 
 def _measured_rows() -> Iterator[tuple[object, ...]]:
-    for task in map(get_task, list_tasks()):
-        signals = {env: signal for env in ENDINGS if (signal := task.best_signal(env)) != "live"}
-        made = (f"{env}: {HOW_MADE[signal]}" for env, signal in signals.items())
-        errors = (f"{env}: {stated(read_card(task.asset(signal, env)))}" for env, signal in signals.items())
-        yield f"accuracy of `{task.name}`", "; ".join(made), ". ".join(errors)
-    for translation in TRANSLATION_TASKS.values():
-        if translation.best_signal() == "surrogate":
-            card = read_card(translation.folder / "surrogate.npz")
-            yield f"BLEU of `{translation.name}`, TransformerNAS", card["what"], stated(card)
+    for task in shipped_tasks():
+        signals = [(case, signal) for case in cases_of(task) if (signal := case.best_signal()) != "live"]
+        metrics = " and ".join(dict.fromkeys(case.kind.metric for case, _ in signals))
+        made = (f"{case.kind.name}: {HOW_MADE[signal]}" for case, signal in signals)
+        errors = (f"{case.kind.name}: {stated(read_card(case.asset(signal)))}" for case, signal in signals)
+        if signals:
+            yield f"{metrics} of `{task.name}`", "; ".join(made), ". ".join(errors)
     said = (f"{track}: {mean} points on average, 9 of 10 within {p90}" for track, _, mean, p90, _ in leaderboard_rows())
     yield "surrogates on the leaderboard", "predicted less live, each distinct strategy of its entries", "; ".join(said)
-    cards = {name: load_device(name).card for name in shipped_devices()}
+    cards = device_cards(Device)
     several = {name: card for name, card in cards.items() if len(card["tasks"]) > 1}
     names = ", ".join(f"`{name}`" for name in several)
     yield f"latency on {names}", "fastest call of many visits in random order", _worst_errors(several.values())
     for name in sorted(cards.keys() - several.keys()):
         error = cards[name]["stated_error"]
         yield f"latency on `{name}`", cards[name]["statistic"], _latency_error(error, error)
-    for name in list_transformer_devices():
-        card = load_transformer_device(name).card
+    for name, card in device_cards(TransformerDevice).items():
         if "latency_ms" in card["stated_error"]:  # measured by this project
             error = card["stated_error"]
             yield f"latency on `{name}`", card["statistic"], _latency_error(error, error["latency_ms"])
@@ -127,7 +122,7 @@ def _measured_rows() -> Iterator[tuple[object, ...]]:
         "fitted to HAT's published measurements",
         "[report](benchmarks/results/papers/hat-latency.md)",
     )
-    simulated = ", ".join(f"`{name}`" for name in SIMULATED)
+    simulated = ", ".join(f"`{name}`" for name in list_devices(SimulatedDevice))
     yield f"latency and energy on {simulated}", "simulated", "[report](benchmarks/results/simulators/simulators.md)"
     yield "MACs, parameters, bytes, bit operations", "counted", "none"
 

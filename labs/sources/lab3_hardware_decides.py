@@ -18,10 +18,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from compress_gym.devices import load_device
-from compress_gym.making.profile.plan import ProfilePlan, operations_of
+from compress_gym.kinds import get_case
 from compress_gym.making.profile.networks import profile
-from compress_gym.kinds.channel_prune import channel_prune_problem
-from compress_gym.tasks import get_task
+from compress_gym.making.profile.plan import ProfilePlan, operations_of
+
+case = get_case("ChannelPrune-v0", "digits-cnn")  # pruning the channels of this network
 
 # %% [markdown]
 # ## 3.1 Measure this computer
@@ -31,16 +32,15 @@ from compress_gym.tasks import get_task
 # random order and several times, so that whatever else the computer does hits all alike. It also times some whole
 # networks: with one part of them it corrects the sums, with the others it states how far off the sums are.
 #
-# Measure: call `profile([get_task("digits-cnn")], plan, table, command="lab 3")`, unless `table` is there already. This
-# takes about a minute; close what else is running. (`compress-gym profile digits-cnn` does the same with more
-# repetitions.)
+# Measure: call `profile([case.task], plan, table, command="lab 3")`, unless `table` is there already. This takes about
+# a minute; close what else is running. (`compress-gym profile digits-cnn` does the same with more repetitions.)
 
 # %%
 plan = ProfilePlan(rounds=3, repetitions=10, fit_networks=7, check_networks=6)
 table = Path("laptop.csv")
 ### BEGIN SOLUTION
 if not table.exists():
-    profile([get_task("digits-cnn")], plan, table, command="lab 3")
+    profile([case.task], plan, table, command="lab 3")
 ### END SOLUTION
 laptop = load_device(table)
 print(f"{len(laptop.table)} operations on {laptop.card['hardware']}")
@@ -58,8 +58,7 @@ if error > 0.1:
 # %%
 def operations(strategy):
     """Returns the operations of a strategy."""
-    task = get_task("digits-cnn")
-    return operations_of(task.network(), task.channel_decisions(), np.asarray(strategy), plan)
+    return operations_of(case.task.network(), case.decisions(), np.asarray(strategy), plan)
 
 
 for operation in operations([7, 7, 7, 7, 7]):
@@ -84,14 +83,13 @@ def check_latency_ms(latency_ms):
     import numpy
 
     from compress_gym.devices import load_device
+    from compress_gym.kinds import get_case
     from compress_gym.making.profile.plan import ProfilePlan, operations_of
-    from compress_gym.kinds.channel_prune import channel_prune_problem
-    from compress_gym.tasks import get_task
 
-    device, task = load_device("xeon-ort-fp32"), get_task("digits-cnn")
-    problem = channel_prune_problem("digits-cnn", device="xeon-ort-fp32")
+    device, case = load_device("xeon-ort-fp32"), get_case("ChannelPrune-v0", "digits-cnn")
+    problem = case.problem(device)
     for strategy in ([7, 7, 7, 7, 7], [0, 3, 1, 6, 2]):
-        used = operations_of(task.network(), task.channel_decisions(), numpy.array(strategy), ProfilePlan())
+        used = operations_of(case.task.network(), case.decisions(), numpy.array(strategy), ProfilePlan())
         expected, got = float(problem.costs(strategy)["latency_ms"][0]), latency_ms(device, used)
         if got is None or numpy.ndim(got) != 0 or abs(got - expected) > 1e-6 * expected:
             hint = "in milliseconds, not microseconds?" if got and abs(got / 1000 - expected) < 1e-6 else ""
@@ -109,7 +107,7 @@ run_check(check_latency_ms)
 
 # %%
 problems = {
-    name: channel_prune_problem("digits-cnn", device=device, budget=0.7, reward="accuracy")
+    name: case.problem(device, budget=0.7, reward="accuracy")
     for name, device in {
         "laptop": table,
         "xeon": "xeon-ort-fp32",
@@ -210,9 +208,9 @@ for name, strategy in (("fewer_macs", fewer_macs), ("faster", faster)):
 # Check 3.3 (2 points): a counter-example
 def check_surprise(fewer_macs, faster, table):
     """Fewer MACs can be slower."""
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
-    costs = channel_prune_problem("digits-cnn", device=table).costs([list(fewer_macs), list(faster)])
+    costs = get_case("ChannelPrune-v0", "digits-cnn").problem(table).costs([list(fewer_macs), list(faster)])
     macs, latency = costs["macs"], costs["latency_ms"]
     if macs[0] > 0.8 * macs[1]:
         return f"`fewer_macs` has {macs[0] / macs[1]:.2f} times the MACs of `faster`; it must be at most 0.80."
@@ -241,11 +239,10 @@ def best_on(problems, budget):
 # Check 3.4 (2 points): best_on
 def check_best_on(best_on):
     """`best_on` finds each device's optimum."""
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
-    given = {
-        name: channel_prune_problem("digits-cnn", device=name) for name in ("xeon-ort-fp32", "bismo-edge", "bitfusion")
-    }
+    case = get_case("ChannelPrune-v0", "digits-cnn")
+    given = {name: case.problem(name) for name in ("xeon-ort-fp32", "bismo-edge", "bitfusion")}
     for budget in (0.5, 0.65):
         got = best_on(given, budget)
         if not isinstance(got, dict) or set(got) != set(given):
@@ -292,10 +289,11 @@ def check_transfer(transfer):
     """`transfer` moves strategies between devices."""
     import numpy
 
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
+    case = get_case("ChannelPrune-v0", "digits-cnn")
     names = ("bismo-edge", "xeon-ort-fp32", "bitfusion")
-    given = {name: channel_prune_problem("digits-cnn", device=name) for name in names}
+    given = {name: case.problem(name) for name in names}
     for budget in (0.5, 0.65):
         got = numpy.asarray(transfer(given, budget))
         if got.shape != (3, 3):
@@ -353,10 +351,11 @@ def check_robust(robust):
     """`robust` keeps the budget everywhere."""
     import numpy
 
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
+    case = get_case("ChannelPrune-v0", "digits-cnn")
     names = ("bismo-edge", "xeon-ort-fp32", "bitfusion")
-    given = {name: channel_prune_problem("digits-cnn", device=name) for name in names}
+    given = {name: case.problem(name) for name in names}
     for budget in (0.55, 0.7):
         got = [int(choice) for choice in robust(given, budget)]
         strategies, accuracy = given["bitfusion"].enumerate()

@@ -15,11 +15,12 @@ from labs.checking import run_check
 import matplotlib.pyplot as plt
 import numpy as np
 
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 
 EVALUATIONS, RUNS = 200, 20
+case = get_case("ChannelPrune-v0", "digits-cnn")
 problems = [
-    channel_prune_problem("digits-cnn", device="xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy")
+    case.problem("xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy")
     for cost, budget in (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4))
 ]
 
@@ -409,16 +410,15 @@ def check_fair(fair_ours, fair_random, fair_verdict):
     """The comparison is fair."""
     import numpy
 
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
+    case = get_case("ChannelPrune-v0", "digits-cnn")
     settings = (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4))
     for name, given, offset in (("fair_ours", fair_ours, 20_000), ("fair_random", fair_random, 0)):
         if numpy.shape(given) != (20, 4):
             return f"`{name}` must have 20 runs of 4 problems; its shape is {numpy.shape(given)}."
         for column, (cost, budget) in enumerate(settings):
-            problem = channel_prune_problem(
-                "digits-cnn", device="xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy"
-            )
+            problem = case.problem("xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy")
             low, high = problem.accuracy([problem.uniform(), problem.optimum()])
             for seed in range(20):
                 found = problem.accuracy(problem.random(numpy.random.default_rng(offset + seed), 200)).max()

@@ -28,16 +28,17 @@ import torch
 from compress_gym import CompressionEnv
 from compress_gym.data.multi30k import SentencePairs
 from compress_gym.data.vocabulary import Vocabulary
+from compress_gym.kinds import get_case
+from compress_gym.live.translation.batches import TokenPairs
+from compress_gym.live.translation.compressor import TransformerCompressor, vocabulary_of
+from compress_gym.live.translation.scorer import TranslationScorer
+from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
+from compress_gym.live.translation.translator import Translator
+from compress_gym.making.profile.transformers import TransformerPlan, profile, sentence_ms
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import TransformerSpace
-from compress_gym.kinds.transformer_problem import transformer_problem
-from compress_gym.live.translation.batches import TokenPairs
-from compress_gym.translation import deploy
-from compress_gym.live.translation.translator import Translator
-from compress_gym.live.translation.scorer import LiveTranslation
-from compress_gym.making.profile.transformers import TransformerPlan, profile, sentence_ms
-from compress_gym.tasks.translation import TranslationTask, get_translation_task
-from compress_gym.live.translation.training import TranslationRecipe, train_supertransformer
+from compress_gym.tasks import InMemory, Task, get_task
+from compress_gym.tasks.declaration import Declaration, NetworkSource
 
 torch.set_num_threads(1)  # transformers this small are slower on two
 WORDS = [
@@ -174,7 +175,15 @@ pairs = TokenPairs.encode(training, vocabulary)
 ### BEGIN SOLUTION
 train_supertransformer(supertransformer, space, pairs, recipe, seed=0)
 ### END SOLUTION
-bleu = LiveTranslation(supertransformer, vocabulary, space, validation)
+declared = Declaration(
+    name="lab5",
+    data=None,
+    network=NetworkSource(build="compress_gym.networks.supertransformer:of_space"),
+    kinds=("TransformerNAS-v0",),
+)
+task = Task(declared, Path(), InMemory(space, supertransformer, None))
+case = get_case("TransformerNAS-v0", task)
+bleu = TranslationScorer(TransformerCompressor(supertransformer, vocabulary, space, case.decisions()), validation)
 smallest = 100 * bleu(0 * bleu.decisions.sizes)[0]
 print(f"BLEU of the largest transformer: {100 * bleu.baseline:.1f}, of the smallest: {smallest:.1f}")
 
@@ -183,17 +192,17 @@ print(f"BLEU of the largest transformer: {100 * bleu.baseline:.1f}, of the small
 #
 # The latency of a transformer is close to a sum: so much for each layer, so much for each feature. The profiler
 # measures a few transformers of the space on this computer (one sentence at a time, 16 tokens in and 16 out), fits
-# the sum, and states how far it is off for others. Measure: call `profile(task, plan, table, command="lab 5")`, unless
-# `table` is there already.
+# the sum, and states how far it is off for others. Measure: call `profile([task], plan, table, command="lab 5")`,
+# unless `table` is there already.
 
 # %%
-task, table = TranslationTask("lab5", 1, space, "the language of Lab 5"), Path("transformers.csv")
+table = Path("transformers.csv")
 plan = TransformerPlan(fitted=18, checked=6, rounds=2, repetitions=1)
 ### BEGIN SOLUTION
 if not table.exists():
-    profile(task, plan, table, command="lab 5")
+    profile([task], plan, table, command="lab 5")
 ### END SOLUTION
-problem = transformer_problem(space, bleu, table, {"task": "lab5"}, budget=0.5, reward="accuracy")
+problem = case.problem(table, bleu, budget=0.5, reward="accuracy")
 print(f"the largest takes {problem.baseline_costs['latency_ms']:.2f} ms, half of it is the budget")
 env = CompressionEnv(problem)  # the same game as in all labs: one gene a step
 
@@ -300,7 +309,7 @@ def check_translator(translator_of, problem, validation):
 
     from compress_gym.live.translation.scoring import bleu
 
-    largest, smallest = problem.decisions.sizes - 1, numpy.zeros(len(problem.decisions.sizes), dtype=int)
+    largest, smallest = problem.decisions.uncompressed, numpy.zeros(len(problem.decisions.sizes), dtype=int)
     count = []
     for strategy in (largest, smallest):
         translator = translator_of(strategy)
@@ -321,7 +330,7 @@ run_check(check_translator)
 translator = translator_of(found)
 for english in ("My sister has bought two red books today.", "The cat has seen many small birds at night."):
     print(f"{english}\n    {translator([english])[0]}")
-short, long = (np.median(sentence_ms(translator_of(s).module, 16, 9)) for s in (found, problem.decisions.sizes - 1))
+short, long = (np.median(sentence_ms(translator_of(s).module, 16, 9)) for s in (found, problem.decisions.uncompressed))
 print(f"measured: {short:.2f} ms instead of {long:.2f} ms, a fraction of {short / long:.2f}")
 
 # %%
@@ -348,10 +357,10 @@ plt.show()
 # %%
 real = gym.make("compress_gym/TransformerNAS-v0", task="multi30k-ende", budget=0.5, reward="accuracy").unwrapped.problem
 found_real = search(real, 400, np.random.default_rng(0))
-multi30k = get_translation_task("multi30k-ende")
-for name, strategy in (("largest", real.decisions.sizes - 1), ("uniform", real.uniform()), ("found", found_real)):
+real_vocabulary = vocabulary_of(get_task("multi30k-ende"))
+for name, strategy in (("largest", real.decisions.uncompressed), ("uniform", real.uniform()), ("found", found_real)):
     ratio = real.costs(strategy)["latency_ms"][0] / real.baseline_costs["latency_ms"]
-    own = deploy.translator_of(multi30k, real.describe(strategy))
+    own = Translator(real.build(strategy), real_vocabulary)
     print(f"{name:8} BLEU {100 * real.accuracy(strategy)[0]:.1f} (predicted) at {ratio:.2f} of the latency")
     print("   ", own(["Two dogs are running through the snow.", "A woman in a red coat reads a book."]))
 

@@ -27,7 +27,7 @@ def test_no_benchmark_reports_what_is_tuned_on():
 @pytest.mark.parametrize("task", TASKS)
 def test_invented_losses_leave_something_to_find(task):
     problem = invented_problem(task, seed=1)
-    assert problem.accuracy(problem.decisions.sizes - 1)[0] == problem.accuracy_model.baseline
+    assert problem.accuracy(problem.decisions.uncompressed)[0] == problem.accuracy_model.baseline
     random = problem.accuracy(problem.random(np.random.default_rng(0), 400))
     uniform, best = ends(task, 1)
     assert random.mean() < uniform < best and random.max() < best < problem.accuracy_model.baseline

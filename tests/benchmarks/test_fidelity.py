@@ -106,7 +106,7 @@ def test_searches_of_bits_look_at_another_device_too(env):
     assert problems[latency].origin == {"device": "bismo-edge"} and problems[latency].budget == 0.4
     assert list(problems) == [key for key in GAPS if key in ("exploitation", latency, "exploitation_other_device")]
     other = problems["exploitation_other_device"]
-    least = other.costs(other.reference)["latency_ms"][0] / other.baseline_costs["latency_ms"]
+    least = other.costs(other.cheapest)["latency_ms"][0] / other.baseline_costs["latency_ms"]
     assert other.origin == {"device": "bitfusion"} and other.budget == pytest.approx(0.6 * least + 0.4)
     rows = found_within(task, env, other, "random", range(2), best=3)
     strategies = [decisions.describe(row) for row in rows]
@@ -155,7 +155,7 @@ def test_random_strategies_are_at_the_budget(monkeypatch):
     from compress_gym.devices.costs.network import network_cost_terms
 
     terms = network_cost_terms(task.network(), task.channel_decisions())
-    macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().sizes[None] - 1]))[:, terms.column("macs")]
+    macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().uncompressed[None]]))[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
 
 

@@ -8,9 +8,10 @@ import torch
 
 from benchmarks.papers import hat_latency
 from benchmarks.papers.hat_latency import BOARDS, compare, errors, hat_network, ship, split, table
+from compress_gym.devices import load_device
 from compress_gym.devices.published import read_published
 from compress_gym.devices.published.hat import HEADER
-from compress_gym.devices.transformer_latency import fit_coefficients, hat_features, load_transformer_device
+from compress_gym.making.profile.transformer_latency import fit_coefficients, hat_features
 
 REAL = Path(__file__).parents[2].parent / "shared" / "published" / "hat"
 
@@ -38,7 +39,7 @@ def test_a_comparison_is_made_once_and_shipped(published, monkeypatch):
     monkeypatch.setattr(hat_latency, "hat_network", None)
     assert compare(path, BOARDS[1], work) == row
     ship(published, BOARDS[1], [row], "command", published)
-    device = load_transformer_device(published / f"{BOARDS[1].device}.csv")
+    device = load_device(published / f"{BOARDS[1].device}.csv")
     assert (device.task, device.kind, device.metrics) == ("hat-wmt14", "cpu", tuple(hat_latency.CORPORA))
     measured = read_published(path)
     assert errors((hat_features(measured) @ device.coefficients)[:, 0], measured.latency_ms).mape < 3
@@ -77,7 +78,7 @@ def test_errors_are_computed():
 @pytest.mark.skipif(not REAL.exists(), reason=f"the published files are not at {REAL}")
 @pytest.mark.parametrize("board", BOARDS)
 def test_shipped_devices_are_those_of_the_published_files(board):
-    device = load_transformer_device(board.device)
+    device = load_device(board.device)
     for m, corpus in enumerate(hat_latency.CORPORA.values()):
         measured = read_published(REAL / f"{corpus}_{board.file}")
         fitted = fit_coefficients(hat_features(measured), measured.latency_ms)

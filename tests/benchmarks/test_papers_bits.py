@@ -36,7 +36,7 @@ def test_decisions_that_are_held_keep_accuracy_and_cost():
 
 def test_a_problem_within_a_budget_that_nothing_keeps_is_none():
     whole = joint_pq_problem(budget=1.0, reward="accuracy")
-    cheapest = whole.costs(whole.reference)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
+    cheapest = whole.costs(whole.cheapest)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
     assert within(whole, cheapest).budget == cheapest and within(whole, 0.99 * cheapest) is None
 
 
@@ -44,8 +44,8 @@ def test_a_live_problem_is_held_too():
     whole = mixed_quant_problem(accuracy="live", bits=(4, 8), budget=1.0, reward="accuracy")
     problem = held(whole, {d.name: 8 for d in whole.decisions.decisions[1:]})
     assert problem.decisions.count == 2 and problem.accuracy_model.source == "live"
-    row = problem.decisions.sizes - 1
-    assert problem.accuracy(row) == whole.accuracy(whole.decisions.sizes - 1)
+    row = problem.decisions.uncompressed
+    assert problem.accuracy(row) == whole.accuracy(whole.decisions.uncompressed)
 
 
 @pytest.mark.parametrize("method", ["evolution", "ddpg"])
@@ -332,7 +332,7 @@ def test_apq_from_end_to_end(run):
 def test_in_sequence_may_find_nothing_where_joint_search_does(tmp_path):
     plan = apq.APQPlan(evaluations=60)
     whole = joint_pq_problem(device="bitfusion", budget=1.0, reward="accuracy")
-    cheapest = whole.costs(whole.reference)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
+    cheapest = whole.costs(whole.cheapest)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
     problem = within(whole, 1.001 * cheapest)
     assert apq.together(problem, plan, 0, tmp_path)["accuracy"] > 0
     assert apq.in_sequence(problem, plan, 0, tmp_path) is None

@@ -118,7 +118,7 @@ def test_the_stored_report_is_that_of_the_stored_runs(name, tmp_path):
 def test_references_are_chosen_among_what_runs_found_within_the_budget(tmp_path):
     problem = build_problem(DIGITS)
     fitting = problem.random(np.random.default_rng(0), 3)
-    best = problem.decisions.sizes - 1  # over the budget, as a run of an earlier one may be
+    best = problem.decisions.uncompressed  # over the budget, as a run of an earlier one may be
     for n, row in enumerate([*fitting, fitting[0], best]):
         folder = tmp_path / "random" / f"seed-{n}"
         folder.mkdir(parents=True)

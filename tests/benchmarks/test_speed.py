@@ -19,7 +19,7 @@ def test_the_evaluators_that_are_compared_agree():
     plain = live._plain(TASK, 400)
     evaluate = TASK.live(images=400).count_correct
     with one_thread():
-        for strategy in (TASK.channel_decisions().sizes[None] - 1, *live.half_macs(TASK, 3)[:, None]):
+        for strategy in (TASK.channel_decisions().uncompressed[None], *live.half_macs(TASK, 3)[:, None]):
             assert abs(plain(strategy) - int(evaluate(strategy)[0])) <= 2
 
 
@@ -32,7 +32,7 @@ def test_the_report_of_live_evaluation(monkeypatch):
         (case, name) for case in ("uncompressed", "half the MACs") for name in names
     ]
     assert all(row["times_plain"] == 1.0 for row in rows if row["evaluator"] == "plain")
-    whole = TASK.live(images=100)(TASK.channel_decisions().sizes - 1)[0]
+    whole = TASK.live(images=100)(TASK.channel_decisions().uncompressed)[0]
     assert next(row["accuracy"] for row in rows if row["evaluator"] == "live") == whole
 
 
@@ -40,7 +40,7 @@ def test_half_the_macs_is_half():
     from compress_gym.devices.costs.network import network_cost_terms
 
     terms = network_cost_terms(TASK.network(), TASK.channel_decisions())
-    rows = np.concatenate([live.half_macs(TASK, 5), TASK.channel_decisions().sizes[None] - 1])
+    rows = np.concatenate([live.half_macs(TASK, 5), TASK.channel_decisions().uncompressed[None]])
     macs = terms.evaluate(rows)[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
 

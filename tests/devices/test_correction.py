@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from compress_gym.devices import Device, Measurement, Operation
-from compress_gym.devices.correction import Correction, MixedCorrection, activation_kib, errors, features, fit
+from compress_gym.devices.correction import Correction, MixedCorrection, activation_kib
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import BOUNDARIES, CALL, layout_of
+from compress_gym.making.profile.correction import errors, features, fit
 from compress_gym.making.profile.networks import evaluate
 from compress_gym.making.profile.plan import ProfilePlan, decisions_of, operations_of, reachable_operations
 from compress_gym.tasks import get_task

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym.devices import Measurement, Operation, load_device, shipped_devices
+from compress_gym.devices import (
+    Device,
+    Measurement,
+    Operation,
+    SimulatedDevice,
+    TransformerDevice,
+    list_devices,
+    load_device,
+)
 from compress_gym.devices import device as device_module
 from compress_gym.devices.correction import MixedCorrection, errors_by_task
 from compress_gym.devices.costs.network import network_cost_terms
@@ -44,7 +52,7 @@ def own_table(tmp_path, rows, **card):
     return path
 
 
-@pytest.mark.parametrize("name", shipped_devices())
+@pytest.mark.parametrize("name", list_devices(Device, shipped=True))
 def test_shipped_devices_state_their_error(name):
     card = load_device(name).card
     error = card["stated_error"]
@@ -189,6 +197,20 @@ def test_a_shipped_table_needs_its_checksum(tmp_path, monkeypatch):
     monkeypatch.setattr(device_module, "TABLES", tmp_path)
     with pytest.raises(AssetError, match="the checksum differs"):
         load_device("mine")
+
+
+def test_devices_are_listed_by_class_and_origin(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMPRESS_GYM_DEVICES", raising=False)
+    monkeypatch.setenv("COMPRESS_GYM_HOME", str(tmp_path))
+    before = list_devices()
+    assert before == list_devices(shipped=True)
+    assert before == sorted(n for c in (Device, SimulatedDevice, TransformerDevice) for n in list_devices(c))
+    (tmp_path / "devices").mkdir()
+    copy(tmp_path / "devices")
+    assert set(list_devices()) - set(before) == {"mine"} <= set(list_devices(Device))
+    assert "mine" not in list_devices(shipped=True) and load_device("mine").table == load_device(NAME).table
+    monkeypatch.setenv("COMPRESS_GYM_DEVICES", str(tmp_path))
+    assert list_devices() == before
 
 
 def test_a_table_for_another_network_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress_gym.devices import Operation, load_device, shipped_devices
+from compress_gym.devices import Device, Operation, list_devices, load_device
 from compress_gym.devices.device import _Times
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import CALL
@@ -54,7 +54,7 @@ def test_a_device_refuses_what_lies_outside():
         times[conv(9, 4)]
 
 
-@pytest.mark.parametrize("name", shipped_devices())
+@pytest.mark.parametrize("name", list_devices(Device, shipped=True))
 def test_interpolation_of_measurements_held_back(name):
     """Every channel count is held back and interpolated from its neighbours; docs/devices.md states the error."""
     times = {o: m.us for o, m in load_device(name).table.items() if o.kind == "conv"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import gymnasium as gym
 import pytest
 
@@ -36,3 +38,34 @@ def test_costs_are_the_simulators(name):
 def test_measured_devices_have_analytic_energy():
     operation = Operation("conv", 1, 32, 3, 1, 1, 16, 16)
     assert load_device("xeon-ort-fp32").energy_mj(operation) == analytic_energy_mj(operation) > 0
+
+
+DIGESTS = {"bismo-cloud": "b52b63576ad4a6cb", "bismo-edge": "76af906f4dc3fe7f", "bitfusion": "45d19e2bd1c1041c"}
+
+
+@every_simulator
+def test_a_digest_changes_with_every_constant_and_with_the_answers(name):
+    """Stored runs and entries hold these digests."""
+    device = load_device(name)
+    assert device.digest == DIGESTS[name]
+    found = {device.digest, replace(device, batch=2).digest, replace(device, bits=(4, 4)).digest}
+    for field in fields(device.simulator):
+        value = getattr(device.simulator, field.name)
+        changed = replace(device.simulator, **{field.name: type(value)(value * 2)})
+        assert replace(device, simulator=changed)._answers() != device._answers(), field.name
+        found.add(replace(device, simulator=changed).digest)
+    assert len(found) == 3 + len(fields(device.simulator))
+
+
+def test_a_digest_changes_with_code_that_answers_otherwise(monkeypatch):
+    device = load_device("bismo-edge")
+
+    class Bismo(type(device.simulator)):
+        def cost(self, operation):
+            latency_us, energy_mj = super().cost(operation)
+            return latency_us, 1.001 * energy_mj
+
+    assert repr(Bismo()).endswith(repr(device.simulator))
+    monkeypatch.setattr(Bismo, "__repr__", type(device.simulator).__repr__)
+    found = replace(device, simulator=Bismo()).digest
+    assert found != device.digest and found == replace(device, simulator=Bismo()).digest

@@ -2,27 +2,29 @@
 
 import json
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from compress_gym.kinds.transformer_problem import transformer_decisions, transformer_problem
+from compress_gym.tasks.translation import get_translation_task
 
 from compress_gym.cli import cli
+from compress_gym.devices import TransformerDevice, list_devices, load_device
+from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.devices.costs.transformer import transformer_cost_terms
 from compress_gym.devices.published.hat import FEATURES as HAT_FEATURES
 from compress_gym.devices.published.hat import HatTable
-from compress_gym.devices.transformer_latency import (
-    FEATURES,
-    architecture_features,
+from compress_gym.devices.transformer_latency import FEATURES, architecture_features
+from compress_gym.making.profile.transformer_latency import (
     fit_coefficients,
     hat_features,
     latency_errors,
-    list_transformer_devices,
-    load_transformer_device,
     write_coefficients,
 )
-from compress_gym.kinds.transformer_problem import transformer_problem
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks.translation import get_translation_task
+from compress_gym.tasks import get_task
 from tests.making.test_collect_translation import Own
 
 RNG = np.random.default_rng(0)
@@ -81,7 +83,7 @@ def test_errors_are_stated():
 def test_cost_terms_are_the_features_times_the_coefficients(tmp_path, name):
     task = get_translation_task(name)
     path = stored(tmp_path, name)
-    device = load_transformer_device(path)
+    device = load_device(path)
     problem = transformer_problem(task.space, Own(), path, {"task": name}, budget=0.6)
     rows = problem.random(RNG, 20)
     costs = problem.costs(rows)
@@ -93,16 +95,16 @@ def test_cost_terms_are_the_features_times_the_coefficients(tmp_path, name):
 
 
 def test_shipped_devices_are_listed_and_loaded():
-    for name in list_transformer_devices():
-        device = load_transformer_device(name)
+    for name in list_devices(TransformerDevice):
+        device = load_device(name)
         assert device.name == name and get_translation_task(device.task)
         assert device.metrics[0] == "latency_ms" and device.card["stated_error"]
 
 
 def test_the_command_shows_their_cards():
-    for name in list_transformer_devices():
+    for name in list_devices(TransformerDevice):
         result = CliRunner().invoke(cli, ["devices", name, "--json"], catch_exceptions=False)
-        assert json.loads(result.output)["task"] == load_transformer_device(name).task
+        assert json.loads(result.output)["task"] == load_device(name).task
 
 
 def test_devices_of_other_transformers_are_refused(tmp_path):
@@ -111,7 +113,24 @@ def test_devices_of_other_transformers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="measured with the transformers of task 'hat-wmt14', not of 'multi30k-ende'"):
         transformer_problem(space, Own(), path, {"task": "multi30k-ende"})
     with pytest.raises(KeyError, match="device='nowhere.csv' is not known"):
-        load_transformer_device("nowhere.csv")
+        load_device("nowhere.csv")
+
+
+def test_devices_of_operations_and_of_transformers_are_told_apart():
+    decisions = transformer_decisions(HAT)
+    assert isinstance(load_device("hat-titanxp"), TransformerDevice)
+    of_transformers = "'bismo-edge' has latencies of single operations, not of whole transformers.*hat-titan"
+    with pytest.raises(ValueError, match=of_transformers):
+        transformer_cost_terms(HAT, decisions, load_device("bismo-edge"))
+    with pytest.raises(ValueError, match=of_transformers):
+        gym.make("compress_gym/TransformerNAS-v0", device="bismo-edge")
+    task = get_task("digits-cnn")
+    of_operations = "'hat-titanxp' has latencies of whole transformers, not of the operations.*use one of.*bismo-edge"
+    with pytest.raises(ValueError, match=of_operations):
+        network_cost_terms(task.network(), task.channel_decisions(), load_device("hat-titanxp"))
+    for env in ("ChannelPrune", "MixedQuant", "JointPQ"):
+        with pytest.raises(ValueError, match=of_operations):
+            gym.make(f"compress_gym/{env}-v0", task="digits-cnn", device="hat-titanxp")
 
 
 @pytest.mark.parametrize(
@@ -129,10 +148,10 @@ def test_damaged_tables_are_refused(tmp_path, damage, words):
     path = stored(tmp_path)
     path.write_text(damage(path.read_text()))
     with pytest.raises(AssetError, match="checksum differs"):
-        load_transformer_device(path)
+        load_device(path)
     write_card(path, {"kind": "cpu", "task": "multi30k-ende"})
     with pytest.raises(AssetError, match=words):
-        load_transformer_device(path)
+        load_device(path)
 
 
 @pytest.mark.parametrize("card", [{"kind": "toaster"}, {"task": None}])
@@ -141,4 +160,4 @@ def test_cards_that_lack_something_are_refused(tmp_path, card):
     if "task" in card:
         write_card(path, {"kind": "cpu"})
     with pytest.raises(AssetError, match="is not"):
-        load_transformer_device(path)
+        load_device(path)

@@ -9,14 +9,19 @@ import pytest
 import compress_gym
 from compress_gym import CompressionEnv
 from compress_gym.devices import load_device
-from compress_gym.kinds.network_problem import network_problem
-from compress_gym.kinds.problems import task_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem.decisions import BitValues, bit_decisions, joint_decisions, steps_by_layer
 from compress_gym.problem.scores import MeasuredAccuracy
 from compress_gym.tasks import get_task
 from tests.helpers import two_precisions
 
 MIXED, JOINT = "compress_gym/MixedQuant-v0", "compress_gym/JointPQ-v0"
+
+
+def task_problem(env, task, device="auto", **settings):
+    return get_case(env, task).problem(device, **settings)
+
+
 NETWORK, RESNET = get_task("digits-cnn").network(), get_task("cifar10-resnet20").network()
 
 
@@ -58,7 +63,7 @@ def test_channels_are_decided_at_their_groups_first_layer():
     bits = ("weight_bits", "activation_bits")
     assert len(steps) == 21 and set(kinds) == {bits, (*bits, "channels")}
     assert kinds.count((*bits, "channels")) == len(RESNET.groups)
-    problem = network_problem(RESNET, decisions, Half(), None, {}, cost="bops", budget=0.3)
+    problem = get_case("JointPQ", "cifar10-resnet20").assembled(decisions, Half(), None, {}, cost="bops", budget=0.3)
     env = CompressionEnv(problem)
     env.reset(seed=0)
     for kind in kinds:
@@ -74,9 +79,9 @@ def test_bits_can_be_fewer():
     rows = np.random.default_rng(0).integers(2, size=(20, 10))
     assert np.array_equal(small.accuracy(rows), whole.accuracy(rows + 1))
     joint = task_problem("JointPQ", "digits-cnn", bits=(4, 8))
-    row = joint.decisions.sizes - 1
+    row = joint.decisions.uncompressed
     assert joint.accuracy(row) == pytest.approx(
-        task_problem("JointPQ", "digits-cnn").accuracy(task_problem("JointPQ", "digits-cnn").decisions.sizes - 1)
+        task_problem("JointPQ", "digits-cnn").accuracy(task_problem("JointPQ", "digits-cnn").decisions.uncompressed)
     )
 
 
@@ -93,7 +98,7 @@ def test_a_part_of_a_table():
 def test_one_decision_a_layer_where_bits_come_in_pairs():
     device = two_precisions(NETWORK)
     decisions = bit_decisions(NETWORK, device.bit_values, fixed=())
-    problem = network_problem(NETWORK, decisions, Half(), device, {}, cost="bops", budget=0.3)
+    problem = get_case("MixedQuant", "digits-cnn").assembled(decisions, Half(), device, {}, cost="bops", budget=0.3)
     env = CompressionEnv(problem)
     assert env.action_space.shape == (1,) and len(problem.steps) == 6
     env.reset(seed=0)

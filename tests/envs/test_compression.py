@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from compress_gym import CompressionEnv, Problem
 from compress_gym.devices import Operation
@@ -23,9 +24,9 @@ def play(env, actions):
 
 
 @pytest.mark.parametrize("rule", ["clip", "repair", "none"])
-@given(seed=seeds)
-def test_an_episode_equals_plain_python(rule, seed):
-    problem, terms = random_terms(seed, budget_rule=rule, reward="mnasnet")
+@given(seed=seeds, labels=st.booleans())
+def test_an_episode_equals_plain_python(rule, seed, labels):
+    problem, terms = random_terms(seed, labels=labels, budget_rule=rule, reward="mnasnet")
     rng = np.random.default_rng(seed)
     actions = rng.uniform(-1, 1, size=(len(problem.decisions), 1)).astype(np.float32)
     wanted = [reference.choice(float(a[0]), int(n)) for a, n in zip(actions, problem.decisions.sizes, strict=True)]
@@ -36,9 +37,9 @@ def test_an_episode_equals_plain_python(rule, seed):
     assert choice_of(float(info["executed_action"][0]), int(problem.decisions.sizes[-1])) == expected[-1]
 
 
-@given(seed=seeds)
-def test_observations_equal_plain_python(seed):
-    problem, terms = random_terms(seed)
+@given(seed=seeds, labels=st.booleans())
+def test_observations_equal_plain_python(seed, labels):
+    problem, terms = random_terms(seed, labels=labels)
     env = CompressionEnv(problem)
     observation, _ = env.reset()
     made: list[int] = []
@@ -51,10 +52,10 @@ def test_observations_equal_plain_python(seed):
 
 @pytest.mark.parametrize("action_type", ["continuous", "discrete"])
 @pytest.mark.parametrize("rule", ["clip", "repair", "none"])
-@given(seed=seeds)
-def test_inactive_decisions_are_skipped(rule, action_type, seed):
+@given(seed=seeds, labels=st.booleans())
+def test_inactive_decisions_are_skipped(rule, action_type, seed, labels):
     """Of a step's decisions, the active ones are made; a step in which none is active does not happen."""
-    problem, terms = random_terms(seed, conditional=True, budget_rule=rule, reward="mnasnet")
+    problem, terms = random_terms(seed, conditional=True, labels=labels, budget_rule=rule, reward="mnasnet")
     count, rng = len(problem.decisions), np.random.default_rng(seed)
     ends = sorted({*rng.integers(1, count + 1, size=2).tolist(), count})
     steps = tuple(tuple(range(a, b)) for a, b in zip([0, *ends], ends, strict=False))
@@ -66,7 +67,7 @@ def test_inactive_decisions_are_skipped(rule, action_type, seed):
     env = CompressionEnv(problem.replace(steps=steps), action_type)
     left = [[t] for t in range(count)] if action_type == "discrete" else [list(step) for step in steps]
     env.reset()
-    terminated, made = False, problem.reference.tolist()
+    terminated, made = False, problem.cheapest.tolist()
     while not terminated:
         while all(reference.inactive(problem, made, t) for t in left[0]):
             for t in left.pop(0):
@@ -190,6 +191,20 @@ def test_the_budget_holds_in_random_episodes(budget, rule):
     actions = np.random.default_rng(1).uniform(-1, 1, size=(2000, 8, 1))
     assert all(play(env, episode)[1]["feasible"] for episode in actions)
     assert (env.problem.costs(env.strategy)["latency_ms"] <= env.problem.cost_limit).all()
+
+
+def test_an_episode_of_labels_is_drawn():
+    problem = random_problem(7, labels=True)
+    named = [d for d in problem.decisions.decisions if d.has_labels]
+    env = CompressionEnv(problem, render_mode="ansi")
+    _, info = play(env, np.zeros((len(problem.decisions), 1), dtype=np.float32))
+    text = env.render().splitlines()
+    assert named and len(named) < len(problem.decisions)
+    for line, decision in zip(text, problem.decisions.decisions, strict=False):
+        value, reference = info["strategy"][decision.name], decision.values[decision.reference_choice]
+        assert line.endswith(f" {value} " + (f"(uncompressed {reference})" if decision in named else f"of {reference}"))
+    env.render_mode = "rgb_array"
+    assert env.render().ndim == 3
 
 
 def test_measured_accuracy_checks_its_table():

@@ -16,12 +16,11 @@ from tests.helpers import random_problem, seeds
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
 
-@given(seed=seeds, mode=st.sampled_from(MODES), conditional=st.booleans())
-def test_many_problems_in_one_environment(seed, mode, conditional):
+@given(seed=seeds, mode=st.sampled_from(MODES), conditional=st.booleans(), labels=st.booleans())
+def test_many_problems_in_one_environment(seed, mode, conditional, labels):
     """Problems of different length: each environment draws its own, as a scalar environment of its seed does."""
-    problems = tuple(
-        random_problem(seed // 2 + n, budget_slack=0.2, reward="mnasnet", conditional=conditional) for n in range(3)
-    )
+    settings = {"budget_slack": 0.2, "reward": "mnasnet", "conditional": conditional, "labels": labels}
+    problems = tuple(random_problem(seed // 2 + n, **settings) for n in range(3))
     lowest = max(p.budget for p in problems)
     distribution = ProblemDistribution(problems, (lowest, (1 + lowest) / 2))
     native = CompressionVectorEnv(distribution, 7, autoreset_mode=mode)
@@ -109,7 +108,7 @@ def test_what_is_no_problem_is_refused():
 def test_a_budget_of_ones_own_does_not_compute_everything_anew():
     problem = random_problem(0)
     other = problem.replace(budget=1.0)
-    assert other.reference is problem.reference and other.cost_limit > problem.cost_limit
+    assert other.cheapest is problem.cheapest and other.cost_limit > problem.cost_limit
     assert other.budget == 1.0 and problem.budget != 1.0
     with pytest.raises(ValueError, match="budget=2"):
         problem.replace(budget=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -14,19 +13,20 @@ import numpy as np
 import pytest
 
 from compress_gym import CompressionEnv
-from compress_gym.kinds.problems import task_problem
+from compress_gym.kinds import get_case
 from compress_gym.making.sensitivity import measure_sensitivities
 from compress_gym.problem.decisions import BitValues, bit_decisions
 from compress_gym.problem.observations import ExtraFeatures
 from compress_gym.problem.scores.sensitivity import BITS, CHANNEL_NAMES, KL_AT_0, KL_AT_1, SHARES, Sensitivities
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks import TASKS, get_task
+from compress_gym.tasks import Task, get_task, registry
 from tests.helpers import write_tiny_task
 
 MIXED, JOINT = "compress_gym/MixedQuant-v0", "compress_gym/JointPQ-v0"
 BOTH = pytest.mark.parametrize(("env_id", "columns"), [(MIXED, 6), (JOINT, 9)])
 TASK = get_task("digits-cnn")
+CASE = get_case("JointPQ", TASK)
 
 
 @BOTH
@@ -66,8 +66,8 @@ def test_the_docstring_lists_the_columns(env_id, columns):
 
 
 def test_what_is_seen_is_what_was_measured():
-    measured = TASK.sensitivities()
-    network, decisions = TASK.network(), TASK.decisions("JointPQ")
+    measured = CASE.sensitivities()
+    network, decisions = TASK.network(), CASE.decisions()
     features = measured.features(network, decisions)
     columns = dict(zip(features.names, features.values[decisions.names.index("conv3.channels")], strict=True))
     for name, share in zip(CHANNEL_NAMES, measured.channels["conv3"], strict=True):
@@ -82,7 +82,7 @@ def test_layers_that_decide_no_channels_have_none():
     layers = [layer.name for layer in network.layers]
     ones = np.ones(3)
     measured = Sensitivities(dict.fromkeys((g.name for g in network.groups), ones), *[dict.fromkeys(layers, ones)] * 2)
-    decisions = get_task("cifar10-resnet20").decisions("JointPQ")
+    decisions = get_case("JointPQ", "cifar10-resnet20").decisions()
     features = measured.features(network, decisions)
     first = {g.producers[0] for g in network.groups}
     for decision, row in zip(decisions.decisions, features.values, strict=True):
@@ -96,20 +96,21 @@ def test_layers_that_decide_no_channels_have_none():
 
 def test_the_command_measures_them(tmp_path):
     task = write_tiny_task(tmp_path)
+    case = get_case("ChannelPrune", task)
     with pytest.raises(AssetError, match="measure them with: compress-gym sensitivity tiny"):
-        task.sensitivities()
-    measure_sensitivities(task, "a command", task.sensitivity_path)
-    measured = task.sensitivities()
+        case.sensitivities()
+    measure_sensitivities(task, "a command", task.folder / "sensitivity.npz")
+    measured = case.sensitivities()
     assert set(measured.channels) == {"conv1", "conv2"} and set(measured.inputs) == {"conv1", "conv2", "fc"}
     assert all(kl.shape == (3,) and (kl >= 0).all() for kl in measured.channels.values())
     assert measured.channels["conv1"][0] > measured.weights["conv1"][BITS.index(8)]
     # One of them by hand.
     import torch
 
-    live, shown = task.live(), task.dataset_splits().train.part(slice(-256, None))
+    compressor, shown = case.compressor(), task.split("train").part(slice(-256, None))
     with torch.no_grad():
-        whole, half = (live.compress(row)(torch.from_numpy(shown.images)).softmax(1) for row in ([2, 2], [2, 1]))
-    assert task.decisions().describe([2, 1])["conv2.channels"] >= SHARES[1] * 48
+        whole, half = (compressor.build(row)(torch.from_numpy(shown.images)).softmax(1) for row in ([2, 2], [2, 1]))
+    assert case.decisions().describe([2, 1])["conv2.channels"] >= SHARES[1] * 48
     expected = float((whole * (whole / half).log()).sum(1).mean())
     assert measured.channels["conv2"][1] == pytest.approx(expected, rel=1e-3)
 
@@ -117,7 +118,7 @@ def test_the_command_measures_them(tmp_path):
 @pytest.fixture
 def copied(tmp_path):
     shutil.copytree(TASK.folder, tmp_path / TASK.name)
-    return dataclasses.replace(TASK, assets=tmp_path)
+    return get_case("JointPQ", Task.read(tmp_path / TASK.name))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def copied(tmp_path):
     ],
 )
 def test_files_that_do_not_fit_are_named(copied, arrays, card, words):
-    path = copied.sensitivity_path
+    path = copied.task.folder / "sensitivity.npz"
     with np.load(path) as file:
         content = dict(file)
     np.savez(path, **{**content, **arrays})
@@ -140,8 +141,8 @@ def test_files_that_do_not_fit_are_named(copied, arrays, card, words):
 
 
 def test_what_is_missing_or_unknown_is_named(copied, monkeypatch):
-    monkeypatch.setitem(TASKS, "digits-cnn", copied)
-    copied.sensitivity_path.unlink()
+    monkeypatch.setattr(registry, "ASSETS", copied.task.folder.parent)
+    (copied.task.folder / "sensitivity.npz").unlink()
     with pytest.raises(AssetError, match="features='sensitivity'.*with: compress-gym sensitivity digits-cnn"):
         gym.make(JOINT, features="sensitivity")
     with pytest.raises(KeyError, match="features='sensitivities' is not known.*Did you mean 'sensitivity'"):
@@ -149,7 +150,7 @@ def test_what_is_missing_or_unknown_is_named(copied, monkeypatch):
 
 
 def test_environments_with_and_without_do_not_mix():
-    problems = [task_problem("JointPQ", "digits-cnn", features=features) for features in (None, "sensitivity")]
+    problems = [CASE.problem(features=features) for features in (None, "sensitivity")]
     with pytest.raises(ValueError, match="cannot share spaces.*extra features"):
         CompressionEnv(problems)
     extra = problems[1].extra_features

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 
-from compress_gym import CompressionVectorEnv, ProblemDistribution
+from compress_gym import CompressionVectorEnv, Problem, ProblemDistribution
 from compress_gym.envs import kernels
-from compress_gym.kinds.catalogue import shipped_tasks
+from compress_gym.kinds import scored_tasks
 from tests.envs.parity import assert_equal, looped, plain
 from tests.helpers import random_problem, random_terms, seeds
 
@@ -33,7 +33,7 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 @every_mode
 @pytest.mark.parametrize("action_type", ["continuous", "discrete"])
 @pytest.mark.parametrize("rule", ["clip", "repair"])
-@pytest.mark.parametrize(("env_id", "task"), [(env_id, task) for env_id in IDS for task in shipped_tasks(env_id)])
+@pytest.mark.parametrize(("env_id", "task"), [(env_id, task) for env_id in IDS for task in scored_tasks(env_id)])
 def test_every_task_equals_its_scalar_environment(env_id, mode, action_type, rule, task):
     settings = {"task": task, "action_type": action_type, "budget_rule": rule, "budget": 0.6}
     # Fewer than are predicted at once, and more.
@@ -63,15 +63,15 @@ def test_hundreds_of_environments_equal_their_scalar_ones(mode):
     assert_equal(native, looped(problems, 600, mode), seed=8, steps=15)
 
 
-@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]))
-def test_random_problems_equal_their_scalar_environment(seed, count, rule):
-    problem = random_problem(seed, budget_rule=rule, reward="mnasnet")
+@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]), labels=st.booleans())
+def test_random_problems_equal_their_scalar_environment(seed, count, rule, labels):
+    problem = random_problem(seed, labels=labels, budget_rule=rule, reward="mnasnet")
     assert_equal(CompressionVectorEnv(problem, count), looped(problem, count), seed=seed, steps=15)
 
 
-@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]))
-def test_environments_that_skip_equal_their_scalar_ones(seed, count, rule):
-    problem, _ = random_terms(seed, conditional=True, budget_rule=rule, reward="mnasnet")
+@given(seed=seeds, count=st.integers(1, 6), rule=st.sampled_from(["clip", "repair", "none"]), labels=st.booleans())
+def test_environments_that_skip_equal_their_scalar_ones(seed, count, rule, labels):
+    problem, _ = random_terms(seed, conditional=True, labels=labels, budget_rule=rule, reward="mnasnet")
     assert_equal(CompressionVectorEnv(problem, count), looped(problem, count), seed=seed, steps=15)
 
 
@@ -98,6 +98,31 @@ def test_threads_change_nothing(mode, monkeypatch):
     with pytest.raises(ValueError, match=re.escape("actions[30]")):
         threaded.step(bad)
     assert np.array_equal(threaded._episodes.states, before)
+
+
+def test_labels_are_objects_and_none_where_no_episode_has_ended():
+    rows, costs = list(np.ndindex(3, 2)), {"macs": np.arange(6) + 1}
+    short, long = (
+        Problem.from_table({"a": values, "b": (1, 2)}, rows, np.full(6, 0.5), costs)
+        for values in (("dense", "2:4", "block"), (4, 8, 16))
+    )
+    envs = CompressionVectorEnv(short.replace(steps=((0, 1),)), 3)
+    envs.reset(seed=0)
+    *_, infos = envs.step(np.float32([[1, -1], [0, 0], [-1, 1]]))
+    assert infos["strategy"]["a"].dtype == object and infos["strategy"]["b"].dtype == np.int64
+    assert infos["strategy"]["a"].tolist() == [short.decisions.decisions[0].values[n] for n in infos["choice"][:, 0]]
+    # Of two problems, one ends; and labels beside numbers.
+    mixed = CompressionVectorEnv([short, long], 6)
+    mixed.reset(seed=0)
+    for _ in range(2):
+        *_, infos = mixed.step(np.full((6, 1), -1.0, dtype=np.float32))
+    assert set(infos["strategy"]["a"].tolist()) == {"dense", 4}
+    masked = CompressionVectorEnv([short, short.replace(steps=((0,), (1,)))], 3)
+    masked.reset(seed=0)
+    masked.step(np.full((3, 1), -1.0, dtype=np.float32))
+    masked.reset(options={"reset_mask": np.array([True, False, False])})
+    *_, infos = masked.step(np.full((3, 1), -1.0, dtype=np.float32))
+    assert infos["strategy"]["a"].tolist() == [None, "dense", "dense"]
 
 
 def test_accuracies_and_rewards_of_ones_own():

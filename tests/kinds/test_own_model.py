@@ -27,7 +27,7 @@ def test_networks_outside_the_zoo_become_environments(name, recovery):
     while not terminated:
         _, reward, terminated, _, info = env.step(env.action_space.sample())
     assert info["accuracy_source"] == "live" and info["feasible"] and info["cost_ratio"] <= 0.6 * (1 + 1e-6)
-    small = problem.accuracy_model.compress(problem.decisions.encode(info["strategy"]))
+    small = problem.build(problem.decisions.encode(info["strategy"]))
     assert sum(p.numel() for p in small.parameters()) == info["params"]
     with torch.no_grad():
         hits = small(torch.from_numpy(IMAGES)).argmax(1).numpy() == LABELS
@@ -62,7 +62,11 @@ def test_tensors_are_taken_as_well():
         ({"validation": IMAGES}, "validation must be a pair"),
         ({"validation": (IMAGES, LABELS[:5])}, r"labels of shape \(5,\)"),
         ({"validation": (IMAGES, LABELS / 2)}, "dtype float64; expected integers"),
-        ({"recovery": "finetune-2"}, "fine-tuning needs labels"),
+        ({"validation": (IMAGES, LABELS + 1)}, "labels from 1 to 10; the network has 10 outputs"),
+        ({"validation": (IMAGES * 200, LABELS)}, "values up to .* as pixels of 0 to 255 have"),
+        ({"kind": "TransformerNAS"}, "holds a Network, and TransformerNAS-v0 compresses a TransformerSpace"),
+        ({"device": "epyc-milan-ort-fp32", "kind": "MixedQuant"}, "leaves no choice of bits"),
+        ({"recovery": "finetune-2"}, "fine-tuning needs labels; give calibration="),
         ({"module": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 10))}, "needs a network with batch"),
         ({"budget": 1.5}, "budget=1.5"),
     ],
@@ -71,3 +75,26 @@ def test_bad_input_is_told(changes, words):
     arguments = {"module": build(next(iter(USER_NETS))), "example_input": IMAGES[:1], **GIVEN, "levels": 2, **changes}
     with pytest.raises(ValueError, match=words):
         Problem.from_model(arguments.pop("module"), arguments.pop("example_input"), **arguments)
+
+
+@pytest.mark.parametrize(("kind", "slots"), [("MixedQuant", 2), ("JointPQ-v0", 3)])
+def test_bits_are_decided_too(kind, slots, tmp_path):
+    module = build(next(iter(USER_NETS)))
+    problem = Problem.from_model(
+        module, IMAGES[:1], **GIVEN, kind=kind, device="bismo-edge", recovery="none", levels=2, budget=0.8, bits=(4, 8)
+    )
+    env = CompressionEnv(problem)
+    env.reset(seed=0)
+    terminated = False
+    while not terminated:
+        *_, terminated, _, info = env.step(np.zeros(slots, dtype=np.float32))
+    assert info["feasible"] and {"latency_ms", "energy_mj"} <= set(info)
+    assert set(problem.describe(problem.uniform(1.0)).values()) >= {8}
+    assert problem.export(env.strategy, tmp_path / "small.onnx").stat().st_size > 0
+
+
+def test_labelled_calibration_images_fine_tune():
+    module = build(next(iter(USER_NETS)))
+    given = {"calibration": (IMAGES.repeat(4, 0), LABELS.repeat(4)), "validation": (IMAGES, LABELS)}
+    problem = Problem.from_model(module, IMAGES[:1], **given, recovery="finetune-1", levels=2)
+    assert 0 <= problem.accuracy(problem.uniform())[0] <= 1

@@ -200,13 +200,11 @@ def bold_verdict(first, second):
 
 
 def fair(evaluations=200):
-    from compress_gym.kinds.channel_prune import channel_prune_problem
+    from compress_gym.kinds import get_case
 
-    columns = {"fair_ours": [], "fair_random": []}
+    case, columns = get_case("ChannelPrune-v0", "digits-cnn"), {"fair_ours": [], "fair_random": []}
     for cost, budget in (("latency_ms", 0.5), ("latency_ms", 0.6), ("latency_ms", 0.7), ("macs", 0.4)):
-        problem = channel_prune_problem(
-            "digits-cnn", device="xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy"
-        )
+        problem = case.problem("xeon-ort-fp32", cost=cost, budget=budget, reward="accuracy")
         low, high = problem.accuracy([problem.uniform(), problem.optimum()])
         for name, offset in (("fair_ours", 20_000), ("fair_random", 0)):
             rngs = [np.random.default_rng(offset + seed) for seed in range(20)]
@@ -244,7 +242,7 @@ def toy():
 
 
 def greedy_over_budget(problem, evaluations, rng):
-    return problem.decisions.sizes - 1
+    return problem.decisions.uncompressed
 
 
 def insatiable(problem, evaluations, rng):
@@ -253,7 +251,7 @@ def insatiable(problem, evaluations, rng):
 
 
 def easily_content(problem, evaluations, rng):
-    return problem.reference
+    return problem.cheapest
 
 
 @pytest.mark.parametrize(

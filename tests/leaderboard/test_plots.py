@@ -48,6 +48,14 @@ def test_bars_are_as_long_as_what_is_kept():
     assert len(svg.findall("line[@class='mark']")) == 4
 
 
+def test_labels_are_written_and_stand_at_their_places():
+    space = DecisionSpace((Decision("a", "other", ("dense", "2:4", "block-4x8", "none")),))
+    svg = parsed(strategy_plot(space, np.array([1]), np.array([[1], [3]]), "title"))
+    full, kept = (float(svg.find(f"rect[@class='{kind}']").attrib["width"]) for kind in ("full", "kept"))
+    assert kept == pytest.approx(full / 2)
+    assert "2:4" in [text.text for text in svg.findall("text")]
+
+
 def test_decisions_that_are_not_made_have_no_bar():
     space = DecisionSpace(
         (Decision("depth", "other", (1, 2)), Decision("width", "other", (8, 16), requires=("depth", 2)))

@@ -151,10 +151,10 @@ def test_rounds_of_another_bundle_are_not_taken_over(bundle):
 
 
 def test_the_runner_opens_sessions_as_the_package_does():
+    from compress_gym.live import session
     from compress_gym.making.bundle.export import RUNNER
-    from compress_gym.making.profile import onnx_runtime
 
-    for path in (RUNNER, Path(onnx_runtime.__file__)):
+    for path in (RUNNER, Path(session.__file__)):
         assert 'add_session_config_entry("session.x64quantprecision", "1")' in path.read_text()
 
 

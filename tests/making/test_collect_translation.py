@@ -7,20 +7,20 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from compress_gym.translation import collect as command
+from compress_gym.kinds.transformer_problem import strategy_of
+from compress_gym.making.collect_translation import fit, score
+from compress_gym.problem.scores.transformers import ScoredTransformers
+from compress_gym.tasks.translation import get_translation_task
 from gymnasium.utils.env_checker import check_env
 
 from benchmarks.fidelity import translation
 from compress_gym.kinds.transformer_nas import TransformerNASEnv, transformer_nas_problem, transformer_nas_vector_env
-from compress_gym.kinds.transformer_problem import strategy_of
 from compress_gym.live.translation.batches import TokenPairs
 from compress_gym.live.translation.scoring import bleu, scoring_batches, translate, validation_loss
-from compress_gym.making.collect_translation import fit, score
+from compress_gym.making import collect_translation as command
 from compress_gym.making.fit import FitSettings
-from compress_gym.problem.scores.transformers import ScoredTransformers
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks.translation import get_translation_task
 from tests.live.translation.small import CORPUS
 
 SETTINGS = {"device": None, "cost": "macs"}
@@ -251,7 +251,7 @@ def test_no_torch_where_scores_are_predicted(fitted_task):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from compress_gym.translation import tasks\n"
+        "from compress_gym.tasks import translation as tasks\n"
         "from compress_gym.networks.transformer import TransformerSpace\n"
         f"space = TransformerSpace.from_json({fitted_task.space.to_json()!r})\n"
         f"tasks.TRANSLATION_TASKS['tiny'] = tasks.TranslationTask('tiny', 1, space, '', 'none', "

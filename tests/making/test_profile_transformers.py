@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from compress_gym.translation import profile as command
+from compress_gym.tasks.translation import get_translation_task
 
-from compress_gym.devices.transformer_latency import architecture_features, load_transformer_device
+from compress_gym.devices import load_device
+from compress_gym.devices.transformer_latency import architecture_features
+from compress_gym.making.profile import transformers as command
 from compress_gym.making.profile.transformers import (
     LENGTHS,
     TransformerPlan,
@@ -16,7 +18,6 @@ from compress_gym.making.profile.transformers import (
     steady_ms,
 )
 from compress_gym.networks.supertransformer import Transformer
-from compress_gym.tasks.translation import get_translation_task
 
 
 def test_coefficients_are_fitted_and_checked_apart():
@@ -63,7 +64,7 @@ def test_a_killed_profile_goes_on_where_it_was(task, tmp_path, monkeypatch):
     assert saved[0].read_bytes() == before
     device = profile(task, plan, out, "profile")
     assert not saved[0].exists()
-    loaded = load_transformer_device(out)
+    loaded = load_device(out)
     assert np.allclose(loaded.coefficients, device.coefficients, rtol=1e-5) and loaded.task == "tiny"
     assert loaded.card["statistic"].startswith("median of 2 ratios to a reference")
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from compress_gym.devices.operations import BOUNDARIES, Operation
+from compress_gym.live.session import open_session
 from compress_gym.making.profile.benches import RUNTIMES, OnnxBench, open_bench
-from compress_gym.making.profile.onnx_runtime import open_session, operation_model
+from compress_gym.making.profile.onnx_runtime import operation_model
 from compress_gym.making.profile.timing import sample_us
 from compress_gym.networks import Network
 from compress_gym.networks.network import LAYER_KINDS, WEIGHTED

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from compress_gym.making.profile.networks import times_of
-from compress_gym.making.profile.timing import agreement, kendall_tau, sample_us
+from compress_gym.making.profile.timing import agreement, sample_us
+from compress_gym.support.statistics import kendall_tau
 
 TRUE = np.array([12.0, 30.0, 31.0, 90.0, 300.0])
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,9 +19,9 @@ def test_strategies_are_numbered_in_the_order_of_enumerate(seed):
     assert len(np.unique(rows, axis=0)) == space.count
 
 
-@given(seeds)
-def test_describe_and_encode_are_inverse(seed):
-    space = random_problem(seed).decisions
+@given(seeds, st.booleans())
+def test_describe_and_encode_are_inverse(seed, labels):
+    space = random_problem(seed, labels=labels).decisions
     strategy = np.random.default_rng(seed).integers(space.sizes)
     assert (space.encode(space.describe(strategy)) == strategy).all()
 
@@ -32,9 +34,9 @@ def test_channel_values_are_ascending_and_end_whole(channels, levels):
     assert all(v % 4 == 0 or v == channels for v in values)
 
 
-@given(seeds)
-def test_inactive_decisions_have_choice_0(seed):
-    space = random_problem(seed, conditional=True).decisions
+@given(seeds, st.booleans())
+def test_inactive_decisions_have_choice_0(seed, labels):
+    space = random_problem(seed, conditional=True, labels=labels).decisions
     rows = np.random.default_rng(seed).integers(space.sizes, size=(20, len(space)))
     kept, active = space.check(rows), space.active(rows)
     assert (kept[~active] == 0).all() and (kept[active] == rows[active]).all()
@@ -78,10 +80,59 @@ def test_illegal_descriptions_are_named(values, words):
         SPACE.encode(values)
 
 
-@pytest.mark.parametrize("values", [(), (2, 1), (1, 1), tuple(range(17))])
-def test_illegal_values_are_refused(values):
-    with pytest.raises(ValueError, match="ascending"):
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((), "1 to 16 ascending"),
+        ((2, 1), "ascending"),
+        ((1, 1), "ascending"),
+        (tuple(range(17)), "1 to 16 ascending"),
+        ((1, 2.5), "ascending whole numbers, or labels"),
+        ((False, True), "ascending whole numbers, or labels"),
+        ((1, "dense"), "all whole numbers or all labels, not both"),
+        (("dense", "2:4", "dense"), "each of them once"),
+        (("dense", ""), "not empty"),
+    ],
+)
+def test_illegal_values_are_refused(values, words):
+    with pytest.raises(ValueError, match=f"decision 'a': values=.* must be .*{words}"):
         Decision("a", "other", values)
+
+
+def test_labels_where_numbers_are_needed_are_refused():
+    with pytest.raises(ValueError, match=r"values=\('few', 'all'\) must be ascending numbers: .* 'channels' has no"):
+        Decision("a", "channels", ("few", "all"))
+    with pytest.raises(ValueError, match=r"'a' has the labels \['few', 'all'\] where numbers are needed"):
+        Decision("a", "other", ("few", "all")).numbers  # noqa: B018
+    assert Decision("a", "other", (1, 2)).numbers == (1, 2)
+
+
+def test_the_reference_is_a_value_and_by_default_the_last():
+    assert Decision("a", "other", ("few", "all", "more")).reference_choice == 2
+    assert Decision("a", "other", ("few", "all", "more"), reference="all").reference_choice == 1
+    with pytest.raises(ValueError, match=r"decision 'a': reference='al' is not one of its values, \['few', 'all'\]"):
+        Decision("a", "other", ("few", "all"), reference="al")
+    with pytest.raises(ValueError, match="reference='2' is not one of its values"):
+        Decision("a", "other", (1, 2), reference="2")
+
+
+def test_values_of_arrays_become_pythons_own():
+    space = from_lists({"a": np.array([1, 2]), "b": np.array(["x", "y"])}, {"a": np.int64(1)})
+    assert json.dumps(space.describe([1, 0])) == '{"a": 2, "b": "x"}'
+    assert space.uncompressed.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"decisions\['a'\]='dense' must list values"):
+        from_lists({"a": "dense"})
+
+
+def test_a_label_is_required_with_those_listed_after_it():
+    pattern = Decision("pattern", "other", ("dense", "2:4", "block"), reference="dense")
+    space = DecisionSpace((pattern, Decision("size", "other", (4, 8), requires=("pattern", "2:4"))))
+    assert space.check([[0, 1], [1, 1], [2, 1]]).tolist() == [[0, 0], [1, 1], [2, 1]]
+    assert space.uncompressed.tolist() == [0, 0]
+    space.uncompressed[:] = 1
+    assert space.uncompressed.tolist() == [0, 0]
+    with pytest.raises(ValueError, match=r"at least 'dense'; that must be one of its values but the first, \['2:4'"):
+        DecisionSpace((pattern, Decision("size", "other", (4, 8), requires=("pattern", "dense"))))
 
 
 def test_names_are_unique():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_gym import CompressionEnv, CompressionVectorEnv, Decision, DecisionSpace, Problem
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem.costs import Term, pack
 from compress_gym.problem.rewards import REWARDS, Outcome
 from compress_gym.problem.scores import MeasuredAccuracy
@@ -48,26 +48,66 @@ def test_optimum_prefers_the_cheaper_of_equals():
     assert equal.optimum().tolist() == [0, 0]
 
 
-@given(seeds, st.floats(0, 1))
-def test_optimum_is_the_best_by_brute_force(seed, slack):
-    problem = random_problem(seed, budget_slack=slack)
+@given(seeds, st.floats(0, 1), st.booleans())
+def test_optimum_is_the_best_by_brute_force(seed, slack, labels):
+    problem = random_problem(seed, budget_slack=slack, labels=labels)
     rows = problem.decisions.enumerate()
     fits = problem.costs(rows)["latency_ms"] <= problem.cost_limit
     assert problem.accuracy(problem.optimum())[0] == problem.accuracy(rows[fits]).max()
 
 
-@given(seeds)
-def test_uniform_and_random_keep_the_budget(seed):
-    problem = random_problem(seed)
+@given(seeds, st.booleans(), st.booleans())
+def test_uniform_and_random_keep_the_budget(seed, conditional, labels):
+    problem = random_problem(seed, conditional=conditional, labels=labels)
     found = np.concatenate([problem.uniform()[None], problem.random(np.random.default_rng(seed), 20)])
     assert problem.evaluate(found).feasible.all()
 
 
 def test_unreachable_counts_what_clip_forbids():
-    # The reference is [1, 0] (cost 1): with a = 0 first, b must leave the reference to fit.
+    # The cheapest is [1, 0] (cost 1): with a = 0 first, b must leave its choice there to fit.
     problem = table(costs={"latency_ms": [4.0, 2.0, 4.0, 1.0, 4.0, 4.0]}, budget=0.6)
-    assert problem.reference.tolist() == [1, 0]
+    assert problem.cheapest.tolist() == [1, 0]
     assert problem.unreachable() == 1
+
+
+LABELS = {"a": ("dense", "2:4"), "b": (4, 8, 16)}
+
+
+def test_a_table_of_labels_with_references_in_the_middle():
+    problem = table(decisions=LABELS, reference={"a": "dense", "b": 8}, budget=1.0)
+    assert problem.decisions.uncompressed.tolist() == [0, 1]
+    assert problem.baseline_costs == {"latency_ms": 2.0} and problem.accuracy_model.baseline == ACCURACIES[1]
+    assert problem.describe([1, 1]) == {"a": "2:4", "b": 8}
+    assert problem.decisions.encode({"a": "2:4", "b": 8}).tolist() == [1, 1]
+    # Budgets are fractions of the uncompressed cost; what costs more than that does not fit.
+    assert problem.cheapest.tolist() == [0, 0] and problem.optimum().tolist() == [1, 0]
+    assert problem.within_budget(STRATEGIES).tolist() == [[0, 0], [0, 1], [0, 1], [1, 0], [1, 0], [1, 0]]
+    same = table(decisions=problem.decisions, reference={"b": 16})
+    assert same.decisions.uncompressed.tolist() == [0, 2] and same.accuracy_model.baseline == ACCURACIES[2]
+
+
+def test_the_last_observation_of_what_was_left_as_it_was():
+    """All costs that are seen are those of the uncompressed network, from the first step to the last."""
+    env = CompressionEnv(table(decisions=LABELS, reference={"a": "dense", "b": 8}, budget=1.0), "discrete")
+    most = env.observation_names.index("most_total")
+    seen = [env.reset()[0][most], *(env.step(choice)[0][most] for choice in (0, 1))]
+    assert seen == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"reference": {"a": "dens"}}, ValueError, r"'a': reference='dens' is not one of its values, \['dense'"),
+        ({"reference": {"c": 1}}, KeyError, "reference='c' is not known; legal: 'a', 'b'"),
+        ({"decisions": {**LABELS, "a": ("dense", 2)}}, ValueError, "all whole numbers or all labels"),
+        ({"decisions": {**LABELS, "a": ("dense", "dense")}}, ValueError, "each of them once"),
+        ({"decisions": {**LABELS, "a": "ab"}}, ValueError, "must list values"),
+        ({"strategies": [["dense", 4]] * 6}, ValueError, "choices are integers"),
+    ],
+)
+def test_bad_labels_and_references_are_named(changes, error, words):
+    with pytest.raises(error, match=words):
+        table(**{"decisions": LABELS, **changes})
 
 
 def test_a_table_of_eight_decisions():
@@ -98,9 +138,7 @@ def test_a_table_of_eight_decisions():
         ({"reward": "accuracy", "budget_rule": "none"}, "'accuracy' ignores cost"),
         ({"reward": "haq", "budget_rule": "none"}, "'haq' ignores cost"),
         ({"reward": "amc-macs"}, "needs the cost 'macs'"),
-        ({"reward": "hat"}, "needs the extra 'valid_loss'"),
-        ({"extras": {"feasible": len}}, r"extras=\['feasible'\] have names"),
-        ({"extras": {"latency_ms": len}}, r"extras=\['latency_ms'\] have names"),
+        ({"reward": "hat"}, r"needs the score columns \['valid_loss'\]"),
         ({"steps": ((1,), (0,))}, "every decision once, in order"),
     ],
 )
@@ -123,7 +161,7 @@ def test_unknown_names_show_the_closest(changes, words):
 
 
 def test_no_optimum_without_a_table():
-    problem = channel_prune_problem()
+    problem = get_case("ChannelPrune", "cifar10-resnet20").problem()
 
     class Live:
         source, baseline = "live", 0.9
@@ -136,7 +174,7 @@ def test_no_optimum_without_a_table():
 
 
 OUTCOME = Outcome(
-    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, extras={"valid_loss": 2.5}
+    0.8, baseline_accuracy=0.9, cost_ratio=0.6, budget=0.5, costs={"macs": 1e6}, scores={"valid_loss": 2.5}
 )
 
 
@@ -178,21 +216,47 @@ def test_a_reward_of_ones_own():
     assert problem.evaluate([[1, 2]]).reward[0] == pytest.approx(0.9 - 1.0)
 
 
-def test_extras_reach_rewards_and_infos():
-    problem = table(
-        reward=lambda outcome: outcome.extras["levels"],
-        extras={"levels": lambda strategies: strategies.sum(axis=1).astype(float)},
-        budget=1.0,
-    )
-    assert problem.evaluate(STRATEGIES).extras["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+class Levels:
+    """An accuracy model with a score column of its own."""
+
+    source, baseline = "own", 0.9
+
+    def __init__(self, column="levels"):
+        self.columns = ("accuracy", column)
+
+    def __call__(self, strategies):
+        return np.full(len(strategies), 0.5)
+
+    def scores(self, strategies, columns):
+        found = {"accuracy": self(strategies), self.columns[1]: strategies.sum(axis=1).astype(float)}
+        return {name: found[name] for name in columns}
+
+
+def test_score_columns_reach_rewards_and_infos():
+    problem = table(budget=1.0).replace(accuracy_model=Levels(), reward=lambda outcome: outcome.scores["levels"])
+    assert problem.evaluate(STRATEGIES).scores["levels"].tolist() == [0, 1, 2, 1, 2, 3]
+    assert problem.scores(STRATEGIES[:2], ["levels"])["levels"].tolist() == [0, 1]
     env, envs = CompressionEnv(problem), CompressionVectorEnv(problem, 2)
     for e in (env, envs):
         e.reset(seed=0)
     for action in (1.0, 0.0):  # the higher of two, the middle of three
         _, reward, *_, info = env.step(np.array([action], dtype=np.float32))
         _, rewards, *_, infos = envs.step(np.full((2, 1), action, dtype=np.float32))
-    assert reward == info["levels"] == 2
+    assert reward == info["levels"] == 2 and info["accuracy"] == 0.5
     assert rewards.tolist() == infos["levels"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["feasible", "latency_ms"])
+def test_score_columns_do_not_take_other_names(name):
+    with pytest.raises(ValueError, match=rf"score columns \['{name}'\] have names"):
+        table().replace(accuracy_model=Levels(name))
+
+
+def test_a_table_has_no_module():
+    with pytest.raises(ValueError, match="no module to build"):
+        table().build([0, 0])
+    with pytest.raises(ValueError, match="no module to build"):
+        table().export([0, 0], "file.onnx")
 
 
 def test_costs_of_inactive_decisions_are_refused():

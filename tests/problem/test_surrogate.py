@@ -125,6 +125,32 @@ def test_what_a_fit_sees_of_channels_and_of_bits():
     assert seen[1].tolist() == [[0.75, 1, 1], [0.5, 1 / 4, 1 / 16], [0, 1 / 64, 1 / 4096]]
 
 
+def test_what_a_fit_sees_of_labels():
+    """A column each; the numbers beside them are seen as they are without labels."""
+    numbers = Decision("a.channels", "channels", (4, 16))
+    labels = Decision("a.pattern", "other", ("dense", "2:4", "block", "none"))
+    seen = input_features(DecisionSpace((numbers, labels)))
+    assert seen.shape == (2, 4, 4)
+    assert np.array_equal(seen[1], np.eye(4))
+    assert np.array_equal(seen[0, :2, :3], input_features(DecisionSpace((numbers,)))[0]) and not seen[0, :, 3].any()
+    few = Decision("a.pattern", "other", ("dense", "2:4"))
+    assert input_features(DecisionSpace((few,)))[0].tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+def test_a_surrogate_of_labels_is_fitted_and_reloads_for_the_same_ones(tmp_path):
+    space = from_lists({"a": ("dense", "2:4", "block"), "b": (4, 8)}, {"a": "dense"})
+    rows = space.enumerate()
+    wanted = np.array([0.9, 0.2, 0.5])[rows[:, 0]] - 0.1 * (rows[:, 1] == 0)
+    fitted = fit_surrogate(space, rows, wanted, 0.9, settings=FitSettings(members=2, hidden=8, epochs=300))
+    assert np.abs(fitted(rows) - wanted).max() < 0.05
+    fitted.save(tmp_path / "s.npz")
+    write_card(tmp_path / "s.npz", {})
+    assert np.array_equal(SurrogateAccuracy.load(tmp_path / "s.npz", space)(rows), fitted(rows))
+    for values in (("2:4", "dense", "block"), (1, 2, 3)):
+        with pytest.raises(AssetError, match=r"stored for labels \['dense', '2:4', 'block'\] of 'a', not for"):
+            SurrogateAccuracy.load(tmp_path / "s.npz", from_lists({"a": values, "b": (4, 8)}))
+
+
 def test_a_surrogate_of_fewer_decisions_to_start_from(surrogate):
     """Before it learns, the new one predicts what the old one does, whatever else is decided."""
     larger = from_lists({"a": (4, 8, 12, 16), "w": (2, 4), "b": (8, 16), "x": (2, 3, 5, 8), "c": (4, 8, 16)})

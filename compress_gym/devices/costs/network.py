@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices import ESTIMATED, Hardware, Operation, operation_of
+from compress_gym.devices import ESTIMATED, AnyDevice, Hardware, Operation, of_operations, operation_of
 from compress_gym.devices.costs.boundaries import boundary_terms
 from compress_gym.networks import Layer, Network
 from compress_gym.networks.network import WEIGHTED
@@ -31,7 +31,7 @@ DEVICE_METRICS = ("latency_ms", "energy_mj")
 
 
 @lru_cache(maxsize=32)
-def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardware | None = None) -> CostTerms:
+def network_cost_terms(network: Network, decisions: DecisionSpace, device: AnyDevice | None = None) -> CostTerms:
     """Builds the cost terms of decisions about channels, bits, or both; the same ones once in a process.
 
     Args:
@@ -43,8 +43,11 @@ def network_cost_terms(network: Network, decisions: DecisionSpace, device: Hardw
         Terms with the metrics macs, params, size_bytes, bops and, on a device, latency_ms and energy_mj.
 
     Raises:
-        ValueError: The device has no measurement of an operation, or lacks bits; the message names it.
+        ValueError: The device is one of transformers, has no measurement of an operation, or lacks bits; the message
+            names it.
     """
+    if device is not None:
+        device = of_operations(device)
     metrics = METRICS if device is None else (*METRICS, *DEVICE_METRICS)
     terms, sources, known = [], dict[Operation, str](), _Known()
     if device is not None:
@@ -95,7 +98,7 @@ def _grid(layer: Layer, decisions: DecisionSpace, root: str | None) -> _Grid:
     touching = [index[g, "channels"] for g in groups] + [index[key] for key in own]
     if len(touching) > MAX_DECISIONS:
         raise ValueError(f"layer {layer.name!r} depends on {len(touching)} decisions; at most {MAX_DECISIONS}")
-    values = np.ix_(*(decisions.decisions[t].values for t in touching))
+    values = np.ix_(*(decisions.decisions[t].numbers for t in touching))
     counts: dict[str, Any] = dict(zip(groups, values, strict=False))
     bits = {kind: array for (_, kind), array in zip(own, values[len(groups) :], strict=True)}
     default = undecided_bits(decisions)

@@ -12,9 +12,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.devices import AnyDevice, of_transformers
 from compress_gym.devices.energy import DRAM_PJ_PER_BYTE, FP32_MAC_PJ, ON_CHIP_PJ_PER_BYTE, REUSE
 from compress_gym.devices.transformer_latency import (
-    TransformerDevice,
     cross_features,
     decoder_features,
     embedding_features,
@@ -88,7 +88,7 @@ def architecture_counts(architecture: Architecture, length: int) -> Counts:
 
 
 def transformer_cost_terms(
-    space: TransformerSpace, decisions: DecisionSpace, device: TransformerDevice | None = None
+    space: TransformerSpace, decisions: DecisionSpace, device: AnyDevice | None = None
 ) -> CostTerms:
     """Builds the cost terms of a space of transformers.
 
@@ -101,20 +101,24 @@ def transformer_cost_terms(
 
     Returns:
         Terms with the metrics macs, params, size_bytes, bops, energy_mj and, on a device, those that it has.
+
+    Raises:
+        ValueError: The device is one of operations.
     """
-    latencies = () if device is None else device.metrics
+    hardware = None if device is None else of_transformers(device)
+    latencies = () if hardware is None else hardware.metrics
     metrics = (*METRICS, *latencies, "energy_mj")
     length, head = space.length, space.attention_of
 
     def costs(counts: Counts, features: NDArray[np.float64]) -> list[float]:
         macs, params, weights_read = counts
-        times = [] if device is None else (features @ device.coefficients).tolist()
+        times = [] if hardware is None else (features @ hardware.coefficients).tolist()
         return [macs, params, params * _BITS / 8, macs * _BITS**2, *times, energy_mj(macs, weights_read)]
 
     def term(names: Sequence[str], cost: Callable[..., list[float]], layer: int = 0) -> Term:
         """Tabulates `cost` over the genes of some names; of decoder layer `layer`, zero if it is beyond the depth."""
         indices = tuple(decisions.names.index(name) for name in names)
-        values = [decisions.decisions[t].values for t in indices]
+        values = [decisions.decisions[t].numbers for t in indices]
         table = np.zeros((*(len(v) for v in values), len(metrics)))
         for choices in product(*(range(len(v)) for v in values)):
             genes = [v[c] for v, c in zip(values, choices, strict=True)]

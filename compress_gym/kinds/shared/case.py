@@ -264,6 +264,12 @@ class Case:
             **settings: Of `Problem`.
         """
         hardware = load_device(device) if isinstance(device, (str, Path)) else device
+        measured_with = getattr(hardware, "task", self.task.name)
+        if measured_with != self.task.name:
+            raise ValueError(
+                f"device={hardware.name!r} was measured with the transformers of task {measured_with!r}, not of "
+                f"{self.task.name!r}"
+            )
         terms = self.cost_terms(decisions, hardware)
         return Problem(
             decisions,
@@ -298,7 +304,7 @@ class Case:
 def _device_features(hardware: Any, terms: CostTerms, decisions: DecisionSpace) -> Any:
     if hardware is None:
         return None
-    whole = dict(zip(terms.metrics, terms.evaluate(decisions.sizes[None] - 1)[0], strict=True))
+    whole = dict(zip(terms.metrics, terms.evaluate(decisions.uncompressed[None])[0], strict=True))
     latency = next(name for name in terms.metrics if name.startswith("latency"))
     return device_features(hardware, whole["macs"], whole[latency])
 

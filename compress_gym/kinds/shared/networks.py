@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress_gym.devices import list_devices, load_device
+from compress_gym.devices import Device, SimulatedDevice, list_devices, load_device, of_operations
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.kinds.shared.kind import Options
 from compress_gym.problem.decisions import BIT_WIDTHS, BitValues, steps_by_layer
@@ -45,10 +45,12 @@ def restricted_bits(options: Options, wanted: Options, device: Any) -> Options:
     Raises:
         ValueError: The device leaves no choice of bits, or lacks the wanted ones.
     """
+    device = None if device is None else of_operations(device)
     if device is None:
         offered = BitValues(BIT_WIDTHS)
     elif device.bit_values is None:
-        able = [name for name in list_devices() if getattr(load_device(name), "bit_values", None) is not None]
+        names = list_devices(Device, SimulatedDevice)
+        able = [name for name in names if of_operations(load_device(name)).bit_values is not None]
         raise ValueError(
             f"device={device.name!r} leaves no choice of bits, so there is nothing to decide; use one of {able}, or a "
             "table that holds operations of several precisions"

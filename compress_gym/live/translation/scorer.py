@@ -51,7 +51,7 @@ class TranslationScorer:
     @cached_property
     def baseline(self) -> float:
         """BLEU / 100 of the largest SubTransformer."""
-        return float(self(self.decisions.sizes - 1)[0])
+        return float(self(self.decisions.uncompressed)[0])
 
     def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
         """Returns BLEU / 100 of strategies `[N, T]`, float64 `[N]`."""

@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 from torch import nn
 
 from compress_gym.devices.operations import Operation
-from compress_gym.making.profile.onnx_runtime import open_session, operation_model, quantize_network, timed
+from compress_gym.live.session import open_session
+from compress_gym.making.profile.onnx_runtime import operation_model, quantize_network, timed
 from compress_gym.making.profile.timing import Timed
 from compress_gym.networks import Network
 from compress_gym.support.cards import write_atomically

@@ -19,16 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from compress_gym.devices.correction import (
-    Correction,
-    errors,
-    features,
-    fit,
-    fit_mixed,
-    mixed_features,
-    times_us,
-    worst_of,
-)
+from compress_gym.devices.correction import Correction, times_us
 from compress_gym.devices.device import Device
 from compress_gym.devices.energy import PROVENANCE
 from compress_gym.devices.operations import (
@@ -37,6 +28,7 @@ from compress_gym.devices.operations import (
     write_operations,
 )
 from compress_gym.making.profile.benches import Bench, Build, OnnxBench, Opener, open_bench
+from compress_gym.making.profile.correction import errors, features, fit, fit_mixed, mixed_features, worst_of
 from compress_gym.making.profile.plan import (
     ProfilePlan,
     contents,

@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine: sessions, and operations as models."""
+"""ONNX Runtime on this machine: operations as models, and what is timed of them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,6 @@ Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
 _OPSET = 18
-
-
-def open_session(model: bytes, threads: int = 1) -> Any:
-    """Opens an ONNX model for the processor.
-
-    Raises:
-        ImportError: ONNX Runtime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_extra("onnxruntime", "devices", "measuring latency") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # x86 processors without VNNI otherwise saturate sums of 8-bit products: 396 correct images became 386.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def timed(session: Any) -> Timed:

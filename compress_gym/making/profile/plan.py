@@ -126,7 +126,7 @@ def reachable_operations(
         with_layout: Whether to add the layout changes around weighted operations.
     """
     plan = plan or ProfilePlan()
-    values = {d.subject: d.values for d in decisions.decisions}
+    values = {d.subject: d.numbers for d in decisions.decisions}
     found = {CALL: None}
     for layer in network.layers:
         touched = [group for group in layer.touched if group in values]
@@ -226,4 +226,4 @@ def chosen_strategies(decisions: DecisionSpace, plan: ProfilePlan) -> NDArray[np
         drawn[::5, ~precise] = decisions.sizes[~precise] - 1
         floats = rng.random((len(drawn), precise.sum())) < rng.random((len(drawn), 1))
         drawn[:, precise] = np.where(floats, decisions.sizes[precise] - 1, 0)
-    return np.concatenate([decisions.sizes[None] - 1, np.zeros_like(drawn[:1]), drawn])
+    return np.concatenate([decisions.uncompressed[None], np.zeros_like(drawn[:1]), drawn])

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from compress_gym.support.statistics import kendall_tau
+
 # Runs something once.
 Timed: TypeAlias = Callable[[], object]
 WARMUP = 3
@@ -46,9 +48,3 @@ def agreement(visits: NDArray[np.float64]) -> dict[str, Any]:
         "kendall_tau": round(kendall_tau(first, second), 4),
         "median_absolute_difference": round(float(np.median(np.abs(ratio / np.median(ratio) - 1))), 4),
     }
-
-
-def kendall_tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Returns Kendall's tau-a of two orders of the same things, float64 `[N]` each."""
-    order = np.sign(first[:, None] - first) * np.sign(second[:, None] - second)
-    return float(order.sum() / (len(first) * (len(first) - 1)))

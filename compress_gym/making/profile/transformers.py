@@ -20,14 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress_gym.devices.transformer_latency import (
-    TransformerDevice,
-    architecture_features,
-    fit_coefficients,
-    latency_errors,
-    write_coefficients,
-)
+from compress_gym.devices.transformer_latency import TransformerDevice, architecture_features
 from compress_gym.making.profile.rounds import measure, measured
+from compress_gym.making.profile.transformer_latency import fit_coefficients, latency_errors, write_coefficients
 from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import Architecture, TransformerSpace
 from compress_gym.problem.transformer_decisions import architecture_of, transformer_decisions
@@ -60,7 +55,7 @@ class TransformerPlan:
     def architectures(self, space: TransformerSpace) -> list[Architecture]:
         """Returns the SubTransformers, each once, those that are fitted first."""
         decisions, rng = transformer_decisions(space), np.random.default_rng(self.seed)
-        rows = dict.fromkeys(map(tuple, decisions.check(np.stack([decisions.sizes - 1, 0 * decisions.sizes])).tolist()))
+        rows = dict.fromkeys(map(tuple, decisions.check(np.stack([decisions.uncompressed, 0 * decisions.sizes])).tolist()))
         while len(rows) < self.fitted + self.checked:
             rows |= dict.fromkeys(map(tuple, decisions.spread(rng, 1).tolist()))
         return [architecture_of(space, decisions, np.array(row)) for row in rows]

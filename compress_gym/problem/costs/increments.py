@@ -1,10 +1,10 @@
 """The bounded cost of a strategy while it is being decided: what one choice changes, without summing every term.
 
 A decision *touches* the terms that depend on it. For each touch a table is laid out, indexed by the term's decisions
-up to this one: what the term costs with the later ones at the reference (the cheapest strategy), and with the later
-ones at their highest values. The values of the touching decision lie side by side. So a strategy in progress needs one
-number for each term, its *place*: the choices made so far, the last varying fastest. When all are made, place and
-offset add up to the row of the term's table.
+up to this one: what the term costs with the later ones as in the cheapest strategy, and with the later ones at their
+references, which leave the network as it was. The values of the touching decision lie side by side. So a strategy in
+progress needs one number for each term, its *place*: the choices made so far, the last varying fastest. When all are
+made, place and offset add up to the row of the term's table.
 
 Kernels read all this from two arrays, in which it begins anywhere; handing over more arrays would take longer than
 reading them. Positions in them are relative to that beginning.
@@ -18,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.problem.costs.terms import CostTerms
+from compress_gym.problem.decisions import MAX_VALUES
 from compress_gym.support.jit import inlined, jit
 
 # How the integers begin: how many terms; where in them lie, for each decision and term, the first touch by it or a
-# later one, and each term's offset; where in the costs the terms' tables begin. Where each decision's touches begin
-# follows.
-TERMS, FOLLOWING, OFFSETS, TABLES, STARTS = range(5)
-# A touch: the term, where its tables begin in the costs, the decision's number of values and reference choice, its
-# stride in the term's table, and whether the term has no later decision. Its tables hold, for each place of the term
-# before, the costs of all values with the later decisions at the reference, then those with them at their highest.
+# later one, and each term's offset; where in the costs the terms' tables begin; where in them lies the choice to which
+# each choice is lowered, `MAX_VALUES` a decision, -1 where there is none. Where each decision's touches begin follows.
+TERMS, FOLLOWING, OFFSETS, TABLES, LOWER, STARTS = range(6)
+# A touch: the term, where its tables begin in the costs, the decision's number of values and its choice in the cheapest
+# strategy, its stride in the term's table, and whether the term has no later decision. Its tables hold, for each place
+# of the term before, the costs of all values with the later decisions as in the cheapest strategy, then those with them
+# at their references.
 TOUCH = 6
-TERM, AT, SIZE, REFERENCE, STRIDE, LAST = range(TOUCH)
+TERM, AT, SIZE, CHEAPEST, STRIDE, LAST = range(TOUCH)
 # Sums of changes and of terms differ in their last bits: closer than this to the limit, relative, terms are summed.
 MARGIN = 1e-9
 
@@ -45,15 +47,26 @@ class Stages(NamedTuple):
     costs: NDArray[np.float64]
 
 
-def stages_of(terms: CostTerms, metric: int, sizes: NDArray[np.int64], reference: NDArray[np.int64]) -> Stages:
+def stages_of(
+    terms: CostTerms,
+    metric: int,
+    sizes: NDArray[np.int64],
+    cheapest: NDArray[np.int64],
+    references: NDArray[np.int64] | None = None,
+    lower: NDArray[np.int64] | None = None,
+) -> Stages:
     """Lays out the stages of one metric.
 
     Args:
         terms: The cost terms.
         metric: Column of the metric.
         sizes: Values of each decision, int64 `[T]`.
-        reference: The cheapest strategy, int64 `[T]`.
+        cheapest: The cheapest strategy, int64 `[T]`.
+        references: The choices that leave the network as it was, int64 `[T]`; `None`: the highest.
+        lower: To which choice each choice is lowered, int64 `[T, MAX_VALUES]`, -1 where to none; `None`: by one.
     """
+    references = sizes - 1 if references is None else references
+    lower = np.tile(np.arange(MAX_VALUES) - 1, (len(sizes), 1)) if lower is None else lower
     table = np.ascontiguousarray(terms.tables[:, metric])
     used = [row[2 : 2 + 2 * row[1] : 2].tolist() for row in terms.terms]
     shaped = [
@@ -66,18 +79,19 @@ def stages_of(terms: CostTerms, metric: int, sizes: NDArray[np.int64], reference
             if t not in decided:
                 continue
             later = decided[decided.index(t) + 1 :]
-            fixed = [(Ellipsis, *map(int, choices[later])) for choices in (reference, sizes - 1)]
+            fixed = [(Ellipsis, *map(int, choices[later])) for choices in (cheapest, references)]
             least, most = shaped[k][fixed[0]], shaped[k][fixed[1]]
             staged.append(np.stack([least, most], axis=-2).ravel())
-            touches.append([k, length, int(sizes[t]), int(reference[t]), int(np.prod(sizes[later])), not later])
+            touches.append([k, length, int(sizes[t]), int(cheapest[t]), int(np.prod(sizes[later])), not later])
             length += len(staged[-1])
         starts.append(starts[0] + TOUCH * len(touches))
     following = np.full((len(sizes), len(used)), -1, dtype=np.int64)
     for t in range(len(sizes)):
         for i in range(starts[-1] - TOUCH, starts[t] - 1, -TOUCH):
             following[t, touches[(i - starts[0]) // TOUCH][TERM]] = i
-    head = [len(used), starts[-1], starts[-1] + following.size, length]
-    parts = [head, starts, np.array(touches).ravel(), following.ravel(), terms.terms[:, 0]]
+    offsets = starts[-1] + following.size
+    head = [len(used), starts[-1], offsets, length, offsets + len(used)]
+    parts = [head, starts, np.array(touches).ravel(), following.ravel(), terms.terms[:, 0], lower.ravel()]
     return Stages(
         np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]), np.concatenate([*staged, table])
     )
@@ -114,7 +128,7 @@ def exact_cost_with(
     t: int,
     choice: int,
 ) -> float:
-    """Sums the terms with a choice of decision `t`, later ones at the reference; equal to `strategy_cost` bit for bit.
+    """Sums the terms with a choice of decision `t`, later ones at the cheapest; equal to `strategy_cost` bit for bit.
 
     Args:
         ints: See `exact_cost`, as are the next three.
@@ -133,7 +147,7 @@ def exact_cost_with(
         if i < 0:
             total += floats[table + ints[offsets + k] + place]
         else:
-            made = choice if i < ints[layout + STARTS + t + 1] else ints[layout + i + REFERENCE]
+            made = choice if i < ints[layout + STARTS + t + 1] else ints[layout + i + CHEAPEST]
             total += floats[costs + ints[layout + i + AT] + 2 * ints[layout + i + SIZE] * place + made]
     return total
 

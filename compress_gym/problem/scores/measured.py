@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
 
-_KNOWN = frozenset("decisions values correct images baseline_correct baseline".split())
+_KNOWN = frozenset("decisions values labels correct images baseline_correct baseline".split())
 
 
 class MeasuredAccuracy:
@@ -88,10 +89,11 @@ class MeasuredAccuracy:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names, values = file["decisions"].tolist(), file["values"]
+                labels = read_labels(file)
                 others = {name: file[name].astype(np.float64) for name in file.files if name not in _KNOWN}
                 if "correct" in file:
                     correct, images = file["correct"], int(file["images"])
-                    accuracy, baseline = correct / images, int(file["baseline_correct"]) / images
+                    baseline, accuracy = int(file["baseline_correct"]) / images, correct / images
                 else:
                     accuracy, baseline = others.pop(ACCURACY_COLUMN), float(file["baseline"])
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
@@ -99,6 +101,7 @@ class MeasuredAccuracy:
         expected = _values_matrix(decisions)
         if names != list(decisions.names) or not np.array_equal(values, expected):
             raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
+        check_labels(path, labels, decisions)
         try:
             return cls(decisions, accuracy, baseline, others)
         except ValueError as error:
@@ -126,12 +129,13 @@ def save_columns(
 
 
 def _write(path: Path, decisions: DecisionSpace, **arrays: Any) -> None:
-    write_arrays(path, decisions=np.array(decisions.names), values=_values_matrix(decisions), **arrays)
+    described = {"decisions": np.array(decisions.names), "values": _values_matrix(decisions)}
+    write_arrays(path, **described, **arrays, **stored_labels(decisions))
 
 
 def _values_matrix(decisions: DecisionSpace) -> NDArray[np.int64]:
-    """Values of every decision, int64 `[T, most values]`, padded with -1."""
+    """Numbers that every decision can be, int64 `[T, most values]`, padded with -1; labels are stored apart."""
     matrix = np.full((len(decisions), int(decisions.sizes.max())), -1, dtype=np.int64)
     for row, decision in zip(matrix, decisions.decisions, strict=True):
-        row[: len(decision.values)] = decision.values
+        row[: len(decision.values)] = -1 if decision.has_labels else decision.numbers
     return matrix

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
@@ -79,6 +80,7 @@ class MeasuredStrategies:
             **({} if self.correct is None else counted),
             **({"rounds": self.rounds.astype(np.uint8)} if self.correct is None and self.rounds.any() else {}),
             **self.columns,
+            **stored_labels(decisions),
         )
 
     @classmethod
@@ -92,6 +94,7 @@ class MeasuredStrategies:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
+                labels = read_labels(file)
                 strategies = file["strategies"].astype(np.int64)
                 rounds = file["rounds"] if "rounds" in file else np.zeros(len(strategies))
                 counts = {}
@@ -105,6 +108,7 @@ class MeasuredStrategies:
             raise AssetError(f"{path}: not readable as measured strategies ({error})") from error
         if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
             raise AssetError(f"{path}: measured for decisions {list(names)}, not for {list(decisions.names)}")
+        check_labels(path, labels, decisions)
         loaded._check(path)
         decisions.check(loaded.strategies)
         return loaded
@@ -126,5 +130,5 @@ class MeasuredStrategies:
 
 
 _KNOWN = frozenset(
-    "decisions sizes strategies rounds correct images baseline_correct probes probe_rows probe_correct".split()
+    "decisions sizes labels strategies rounds correct images baseline_correct probes probe_rows probe_correct".split()
 )

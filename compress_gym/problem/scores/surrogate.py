@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, write_arrays
 from compress_gym.support.errors import AssetError
@@ -230,6 +231,7 @@ class SurrogateAccuracy:
             last=self.last,
             spread=np.float64(self.spread),
             baseline=np.float64(self.baseline),
+            **stored_labels(self.decisions),
         )
 
     @classmethod
@@ -247,8 +249,10 @@ class SurrogateAccuracy:
                 names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
                 layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
                 spread, baseline = float(file["spread"]), float(file["baseline"])
+                labels = read_labels(file)
             if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
                 raise AssetError(f"{path}: fitted for decisions {list(names)}, not for {list(decisions.names)}")
+            check_labels(path, labels, decisions)
             return cls(decisions, layers[0], layers[1], layers[2], spread, baseline, others or {})
         except AssetError:
             raise

@@ -3,13 +3,15 @@ from __future__ import annotations
 import gymnasium as gym
 import pytest
 
-from compress_gym.tasks.splits import SPLITS, get_split
+from compress_gym.kinds import KINDS
+
+SPLITS = {kind.id: kind.split for kind in KINDS.values() if kind.split is not None}
 
 
 @pytest.mark.parametrize("env", sorted(SPLITS))
 def test_what_is_unseen_was_not_trained_on(env):
-    split = get_split(env)
-    assert split.env == env and split.tests
+    split = SPLITS[env]
+    assert split.tests
     low, high = split.train_budgets
     for test in split.tests:
         settings = test.settings
@@ -24,15 +26,10 @@ def test_what_is_unseen_was_not_trained_on(env):
 
 @pytest.mark.parametrize("env", sorted(SPLITS))
 def test_every_problem_of_a_split_can_be_made(env):
-    split = get_split(env)
+    split = SPLITS[env]
     # A test's spaces are those of the training: the same agent acts in both.
     envs = gym.make_vec(f"compress_gym/{env}", num_envs=4, **split.train)
     for test in split.tests:
         tested = gym.make(f"compress_gym/{env}", **test.settings)
         assert tested.observation_space == envs.single_observation_space
         assert tested.action_space == envs.single_action_space
-
-
-def test_an_unknown_environment_is_told():
-    with pytest.raises(KeyError, match="env='JointPQ-v1'.*Did you mean 'JointPQ-v0'"):
-        get_split("JointPQ-v1")

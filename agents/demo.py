@@ -25,9 +25,9 @@ from agents.plots import plot_curve, plot_pareto
 from agents.runs import Run, Scored
 from agents.search.__main__ import run_search
 from agents.train import run_training
-from compress_gym.data import load_dataset
 from compress_gym.devices import CALL, Device, Hardware, load_device, of_operations
-from compress_gym.live.export import MAX_DIFFERENCE, export_onnx, largest_difference
+from compress_gym.kinds import Case, get_case
+from compress_gym.live.export import MAX_DIFFERENCE, largest_difference
 from compress_gym.live.session import open_session
 from compress_gym.making.profile.onnx_runtime import operation_model, timed
 from compress_gym.making.profile.timing import sample_us
@@ -35,7 +35,6 @@ from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import processor_name
-from compress_gym.tasks import Task, get_task
 
 SEARCHES = ("uniform", "random", "hill-climb", "evolution")
 ENV = "ChannelPrune-v0"
@@ -49,7 +48,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
     """Runs everything into a folder and returns the results as written to `results.json`."""
     started = time.perf_counter()
     problem: Problem = make(ENV, **SETTINGS).unwrapped.problem  # type: ignore[attr-defined]
-    task = get_task(SETTINGS["task"])
+    case = get_case(ENV, SETTINGS["task"])
     runs: dict[str, Run] = {}
     final_policies = {}
     for algorithm in LEARNERS:
@@ -61,8 +60,8 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
     best = {name: run.best for name, run in runs.items() if run.best is not None}
     optimum = _scored(problem, problem.optimum())
     rows = {"uncompressed": _scored(problem, problem.decisions.uncompressed), **best, "true optimum": optimum}
-    measured = measure(task, problem, rows, folder / "onnx")
-    test = task.live(split="test")
+    measured = measure(problem, rows, folder / "onnx")
+    test = case.scorer(split="test")
     results = {
         "evaluations": evaluations,
         "seed": seed,
@@ -89,7 +88,7 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
             "in_the_table": _empty_call_us(of_operations(load_device(problem.origin["device"]))),
             "measured_here": 1000 * float(np.min(measured[EMPTY_CALL])),
         },
-        **_export_best(task, problem, best, folder),
+        **_export_best(case, problem, best, folder),
         **provenance(" ".join(["python -m agents.demo", *sys.argv[1:]]), ["torch", "onnxruntime", "stable_baselines3"]),
     }
     plot_curve({name: run.scored for name, run in runs.items()}, folder / "curve.png", optimum.reward)
@@ -100,16 +99,16 @@ def run_demo(folder: Path, evaluations: int, seed: int) -> dict[str, Any]:
     return results
 
 
-def measure(task: Task, problem: Problem, rows: dict[str, Scored], folder: Path) -> dict[str, NDArray[np.float64]]:
+def measure(problem: Problem, rows: dict[str, Scored], folder: Path) -> dict[str, NDArray[np.float64]]:
     """Exports each row's network and measures its latency on this machine, interleaved in random order.
 
     Returns:
         Row name to the milliseconds of each call; the empty call is one more row.
     """
-    live, shape, sessions = task.live(), task.network().input_shape, {}
+    sessions = {}
     for name, scored in track(rows.items(), description="exporting networks"):
-        module = live.compress(problem.decisions.encode(scored.strategy))
-        sessions[name] = timed(open_session(export_onnx(module, shape, folder / f"{name}.onnx").read_bytes()))
+        path = problem.export(problem.decisions.encode(scored.strategy), folder / f"{name}.onnx")
+        sessions[name] = timed(open_session(path.read_bytes()))
     sessions[EMPTY_CALL] = timed(open_session(operation_model(CALL)))
     samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
     for r in range(ROUNDS):
@@ -187,12 +186,12 @@ def _scored(problem: Problem, strategy: NDArray[np.int64]) -> Scored:
     return Scored.of(problem, strategy[None], problem.evaluate(strategy))[0]
 
 
-def _export_best(task: Task, problem: Problem, best: dict[str, Scored], folder: Path) -> dict[str, Any]:
+def _export_best(case: Case, problem: Problem, best: dict[str, Scored], folder: Path) -> dict[str, Any]:
     """Exports the most accurate network found and compares ONNX Runtime with torch on the validation images."""
     name = max(best, key=lambda n: best[n].reward)
-    module = task.live().compress(problem.decisions.encode(best[name].strategy))
-    path = export_onnx(module, task.network().input_shape, folder / "best.onnx")
-    difference = largest_difference(module, path, load_dataset(task.dataset).validation.images)
+    strategy = problem.decisions.encode(best[name].strategy)
+    path = problem.export(strategy, folder / "best.onnx")
+    difference = largest_difference(problem.build(strategy), path, case.task.split("validation").images)
     if difference > MAX_DIFFERENCE:
         raise RuntimeError(f"{path}: ONNX Runtime differs from torch by {difference:.2g} (> {MAX_DIFFERENCE})")
     return {"best": name, "onnx_largest_logit_difference": difference}

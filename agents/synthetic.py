@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.kinds.network_problem import network_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem import Problem
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.tasks import get_task
 
 TASKS = ("cifar10-resnet18", "cifar10-vgg16", "cifar10-plain20")
 BUDGET = 0.5
@@ -66,10 +65,9 @@ class InventedAccuracy:
 
 def invented_problem(task: str, seed: int) -> Problem:
     """Builds a problem of a network of `TASKS` at half its multiply-accumulates; the seed draws what it loses."""
-    chosen = get_task(task)
-    network, decisions = chosen.network(), chosen.channel_decisions()
-    return network_problem(
-        network,
+    case = get_case("ChannelPrune-v0", task)
+    decisions = case.decisions()
+    return case.assembled(
         decisions,
         InventedAccuracy.draw(decisions, seed),
         None,

@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from agents.search import search
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
@@ -57,7 +57,8 @@ def difficulty(problem: Problem, searched: bool = True) -> dict[str, Any]:
 @click.argument("task")
 def main(task: str) -> None:
     """Measures how hard TASK is at several budgets and writes its card."""
-    problem = channel_prune_problem(task, reward="accuracy")
+    case = get_case(get_task(task).declared.kinds[0], task)
+    problem = case.problem(reward="accuracy")
     rows = [difficulty(problem.replace(budget=b)) for b in track(BUDGETS, description=task)]
     card = {
         "what": f"how hard task {task} is with device {problem.origin['device']}, cost {problem.cost}, rule clip",
@@ -66,7 +67,7 @@ def main(task: str) -> None:
         **provenance(f"python -m benchmarks.difficulty {task}", ["numpy"]),
     }
     text = json.dumps(card, indent=2) + "\n"
-    path = get_task(task).folder / "difficulty.json"
+    path = case.task.folder / "difficulty.json"
     write_atomically(path, lambda p: p.write_text(text))
     click.echo(json.dumps(rows, indent=2))
 

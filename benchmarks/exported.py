@@ -22,7 +22,7 @@ from rich.progress import track
 from scipy.stats import kendalltau
 
 from compress_gym.devices import Hardware, load_device, of_operations
-from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.kinds import Case, get_case
 from compress_gym.live.export_quantised import RUN_BITS, export_quantised
 from compress_gym.live.session import open_session
 from compress_gym.making.profile.onnx_runtime import timed
@@ -30,7 +30,6 @@ from compress_gym.making.profile.timing import sample_us
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
-from compress_gym.tasks import Task, get_task
 
 RESULTS = Path(__file__).parent / "results" / "exported"
 ROUNDS, REPETITIONS = 100, 12
@@ -39,7 +38,7 @@ AIM = 0.003
 
 
 def compare(
-    task: Task,
+    case: Case,
     device: Hardware,
     count: int,
     work: Path,
@@ -50,7 +49,7 @@ def compare(
     """Exports networks, scores their files and times them, in random order.
 
     Args:
-        task: The task.
+        case: A task, pruned and quantised.
         device: A table of 8-bit operations of this machine.
         count: How many networks, of all sizes; the uncompressed one is the first.
         work: Folder for the files.
@@ -61,17 +60,16 @@ def compare(
     Returns:
         One row a network: channels, both accuracies (fractions of 1, validation images) and both latencies in ms.
     """
-    decisions = task.decisions("JointPQ", BitValues((RUN_BITS,)))
-    live = task.live(decisions=decisions)
+    decisions = case.decisions(bits=BitValues((RUN_BITS,)))
+    compressor, scored = case.compressor(decisions), case.task.split("validation").take(scored_images(case))
     rows = np.concatenate([decisions.uncompressed[None], decisions.spread(np.random.default_rng(seed), count - 1)])
-    predicted = _predicted(task, device, [decisions.describe(row) for row in rows])
-    scored = task.dataset_splits().validation.take(live.images)
+    predicted = _predicted(case, device, [decisions.describe(row) for row in rows])
     images, labels = scored.images, scored.labels
     files, scores = [], []
     work.mkdir(parents=True, exist_ok=True)
     for n, row in enumerate(track(rows, description="exporting")):
-        module = live.compress(row)
-        path = export_quantised(module, task.network(), work / f"{n}.onnx", batch=1)
+        module = compressor.build(row)
+        path = export_quantised(module, case.task.network(), work / f"{n}.onnx", batch=1)
         files.append(path.read_bytes())
         session = open_session(files[-1])
         logits = [session.run(None, {"images": image[None]})[0][0] for image in images]
@@ -91,9 +89,9 @@ def compare(
     ]
 
 
-def _predicted(task: Task, device: Hardware, strategies: list[dict[str, Any]]) -> NDArray[np.float64]:
-    channels = task.channel_decisions()
-    terms = network_cost_terms(task.network(), channels, device)
+def _predicted(case: Case, device: Hardware, strategies: list[dict[str, Any]]) -> NDArray[np.float64]:
+    pruned = get_case("ChannelPrune-v0", case.task)
+    channels, terms = pruned.decisions(), pruned.cost_terms(device=device)
     rows = np.stack([channels.encode({name: s[name] for name in channels.names}) for s in strategies])
     return terms.evaluate(rows)[:, terms.column("latency_ms")]
 
@@ -107,9 +105,9 @@ def _measure(files: list[bytes], rounds: int, repetitions: int, seed: int) -> ND
     return fastest / 1000
 
 
-def scored_images(task: Task) -> int:
+def scored_images(case: Case) -> int:
     """Returns how many validation images the accuracies of `compare` are of."""
-    return task.validation_images or len(task.dataset_splits().validation.labels)
+    return case.task.declared.validation_images or len(case.task.split("validation").labels)
 
 
 def images_apart(rows: Sequence[Mapping[str, Any]], images: int) -> list[int]:
@@ -191,12 +189,12 @@ def main(name: str, device: str, count: int, work: Path) -> None:
             f"--device {device} has operations of {hardware.bits} bits; measure a table with: "
             f"compress-gym profile {name} --precision int8 --out mine8.csv"
         )
-    task = get_task(name)
-    rows = compare(task, hardware, count, work)
+    case = get_case("JointPQ-v0", name)
+    rows = compare(case, hardware, count, work)
     command = shlex.join(["python", "-m", "benchmarks.exported", *sys.argv[1:]])
     facts = {"task": name, "device": hardware.name, **summary(rows), "rows": rows}
     facts |= provenance(command, ["onnxruntime", "onnx", "torch", "numpy"])
-    text = table(rows, name, hardware.name, scored_images(task))
+    text = table(rows, name, hardware.name, scored_images(case))
     write_atomically(RESULTS / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
     write_atomically(RESULTS / f"{name}.md", lambda p: p.write_text(text))
     click.echo(text)

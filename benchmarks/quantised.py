@@ -18,6 +18,7 @@ import click
 
 from benchmarks.papers import winners
 from benchmarks.papers.live_scores import PaperScores
+from compress_gym.kinds import get_case
 from compress_gym.live.quantise import BITS as QUANTISER_BITS
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
@@ -42,14 +43,15 @@ def compare(task: Task, bits: tuple[int, ...], epochs: int, work: Path) -> dict[
         Accuracies, fractions of 1: `as_trained`, and `rows`, one for each number of bits, the network in full
         precision (32) first, before fine-tuning and, of the others, that on test images after it.
     """
-    whole = task.channel_decisions()
+    pruned, quantised = get_case("ChannelPrune-v0", task), get_case("MixedQuant-v0", task)
+    whole = pruned.decisions()
     unpruned = whole.describe(whole.uncompressed)
-    as_trained = {split: float(task.live("none", split, decisions=whole).baseline) for split in SPLITS}
-    floats = PaperScores(task, whole, work / "floats")
+    as_trained = {split: float(pruned.scorer(recovery="none", split=split).baseline) for split in SPLITS}
+    floats = PaperScores(pruned, whole, work / "floats")
     rows: list[dict[str, Any]] = [{"bits": 32, "before": {split: floats(unpruned, split) for split in SPLITS}}]
     # Scores are kept by places among all values, whichever of them are asked for.
-    decisions = task.decisions("MixedQuant", BitValues(tuple(QUANTISER_BITS)))
-    scores = PaperScores(task, decisions, work / "bits")
+    decisions = quantised.decisions(bits=BitValues(tuple(QUANTISER_BITS)))
+    scores = PaperScores(quantised, decisions, work / "bits")
     for chosen in bits:
         strategy = {d.name: chosen if chosen in d.numbers else d.numbers[-1] for d in decisions.decisions}
         before = {split: scores(strategy, split) for split in SPLITS}

@@ -147,7 +147,7 @@ def _check_versions(submission: Submission, track: Track) -> None:
             wrong.append(f"{task}: task_version is {stated.task_version}, which is later than {now['task_version']}")
         elif stated.task_version != now["task_version"]:
             retired.append(f"{task}: made for version {stated.task_version}, which is {now['task_version']} now")
-        elif stated.device == now["device"] and stated.device_hash != now["device_hash"]:
+        elif stated.device == now["device"] and stated.device_hash != now.get("device_hash"):
             retired.append(f"{task}: made with another table of device {stated.device!r}")
     if wrong:
         raise _Stop(Verdict.MALFORMED, wrong)

@@ -50,8 +50,8 @@ class Origin(Strict):
     ]
     task_version: Annotated[int, Field(ge=0, le=1000)]
     asset_hash: Hash
-    device: Key
-    device_hash: Hash
+    device: Annotated[Key | None, Field(description="`null`: costs are counted, on no device.")]
+    device_hash: Hash | None
 
 
 class Result(Strict):
@@ -60,8 +60,12 @@ class Result(Strict):
     task: Name
     seed: Annotated[int, Field(ge=0, le=1000)]
     strategy: Annotated[
-        dict[Key, Annotated[int, Field(ge=-(10**9), le=10**9)]],
-        Field(min_length=1, max_length=LARGEST_OBJECT, description="Decision name to value, every decision once."),
+        dict[Key, Annotated[int, Field(ge=-(10**9), le=10**9)] | Key],
+        Field(
+            min_length=1,
+            max_length=LARGEST_OBJECT,
+            description="Decision name to value, a number or a label, every decision once.",
+        ),
     ]
     evaluations: Annotated[int, Field(ge=1, le=10**9, description="Scored episodes or asked strategies, doubles too.")]
     wall_seconds: Annotated[

@@ -139,7 +139,7 @@ def _track_of(config: Mapping[str, Any], tracks: Mapping[str, Track]) -> Track:
 
 
 def _origin(config: Mapping[str, Any], track: Track) -> dict[str, Any]:
-    kept = {key: config["origin"][key] for key in ("task_version", "asset_hash", "device", "device_hash")}
+    kept = {key: config["origin"].get(key) for key in ("task_version", "asset_hash", "device", "device_hash")}
     return {"accuracy_source": _source(track, config["environment"]), **kept}
 
 
@@ -183,7 +183,9 @@ def _command(config: Mapping[str, Any], track: Track) -> str | None:
         return None
     words = ["python", "-m", "agents.train" if learner else "agents.search"]
     words += ["--algo" if learner else "--method", config["method"], "--env", config["env"]]
-    words += ["--task", settings["task"], "--device", track.problem(settings["task"]).origin["device"]]
+    words += ["--task", settings["task"]]
+    if device := track.problem(settings["task"]).origin["device"]:
+        words += ["--device", device]
     words += ["--budget", str(settings["budget"]), "--reward", settings["reward"], "--seed", "0"]
     words += ["--episodes" if learner else "--evaluations", str(config["evaluations"])]
     for key, usual in _USUAL.items():

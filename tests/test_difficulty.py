@@ -5,14 +5,15 @@ import json
 import pytest
 
 from benchmarks.difficulty import difficulty
-from compress_gym.kinds.channel_prune import channel_prune_problem
-from compress_gym.tasks import get_task, list_tasks
+from compress_gym.kinds import get_case, scored_tasks
+
+MEASURED = [name for name, signal in scored_tasks("ChannelPrune-v0").items() if signal == "measured"]
 
 
-@pytest.mark.parametrize("name", [name for name in list_tasks() if get_task(name).best_signal() == "measured"])
+@pytest.mark.parametrize("name", MEASURED)
 def test_the_card_says_what_is_so(name):
-    card = json.loads((get_task(name).folder / "difficulty.json").read_text())
-    problem = channel_prune_problem(name, reward="accuracy")
+    case = get_case("ChannelPrune-v0", name)
+    card, problem = json.loads((case.task.folder / "difficulty.json").read_text()), case.problem(reward="accuracy")
     for row in card["rows"]:
         facts = difficulty(problem.replace(budget=row["budget"]), searched=False)
         assert {key: row[key] for key in facts} == facts

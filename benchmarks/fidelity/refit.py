@@ -14,6 +14,7 @@ from compress_gym.kinds import Case
 from compress_gym.making.collect import add_round
 from compress_gym.making.fit import fit_surrogate
 from compress_gym.making.fit_case import baseline_of
+from compress_gym.making.scoring import score
 from compress_gym.problem import Problem
 from compress_gym.problem.costs import CostTerms
 from compress_gym.problem.decisions import BIT_KINDS
@@ -43,7 +44,14 @@ def decides_bits(case: Case) -> bool:
 def measured_conditions(case: Case) -> Conditions:
     """Returns how the case's strategies were scored."""
     card = read_card(case.asset("strategies"))
-    return Conditions(card["recovery"], precision=card["precision"])
+    return Conditions(card.get("recovery"), precision=card.get("precision", "fp32"))
+
+
+def live_scores(case: Case, rows: NDArray[np.int64], folder: Path, workers: int) -> MeasuredStrategies:
+    """Scores strategies live, as those were that the case's surrogate is fitted to; unfinished scores are kept."""
+    columns = score(case, rows, measured_conditions(case), folder, workers).columns
+    rounds, images = np.zeros(len(rows), dtype=np.int64), case.strategies().images
+    return MeasuredStrategies(rows, rounds, columns, columns.get("correct"), images)
 
 
 def surrogate_problems(case: Case, surrogate: SurrogateAccuracy, budget: float) -> dict[str, Problem]:

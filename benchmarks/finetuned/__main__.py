@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from benchmarks.finetuned.correlation import correlations
-from benchmarks.finetuned.measure import PARTS, FinetuningPlan, measure
+from benchmarks.finetuned.measure import PARTS, FinetuningPlan, conditions_of, measure
+from compress_gym.kinds import get_case
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import checked_device
-from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "finetuned"
 
@@ -34,17 +34,17 @@ def main(
 ) -> None:
     """Fine-tunes random strategies of TASK at half the MACs and compares. Killed, it goes on where it was."""
     device = checked_device("cuda" if cuda else "cpu")
-    task, plan = get_task(name), FinetuningPlan(strategies, epochs)
-    measured = measure(task, plan, work or Path(f"{name}-finetuned"), workers, device, only)
+    case, plan = get_case("ChannelPrune-v0", name), FinetuningPlan(strategies, epochs)
+    measured = measure(case, plan, work or Path(f"{name}-finetuned"), workers, device, only)
     if measured is None:
         click.echo("half of it is measured; the same command without --only measures the rest and writes the results")
         return
-    images = len(task.dataset_splits().validation.labels)
+    images = len(case.task.split("validation").labels)
     facts = {
         "task": name,
         "plan": asdict(plan),
         "validation_images": images,
-        "correlations": correlations(measured.correct, images, plan.conditions),
+        "correlations": correlations(measured.correct, images, conditions_of(case, plan)),
         "correct": measured.correct.tolist(),
         "scored_on": measured.scored_on,
         "fine_tuned_on": measured.fine_tuned_on,

@@ -10,22 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from compress_gym.devices.costs.network import network_cost_terms
-from compress_gym.live.scorer import LiveAccuracy
-from compress_gym.making.collect import CHEAP_RECOVERIES
+from compress_gym.kinds import Case
+from compress_gym.live.scorer import ImageScorer
 from compress_gym.making.scoring import identity
 from compress_gym.support.cards import write_arrays
 from compress_gym.support.processor import torch_device_name
 from compress_gym.support.resume import claim
 from compress_gym.support.workers import results_of
-from compress_gym.tasks import Task
 
 # A strategy counts as being at the budget within this fraction of it.
 TOLERANCE = 0.05
 # The cheap recoveries, and the fine-tuned network.
 PARTS = ("before", "after")
 # A process's own.
-_evaluators: list[LiveAccuracy] = []
+_scorers: list[ImageScorer] = []
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,6 @@ class FinetuningPlan:
     budget: float = 0.5
     seed: int = 0
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Names of what is scored: the cheap recoveries, then the fine-tuned network."""
-        return (*CHEAP_RECOVERIES, f"adaptive-bn+finetune-{self.epochs}")
-
 
 class Measured(NamedTuple):
     """What was measured.
@@ -64,10 +57,14 @@ class Measured(NamedTuple):
     fine_tuned_on: tuple[str, ...]
 
 
-def random_strategies(task: Task, plan: FinetuningPlan) -> NDArray[np.int64]:
+def conditions_of(case: Case, plan: FinetuningPlan) -> tuple[str, ...]:
+    """Returns the names of what is scored: the task's recoveries, then the fine-tuned network."""
+    return (*case.task.declared.recoveries, f"adaptive-bn+finetune-{plan.epochs}")
+
+
+def random_strategies(case: Case, plan: FinetuningPlan) -> NDArray[np.int64]:
     """Draws independent uniform choices and keeps those at the budget, int64 `[strategies, T]`."""
-    decisions = task.channel_decisions()
-    terms = network_cost_terms(task.network(), decisions)
+    decisions, terms = case.decisions(), case.cost_terms()
     rng, kept = np.random.default_rng(plan.seed), np.empty((0, len(decisions)), dtype=np.int64)
     whole = terms.evaluate(decisions.uncompressed[None])[0, terms.column("macs")]
     while len(kept) < plan.strategies:
@@ -78,12 +75,12 @@ def random_strategies(task: Task, plan: FinetuningPlan) -> NDArray[np.int64]:
 
 
 def measure(
-    task: Task, plan: FinetuningPlan, folder: Path, workers: int, device: str = "cpu", only: str | None = None
+    case: Case, plan: FinetuningPlan, folder: Path, workers: int, device: str = "cpu", only: str | None = None
 ) -> Measured | None:
     """Scores every strategy under every condition; what is on disk is not measured again.
 
     Args:
-        task: The task.
+        case: The task, pruned.
         plan: What is measured.
         folder: Where each finished piece lies.
         workers: Processes, one thread each.
@@ -93,8 +90,8 @@ def measure(
     Returns:
         What was measured; `None` while pieces are missing.
     """
-    rows = random_strategies(task, plan)
-    claim(folder, {**asdict(plan), **identity(task, task.live(images=None))})
+    rows, conditions = random_strategies(case, plan), list(conditions_of(case, plan))
+    claim(folder, {**asdict(plan), "conditions": conditions, **identity(case, case.scorer())})
     parts = [part for part in PARTS if only in (None, part)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
@@ -102,7 +99,7 @@ def measure(
             missing = [n for n in range(len(rows)) if not _piece(folder, n, part).exists()]
             bar = progress.add_task(f"{part} fine-tuning", total=len(rows), completed=len(rows) - len(missing))
             jobs = [(rows[n],) for n in missing]
-            for job, correct in results_of(_count, jobs, workers, _prepare, (task, plan, part, device)):
+            for job, correct in results_of(_count, jobs, workers, _prepare, (case, plan, part, device)):
                 hardware = torch_device_name(device if part == "after" else "cpu")
                 write_arrays(_piece(folder, missing[job], part), correct=correct, hardware=np.array(hardware))
                 progress.advance(bar)
@@ -122,12 +119,11 @@ def _read(path: Path) -> tuple[NDArray[np.int64], str]:
         return file["correct"], str(file["hardware"])
 
 
-def _prepare(task: Task, plan: FinetuningPlan, part: str, device: str) -> None:
-    images = len(task.dataset_splits().validation.labels)
-    conditions = plan.conditions[-1:] if part == "after" else plan.conditions[:-1]
-    _evaluators[:] = [task.live(recovery=name, images=images, training_device=device) for name in conditions]
+def _prepare(case: Case, plan: FinetuningPlan, part: str, device: str) -> None:
+    images, conditions = len(case.task.split("validation").labels), conditions_of(case, plan)
+    chosen = conditions[-1:] if part == "after" else conditions[:-1]
+    _scorers[:] = [case.scorer(recovery=name, images=images, device=device) for name in chosen]
 
 
 def _count(row: NDArray[np.int64]) -> NDArray[np.int64]:
-    hits = np.concatenate([evaluator.hits(row) for evaluator in _evaluators])
-    return np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1)
+    return np.concatenate([scorer.measure(row, ())["correct"] for scorer in _scorers])

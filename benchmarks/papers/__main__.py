@@ -14,21 +14,20 @@ from typing import Any
 import click
 
 from benchmarks.papers import amc, apq, galen, haq, hat, hat_latency, winners
+from compress_gym.kinds import get_case
+from compress_gym.kinds.transformer_nas import KIND as TRANSFORMERS
 from compress_gym.making.train_translation import RECIPE
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import bf16_supported, checked_device
 from compress_gym.support.resume import claim
 from compress_gym.support.workers import results_of
-from compress_gym.tasks import get_task
-from compress_gym.tasks.translation import get_translation_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "papers"
 _SHARE = click.FloatRange(0, 1, min_open=True)
 _LONGER = click.option(
     "--longer", type=click.IntRange(1), help="Let searches without learning go on to so many evaluations, too."
 )
-_ENVIRONMENTS = {haq.HAQPlan: "MixedQuant", galen.GalenPlan: "JointPQ", apq.APQPlan: "JointPQ"}
 
 
 @click.group()
@@ -119,7 +118,8 @@ def hat_command(
     plan = hat.HATPlan(task, device, evaluations, seeds, learner_seeds, winners)
     folder = work / task
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, {"evaluations": evaluations, "device": device, "asset_hash": get_translation_task(task).asset_hash()})
+    assets = get_case(TRANSFORMERS, task).asset_hash()
+    claim(folder, {"evaluations": evaluations, "device": device, "asset_hash": assets})
     rows = hat.compare(plan, folder, how if from_scratch else None, workers)
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
     facts = {"task": task, "rows": rows, **provenance(command, ["torch", "numpy", "stable_baselines3", "sacrebleu"])}
@@ -290,9 +290,8 @@ def _write(
 ) -> None:
     """Writes facts, table and picture."""
     command = shlex.join(["python", "-m", "benchmarks.papers", *sys.argv[1:]])
-    assets = get_task(plan.task).asset_hash(_ENVIRONMENTS[type(plan)])
     made = provenance(command, ["torch", "numpy", "stable_baselines3"])
-    facts = {"plan": asdict(plan), "asset_hash": assets, **found, **made}
+    facts = {"plan": asdict(plan), "asset_hash": plan.case.asset_hash(), **found, **made}
     text = table(facts, plan)
     for ending, content in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
         write_atomically(RESULTS / f"{name}{ending}", partial(Path.write_text, data=content))

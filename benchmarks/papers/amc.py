@@ -14,11 +14,12 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
+from benchmarks.papers.live_scores import PRECISIONS
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.kinds.channel_prune import channel_prune_problem
-from compress_gym.support.cards import read_json, sha256, write_atomically
-from compress_gym.tasks import get_task
+from compress_gym.kinds import Case, get_case
+from compress_gym.support.cards import read_json, write_atomically
 
+KIND = "ChannelPrune-v0"
 EPISODES = 400
 BUDGET = 0.5
 FINETUNE_EPOCHS = 20
@@ -57,6 +58,16 @@ class AMCSetting:
     seed: int = 0
     bf16: bool = False
 
+    @property
+    def case(self) -> Case:
+        """The task, pruned."""
+        return get_case(KIND, self.task)
+
+    @property
+    def precision(self) -> str:
+        """In which candidates are scored, and fine-tuned."""
+        return PRECISIONS[self.bf16]
+
 
 def identity(setting: AMCSetting) -> dict[str, Any]:
     """Returns what the results of a task's settings depend on; a folder of others is refused.
@@ -64,19 +75,19 @@ def identity(setting: AMCSetting) -> dict[str, Any]:
     Raises:
         AssetError: The task's weights are not there; the message says what makes them.
     """
-    task = get_task(setting.task)
+    task = setting.case.task
     task.trained_module()
     return {
         "task": task.name,
         "task_version": task.version,
-        "weights_sha256": sha256(task.folder / "weights.safetensors"),
+        "weights_sha256": task.weights_digest,
         "recovery": task.recovery,
         "seed": setting.seed,
         "episodes": EPISODES,
         "budget": BUDGET,
         "finetune_epochs": FINETUNE_EPOCHS,
         "bf16": setting.bf16,
-        "hyperparameters": {method: read_hyperparameters(method, "ChannelPrune-v0") for method in LEARNERS},
+        "hyperparameters": {method: read_hyperparameters(method, KIND) for method in LEARNERS},
     }
 
 
@@ -89,12 +100,11 @@ def find(setting: AMCSetting, folder: Path) -> dict[str, Any]:
     path = folder / "found.json"
     if path.exists():
         return read_json(path)
-    problem = channel_prune_problem(
-        setting.task, device=None, accuracy="live", cost="macs", budget=BUDGET, reward="accuracy"
-    )
-    task, exact = get_task(setting.task), problem.accuracy_model
+    case = setting.case
+    problem = case.problem(None, "live", cost="macs", budget=BUDGET, reward="accuracy")
+    exact = problem.accuracy_model
     if setting.bf16:
-        problem = replace(problem, accuracy_model=task.live(bf16=True, threads=None))
+        problem = replace(problem, accuracy_model=case.scorer(precision=setting.precision, threads=None))
     started = time.perf_counter()
     if setting.method in METHODS:
         scored = list(search(problem, setting.method, EPISODES, setting.seed))
@@ -103,20 +113,20 @@ def find(setting: AMCSetting, folder: Path) -> dict[str, Any]:
     best, seconds = max(scored, key=lambda s: s.reward), time.perf_counter() - started
     found = {
         "strategy": dict(best.strategy),
-        "validation_accuracy": float(exact(task.channel_decisions().encode(best.strategy))[0]),
+        "validation_accuracy": float(exact(problem.decisions.encode(best.strategy))[0]),
         "macs": best.cost_ratio,
         "evaluations": len(scored),
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if setting.bf16 else "fp32",
+        "precision": setting.precision,
     }
     write_atomically(path, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"))
     return found
 
 
 def _learn(setting: AMCSetting, env: CompressionEnv, folder: Path) -> Any:
-    settings = read_hyperparameters(setting.method, "ChannelPrune-v0")
-    config = run_config("learner", setting.method, "ChannelPrune-v0", {}, env, setting.seed, EPISODES)
+    settings = read_hyperparameters(setting.method, KIND)
+    config = run_config("learner", setting.method, KIND, {}, env, setting.seed, EPISODES)
     model = build(setting.method, env, settings, setting.seed)
     with Run(folder / f"run-{int(time.time())}", config) as run:
         train(model, run, EPISODES)
@@ -130,18 +140,19 @@ def score(setting: AMCSetting, found: dict[str, Any], folder: Path, finetune: bo
         `test_accuracy` and, if it is asked for, `finetuned_test_accuracy` (else `None`), and the precision that it was
         trained and scored in.
     """
-    path, task = folder / "scores.json", get_task(setting.task)
+    path, case = folder / "scores.json", setting.case
     scores = read_json(path) if path.exists() else {}
     if scores.get("strategy") != found["strategy"]:  # searched again
         scores = {"strategy": found["strategy"]}
-    row = task.channel_decisions().encode(found["strategy"])
+    row = case.decisions().encode(found["strategy"])
     if "test_accuracy" not in scores:
-        scores["test_accuracy"] = float(task.live(split="test", threads=torch.get_num_threads())(row)[0])
+        scores["test_accuracy"] = float(case.scorer(split="test", threads=None)(row)[0])
         write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
     if finetune and "finetuned_test_accuracy" not in scores:
-        recovery = f"{task.recovery}+finetune-{FINETUNE_EPOCHS}"
-        scores["finetune_precision"] = "bf16" if setting.bf16 else "fp32"
-        scores["finetuned_test_accuracy"] = float(task.live(recovery, "test", bf16=setting.bf16)(row)[0])
+        recovery = f"{case.task.recovery}+finetune-{FINETUNE_EPOCHS}"
+        scores["finetune_precision"] = setting.precision
+        tuned = case.scorer(recovery=recovery, split="test", precision=setting.precision)
+        scores["finetuned_test_accuracy"] = float(tuned(row)[0])
     write_atomically(path, lambda p: p.write_text(json.dumps(scores, indent=1) + "\n"))
     del scores["strategy"]
     return {"finetuned_test_accuracy": None, **scores}

@@ -23,10 +23,10 @@ from benchmarks.papers.winners import (
     winner,
     within,
 )
-from compress_gym.kinds.joint_pq import joint_pq_problem
+from compress_gym.kinds import Case, get_case
 from compress_gym.problem import Problem
-from compress_gym.tasks import get_task
 
+KIND = "JointPQ-v0"
 # An allowance that both approaches have; APQ's search has 500 iterations of 100.
 EVALUATIONS, SEEDS = 1000, 10
 METHOD = "evolution"  # APQ searches by evolution
@@ -64,6 +64,11 @@ class APQPlan:
     energies: tuple[float, ...] = ENERGIES
 
     @property
+    def case(self) -> Case:
+        """The task, pruned and quantised."""
+        return get_case(KIND, self.task)
+
+    @property
     def budgets(self) -> list[tuple[str, float]]:
         """Costs and their shares."""
         return [*(("latency_ms", b) for b in self.latencies), *(("energy_mj", b) for b in self.energies)]
@@ -76,12 +81,12 @@ def compare(plan: APQPlan, work: Path, workers: int = 1) -> list[dict[str, Any]]
         One row for each budget and approach: how many seeds found something that fits, and the accuracies, latency and
         energy of that.
     """
-    task, rows = get_task(plan.task), list[dict[str, Any]]()
-    searches = searches_folder(work, task, "JointPQ", plan.evaluations)
+    case, rows = plan.case, list[dict[str, Any]]()
+    searches = searches_folder(work, case, plan.evaluations)
     for cost, budget in plan.budgets:
-        whole = joint_pq_problem(plan.task, plan.device, cost=cost, budget=1.0, reward="accuracy")
-        require_fast(whole)
-        live = PaperScores(task, whole.decisions, work / "live", workers)
+        whole = case.problem(plan.device, cost=cost, budget=1.0, reward="accuracy")
+        require_fast(case, whole)
+        live = PaperScores(case, whole.decisions, work / "live", workers)
         problem = within(whole, budget)
         for approach in APPROACHES:
             folder = searches / f"{cost}-{budget:g}" / approach.replace(" ", "-")
@@ -105,7 +110,7 @@ def compare(plan: APQPlan, work: Path, workers: int = 1) -> list[dict[str, Any]]
 def together(problem: Problem, plan: APQPlan, seed: int, folder: Path) -> dict[str, Any]:
     """Searches for channels and bits together."""
     path = folder / f"{plan.method}-{seed}.json"
-    return winner(problem, plan.method, plan.evaluations, seed, "JointPQ-v0", path)
+    return winner(problem, plan.method, plan.evaluations, seed, KIND, path)
 
 
 def in_sequence(problem: Problem, plan: APQPlan, seed: int, folder: Path) -> dict[str, Any] | None:
@@ -119,16 +124,16 @@ def in_sequence(problem: Problem, plan: APQPlan, seed: int, folder: Path) -> dic
     """
     half = plan.evaluations // 2
     for power in PRUNING_POWERS:
-        channels = pruning_alone(problem.replace(budget=problem.budget**power))
+        channels = pruning_alone(plan.case, problem.replace(budget=problem.budget**power))
         if channels is None:
             continue
         path = folder / f"{plan.method}-{seed}-pruned-{power}.json"
-        pruned = winner(channels, plan.method, half, seed, "JointPQ-v0", path)
+        pruned = winner(channels, plan.method, half, seed, KIND, path)
         kept = {d.name: pruned["strategy"][d.name] for d in problem.decisions.decisions if d.kind == "channels"}
-        quantised = held(problem, kept)
+        quantised = held(plan.case, problem, kept)
         if quantised is not None:
             path = folder / f"{plan.method}-{seed}.json"
-            return winner(quantised, plan.method, plan.evaluations - half, seed, "JointPQ-v0", path)
+            return winner(quantised, plan.method, plan.evaluations - half, seed, KIND, path)
     return None
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.papers.live_scores import PaperScores
+from benchmarks.papers.live_scores import PRECISIONS, PaperScores, finetune_recipes
 from benchmarks.papers.winners import (
-    PRECISIONS,
     SPLITS,
     asked,
     epochs,
@@ -25,12 +24,11 @@ from benchmarks.papers.winners import (
     winners,
     within,
 )
-from compress_gym.kinds.joint_pq import joint_pq_problem
-from compress_gym.live.training import finetune_recipes
+from compress_gym.kinds import Case, get_case
 from compress_gym.problem import Problem
 from compress_gym.problem.decisions import BIT_KINDS
-from compress_gym.tasks import get_task
 
+KIND = "JointPQ-v0"
 # Galen searches for 410 episodes and trains the chosen network for 30 epochs; its claim is about 20 % of the latency.
 EVALUATIONS, SEEDS, FINETUNE_EPOCHS = 410, 10, 30
 # At a half either alone still fits, where below it may not.
@@ -83,6 +81,11 @@ class GalenPlan:
         if stray and self.epochs:
             raise ValueError(f"--tuned {stray} must be among --budget {list(self.budgets)}, or --epochs 0")
 
+    @property
+    def case(self) -> Case:
+        """The task, pruned and quantised."""
+        return get_case(KIND, self.task)
+
 
 def compare(plan: GalenPlan, work: Path, workers: int = 1) -> dict[str, Any]:
     """Compares at each budget; what is finished is read from the folder; so many workers search and score.
@@ -99,26 +102,26 @@ def compare(plan: GalenPlan, work: Path, workers: int = 1) -> dict[str, Any]:
         ValueError: Methods and evaluations that `asked` refuses, or accuracies that are scored live.
     """
     searched = asked(plan.methods, plan.evaluations, plan.longer)
-    task = get_task(plan.task)
-    problem = joint_pq_problem(plan.task, plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
-    require_fast(problem)
-    live = PaperScores(task, problem.decisions, work / "live", workers, plan.bf16)
+    case = plan.case
+    problem = case.problem(plan.device, cost=plan.cost, reward="accuracy", budget=1.0)
+    require_fast(case, problem)
+    live = PaperScores(case, problem.decisions, work / "live", workers, plan.bf16)
     rows, chosen = list[dict[str, Any]](), list[dict[str, Any]]()
     for budget in plan.budgets:
         whole = within(problem, budget)
         for approach, restrict in APPROACHES.items():
             best = list[Mapping[str, int]]()
-            restricted = None if whole is None else restrict(whole)
+            restricted = None if whole is None else restrict(case, whole)
             for method, evaluations in searched:
                 row: dict[str, Any] = {"budget": budget, "approach": approach, "method": method}
                 row["evaluations"] = evaluations
                 rows.append(row | {"fits": restricted is not None})
                 if restricted is None:
                     continue
-                folder = searches_folder(work, task, "JointPQ", evaluations) / f"{budget:g}"
+                folder = searches_folder(work, case, evaluations) / f"{budget:g}"
                 files = [folder / approach.replace(" ", "-") / f"{method}-{seed}.json" for seed in range(plan.seeds)]
                 told = f"{approach}, {name_of(method, evaluations)} at {budget:.0%}"
-                found = winners(restricted, method, evaluations, "JointPQ-v0", files, told, workers)
+                found = winners(restricted, method, evaluations, KIND, files, told, workers)
                 strategies = [f["strategy"] for f in found]
                 best += strategies
                 rows[-1] |= {
@@ -128,7 +131,7 @@ def compare(plan: GalenPlan, work: Path, workers: int = 1) -> dict[str, Any]:
                 }
             if best and plan.epochs and budget in plan.tuned:
                 chosen.append({"budget": budget, "approach": approach, "strategy": dict(live.rank(best, 1)[0])})
-    baseline = float(task.live("none", "test", decisions=task.channel_decisions()).baseline)
+    baseline = float(case.scorer(recovery="none", split="test").baseline)
     return {"baseline_test": baseline, "rows": rows, "finetuned": _finetuned(chosen, live, plan, baseline)}
 
 
@@ -142,20 +145,20 @@ def _finetuned(
     ]
 
 
-def pruning_alone(problem: Problem) -> Problem | None:
+def pruning_alone(case: Case, problem: Problem) -> Problem | None:
     """Returns the problem of the channels: all bits at their references; `None` where nothing fits."""
     whole = problem.describe(problem.decisions.uncompressed)
-    return held(problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind in BIT_KINDS})
+    return held(case, problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind in BIT_KINDS})
 
 
-def quantising_alone(problem: Problem) -> Problem | None:
+def quantising_alone(case: Case, problem: Problem) -> Problem | None:
     """Returns the problem of the bits: all channels stay; `None` where nothing fits."""
     whole = problem.describe(problem.decisions.uncompressed)
-    return held(problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind == "channels"})
+    return held(case, problem, {d.name: whole[d.name] for d in problem.decisions.decisions if d.kind == "channels"})
 
 
-APPROACHES: dict[str, Callable[[Problem], Problem | None]] = {
-    "joint": lambda problem: problem,
+APPROACHES: dict[str, Callable[[Case, Problem], Problem | None]] = {
+    "joint": lambda _, problem: problem,
     "pruning alone": pruning_alone,
     "quantisation alone": quantising_alone,
 }
@@ -237,7 +240,7 @@ def _finetuned_lines(rows: list[dict[str, Any]], plan: GalenPlan) -> list[str]:
 
 def _rates(plan: GalenPlan) -> str:
     """Says where learning rates differ: pruned networks have more to learn."""
-    pruned, quantised = (recipe["peak_lr"] for recipe in finetune_recipes(get_task(plan.task).dataset))
+    pruned, quantised = (recipe.peak_lr for recipe in finetune_recipes(plan.case.task))
     return "" if pruned == quantised else f", at a peak rate of {pruned:g}, where all channels stay of {quantised:g}"
 
 

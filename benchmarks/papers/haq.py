@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.papers.live_scores import PaperScores
+from benchmarks.papers.live_scores import PRECISIONS, PaperScores
 from benchmarks.papers.winners import (
-    PRECISIONS,
     SPLITS,
     asked,
     epochs,
@@ -24,11 +23,11 @@ from benchmarks.papers.winners import (
     verdict,
     winners,
 )
-from compress_gym.kinds.mixed_quant import mixed_quant_problem
+from compress_gym.kinds import Case, get_case
 from compress_gym.problem import Problem
 from compress_gym.problem.scores import MeasuredAccuracy
-from compress_gym.tasks import get_task
 
+KIND = "MixedQuant-v0"
 EVALUATIONS, SEEDS = 600, 10
 FINETUNE_EPOCHS = 5
 METHODS = ("ddpg", "annealing")  # HAQ's learner, and a search without learning
@@ -67,6 +66,11 @@ class HAQPlan:
     bf16: bool = False
     longer: int = 0
 
+    @property
+    def case(self) -> Case:
+        """The task, quantised."""
+        return get_case(KIND, self.task)
+
 
 def compare(plan: HAQPlan, work: Path, workers: int = 1) -> dict[str, Any]:
     """Compares at each latency; what is finished is read from the folder; so many workers search and score.
@@ -83,10 +87,10 @@ def compare(plan: HAQPlan, work: Path, workers: int = 1) -> dict[str, Any]:
         ValueError: Methods and evaluations that `asked` refuses, or accuracies that are scored live.
     """
     searched = asked(plan.methods, plan.evaluations, plan.longer)
-    task = get_task(plan.task)
-    whole = mixed_quant_problem(plan.task, plan.device, budget=1.0, budget_rule="repair", reward="haq")
-    require_fast(whole)
-    live = PaperScores(task, whole.decisions, work / "live", workers, plan.bf16)
+    case = plan.case
+    whole = case.problem(plan.device, budget=1.0, budget_rule="repair", reward="haq")
+    require_fast(case, whole)
+    live = PaperScores(case, whole.decisions, work / "live", workers, plan.bf16)
     rows, two_best = list[dict[str, Any]](), list[dict[str, Any]]()
     for pair, published in zip(bit_pairs(whole), RECALLED, strict=True):
         row = uniform(whole, *pair)
@@ -95,11 +99,11 @@ def compare(plan: HAQPlan, work: Path, workers: int = 1) -> dict[str, Any]:
         alike, best_of_all = {split: live(same[0], split) for split in SPLITS}, _best_of_all(problem)
         found_by = dict[str, list[Mapping[str, int]]]()
         for method, evaluations in searched:
-            folder = searches_folder(work, task, "MixedQuant", evaluations)
+            folder = searches_folder(work, case, evaluations)
             files = [folder / f"{pair[0]}-{pair[1]}" / f"{method}-{seed}.json" for seed in range(plan.seeds)]
             name = name_of(method, evaluations)
             told = f"{name} at the latency of {pair}"
-            found = winners(problem, method, evaluations, "MixedQuant-v0", files, told, workers)
+            found = winners(problem, method, evaluations, KIND, files, told, workers)
             mixed = [f["strategy"] for f in found]
             found_by[name] = mixed
             on = {split: spread(live.all(mixed, split)) for split in SPLITS}

@@ -18,8 +18,9 @@ from agents.hyperparams import read_hyperparameters
 from agents.learners import build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
-from compress_gym.kinds.transformer_nas import TransformerNASEnv
+from compress_gym.kinds.transformer_nas import KIND, TransformerNASEnv
 from compress_gym.live.translation.batches import TokenPairs
+from compress_gym.live.translation.compressor import vocabulary_of
 from compress_gym.live.translation.scoring import bleu, translate
 from compress_gym.live.translation.training import train_supertransformer
 from compress_gym.making.train_translation import RECIPE
@@ -29,7 +30,7 @@ from compress_gym.problem import Problem
 from compress_gym.support.cards import read_json, write_atomically
 from compress_gym.support.processor import torch_device_name
 from compress_gym.support.workers import results_of
-from compress_gym.tasks.translation import TranslationTask, get_translation_task
+from compress_gym.tasks import Task, get_task
 
 # Thirty generations of HAT's population.
 EVALUATIONS = 3025
@@ -260,20 +261,20 @@ def score(task_name: str, strategy: dict[str, int], folder: Path, scratch: Scrat
         folder: Where its scores lie.
         scratch: How to train; `None` does not.
     """
-    path, task = folder / "scores.json", get_translation_task(task_name)
+    path, task = folder / "scores.json", get_task(task_name)
     scores = read_json(path) if path.exists() else {}
     if scratch is None or scores.get("scratch") != asdict(scratch):  # of another recipe
         scores = {name: value for name, value in scores.items() if name not in _SCRATCH}
-    architecture = task.space.architecture(strategy)
+    architecture = task.network().architecture(strategy)
     if "inherited_test_bleu" not in scores:
-        scores["inherited_validation_bleu"] = _bleu(task, task.supertransformer(), "validation", architecture)
-        scores["inherited_test_bleu"] = _bleu(task, task.supertransformer(), "test", architecture)
+        for split in ("validation", "test"):
+            scores[f"inherited_{split}_bleu"] = _bleu(task, task.trained_module(), split, architecture)
         scores["parameters"] = sum(p.numel() for p in Transformer(architecture).parameters())
         _write(path, scores)
     if scratch is not None and "scratch" not in scores:
         torch.manual_seed(_SEED)
         module = Transformer(architecture, RECIPE.dropout)
-        pairs = TokenPairs.encode(task.corpus().train, task.vocabulary())
+        pairs = TokenPairs.encode(task.split("train"), vocabulary_of(task))
         scores["updates"] = scratch.train(module, pairs, folder / f"{_digest(asdict(scratch))}.safetensors")
         scores |= {"scratch": asdict(scratch), "trained_on": torch_device_name(scratch.device)}
         scores["scratch_test_bleu"] = _bleu(task, module.to("cpu"), "test", architecture)
@@ -334,17 +335,17 @@ def _how(rows: list[dict[str, Any]]) -> str:
 
 
 def _learn(setting: HATSetting, env: TransformerNASEnv, folder: Path) -> Any:
-    settings = read_hyperparameters(setting.method, "TransformerNAS-v0")
-    config = run_config("learner", setting.method, "TransformerNAS-v0", {}, env, setting.seed, setting.evaluations)
+    settings = read_hyperparameters(setting.method, KIND.id)
+    config = run_config("learner", setting.method, KIND.id, {}, env, setting.seed, setting.evaluations)
     model = build(setting.method, env, settings, setting.seed)
     with Run(folder / f"run-{int(time.time())}", config) as run:
         train(model, run, setting.evaluations)
     return run.scored
 
 
-def _bleu(task: TranslationTask, module: Transformer, split: str, architecture: Architecture) -> float:
-    pairs = getattr(task.corpus(), split)
-    return round(bleu(translate(module, task.vocabulary(), pairs.source, architecture), pairs.target).score, 2)
+def _bleu(task: Task, module: Any, split: str, architecture: Architecture) -> float:
+    pairs = task.split(split)
+    return round(bleu(translate(module, vocabulary_of(task), pairs.source, architecture), pairs.target).score, 2)
 
 
 def _depth(problem: Problem) -> int:

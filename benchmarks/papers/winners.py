@@ -17,7 +17,7 @@ from agents.learners import ALGORITHMS, build, train
 from agents.runs import Run, run_config
 from agents.search import METHODS, search
 from compress_gym.envs.compression import CompressionEnv
-from compress_gym.kinds.network_problem import network_problem
+from compress_gym.kinds import Case
 from compress_gym.problem import Problem
 from compress_gym.problem.budgets import TOLERANCE
 from compress_gym.problem.decisions import DecisionSpace
@@ -26,10 +26,8 @@ from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.support.cards import read_json, write_atomically
 from compress_gym.support.errors import unknown_name
 from compress_gym.support.workers import results_of
-from compress_gym.tasks import Task, get_task
 
 SPLITS = ("validation", "test")
-PRECISIONS = {False: "fp32", True: "bf16"}
 
 
 def within(problem: Problem, budget: float) -> Problem | None:
@@ -39,18 +37,17 @@ def within(problem: Problem, budget: float) -> Problem | None:
     return problem.replace(budget=budget) if cheapest <= allowed else None
 
 
-def require_fast(problem: Problem) -> None:
+def require_fast(case: Case, problem: Problem) -> None:
     """Refuses a problem whose accuracies would be scored live: searches ask for hundreds of thousands.
 
     Raises:
         ValueError: They would be.
     """
     if problem.accuracy_model.source == "live":
-        joint = any(d.kind == "channels" for d in problem.decisions.decisions)
-        task, env = problem.origin["task"], "JointPQ" if joint else "MixedQuant"
+        task, env = case.task.name, case.kind.name
         raise ValueError(
             f"--task {task}: accuracies of {env} on device={problem.origin['device']!r} are neither measured nor "
-            f"predicted; first: compress-gym collect {task} --env {env} --out compress_gym/tasks/assets/{task}, then "
+            f"predicted; first: compress-gym collect {task} --env {env} --out {case.task.folder}, then "
             f"python -m benchmarks.fidelity {task} --env {env}"
         )
 
@@ -96,17 +93,17 @@ def name_of(method: str, evaluations: int) -> str:
     return f"{method} ({evaluations:,})"
 
 
-def held(problem: Problem, values: Mapping[str, int | str]) -> Problem | None:
+def held(case: Case, problem: Problem, values: Mapping[str, int | str]) -> Problem | None:
     """Returns the same problem with some decisions made: they keep one value, and the budget is the same cost.
 
     Args:
-        problem: Of a task.
+        case: What the problem was made of.
+        problem: The problem.
         values: Decision name to the value that it keeps.
 
     Returns:
         The problem; `None` where no strategy that is left keeps the budget.
     """
-    task = get_task(problem.origin["task"])
     chosen = [
         replace(d, values=(values[d.name],), reference=None) if d.name in values else d
         for d in problem.decisions.decisions
@@ -115,10 +112,9 @@ def held(problem: Problem, values: Mapping[str, int | str]) -> Problem | None:
     if isinstance(model, (MeasuredAccuracy, SurrogateAccuracy)):
         model = model.restricted(decisions)
     else:
-        model = task.live(decisions=decisions, threads=None)
+        model = case.scorer(decisions, threads=None)
     whole = float(problem.costs(problem.decisions.encode(_uncompressed(decisions)))[problem.cost][0])
-    rest = network_problem(
-        task.network(),
+    rest = case.assembled(
         decisions,
         model,
         problem.origin["device"],
@@ -131,9 +127,9 @@ def held(problem: Problem, values: Mapping[str, int | str]) -> Problem | None:
     return within(rest, min(1.0, problem.budget * problem.baseline_costs[problem.cost] / whole))
 
 
-def searches_folder(work: Path, task: Task, env: str, evaluations: int) -> Path:
-    """Returns the folder of what was searched with the accuracies that the task has now, and with this allowance."""
-    return work / task.asset_hash(env) / str(evaluations)
+def searches_folder(work: Path, case: Case, evaluations: int) -> Path:
+    """Returns the folder of what was searched with the accuracies that the case has now, and with this allowance."""
+    return work / case.asset_hash() / str(evaluations)
 
 
 def told_by(facts: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """A learned policy on problems it never saw, against searching there: `python -m benchmarks.search.generalisation`.
 
-For each split of `compress_gym.tasks.splits`, PPO is trained over its training problems: budgets, and devices where
+For the split of each kind that has one, PPO is trained over its training problems: budgets, and devices where
 there are several, drawn anew for each episode. Its deterministic policy then compresses every held-out problem in an
 episode, one evaluation; nothing is learnt or searched there. Beside it stand the uniform strategy, which needs one
 evaluation too, and the best of 1, 100 and 400 evaluations of random search and of evolution on that very problem.
@@ -20,7 +20,6 @@ from typing import Any
 import click
 import gymnasium as gym
 import numpy as np
-from compress_gym.tasks.splits import SPLITS, HeldOutProblem, TaskSplit
 from numpy.typing import NDArray
 from rich.progress import Progress
 from stable_baselines3 import PPO
@@ -30,6 +29,9 @@ from agents.learners import policy_strategy
 from agents.search import search
 from agents.statistics import bootstrap_interval, interquartile_mean
 from agents.vec_env import CompressionVecEnv
+from compress_gym.kinds import KINDS, TrainTestSplit
+from compress_gym.kinds.shared.registry import NAMESPACE
+from compress_gym.kinds.shared.splits import HeldOutProblem
 from compress_gym.problem import Problem
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
@@ -41,6 +43,7 @@ ENVIRONMENTS = 16
 SETTINGS: dict[str, Any] = {"n_steps": 48, "batch_size": 192, "n_epochs": 10, "gamma": 1.0, "learning_rate": 1e-3}
 SEARCHES = ("random", "evolution")
 EVALUATIONS = (1, 100, 400)
+SPLITS = {kind.id: kind.split for kind in KINDS.values() if kind.split is not None}
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ class Comparison:
     evaluations_to_match: float | None
 
 
-def trained(split: TaskSplit, seed: int, episodes: int) -> PPO:
+def trained(env: str, split: TrainTestSplit, seed: int, episodes: int) -> PPO:
     """Returns an agent that was trained on a split's training problems for at least so many episodes."""
     settings = {**split.train, "reward": "accuracy"}
-    envs: Any = gym.make_vec(f"compress_gym/{split.env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
+    envs: Any = gym.make_vec(f"{NAMESPACE}{env}", ENVIRONMENTS, autoreset_mode="SameStep", **settings)
     steps = episodes * max(len(problem.steps) for problem in envs.unwrapped.problems)
     return PPO("MlpPolicy", CompressionVecEnv(envs), seed=seed, device="cpu", **SETTINGS).learn(steps)
 
@@ -113,14 +116,15 @@ def markdown(found: Sequence[Comparison], episodes: int) -> str:
     """Writes the report."""
     seeds, (one, some, all_) = len(found[0].policy), EVALUATIONS
     columns = [f"{method} {n}" for method in SEARCHES for n in (some, all_)]
+    other_networks = dict.fromkeys(f"`{c.env}`" for c in found if "network" in c.unseen)
     lines = ["# A learned policy on problems it never saw", ""]
     lines += [
-        f"PPO, trained for {episodes:,} episodes on other problems (`compress_gym/tasks/splits.py`), then one episode",
-        "of its deterministic policy on each of these; the best of so many of random search and evolution",
+        f"PPO, trained for {episodes:,} episodes on other problems (each kind's split), then one episode of its",
+        "deterministic policy on each of these; the best of so many of random search and evolution",
         f"on the problem. Accuracy: interquartile means of {seeds} seeds, with 95 % intervals of a bootstrap for",
         "the policy. To match: the evaluations that random search needs, in the median, to reach the policy's mean.",
-        "A network is unseen in `ChannelPrune-v0` alone, whose agents were trained on another one; the others'",
-        "problems differ from those of training in device and budget.",
+        f"A network is unseen in {' and '.join(other_networks) or 'none'} alone, whose agents were trained on another",
+        "one; the others' problems differ from those of training in device and budget.",
         "",
     ]
     lines += [f"| environment | task | device | budget | unseen | policy, 1 | uniform, 1 | random, {one} | "]
@@ -154,16 +158,16 @@ def markdown(found: Sequence[Comparison], episodes: int) -> str:
 def main(envs: tuple[str, ...], seeds: int, episodes: int, out: Path) -> None:
     """Trains agents on each split and tests them on what it holds out."""
     found = []
-    splits = [SPLITS[env] for env in envs or SPLITS]
+    splits = {env: SPLITS[env] for env in envs or SPLITS}
     with Progress() as progress, one_thread():
-        bar = progress.add_task("agents and tests", total=sum(seeds + len(split.tests) for split in splits))
-        for split in splits:
+        bar = progress.add_task("agents and tests", total=sum(seeds + len(split.tests) for split in splits.values()))
+        for env, split in splits.items():
             agents = []
             for seed in range(seeds):
-                agents.append(trained(split, seed, episodes))
+                agents.append(trained(env, split, seed, episodes))
                 progress.advance(bar)
             for held_out in split.tests:
-                found.append(compare(split.env, held_out, agents))
+                found.append(compare(env, held_out, agents))
                 progress.advance(bar)
     command = shlex.join(["python", "-m", "benchmarks.search.generalisation", *sys.argv[1:]])
     facts = {

@@ -18,26 +18,24 @@ from pathlib import Path
 
 import click
 import numpy as np
-from compress_gym.tasks.translation import TRANSLATION_TASKS, get_translation_task
 from numpy.typing import NDArray
 
 from agents.statistics import LEAST_GAP
+from benchmarks.fidelity.refit import live_scores
 from benchmarks.fidelity.stated import stated
 from benchmarks.search.suites import PROBLEMS, BenchmarkProblem
 from benchmarks.search.versions import build
-from compress_gym.making.scoring import Conditions, score
+from compress_gym.kinds import get_case
 from compress_gym.problem import Problem
 from compress_gym.problem.scores import MeasuredAccuracy
+from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import provenance, read_card, read_json, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks import get_task
 
 FILE = Path(__file__).parent / "references.json"
 # So many strategies that the runs found are scored live.
 SCORED = 20
-# Strategies of the shipped sample [N, T], their live accuracies [N], and those of strategies found by searches [F].
-_Scored = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,9 @@ def _made_for(problem: BenchmarkProblem) -> dict[str, object]:
 
 
 def _signal(problem: BenchmarkProblem) -> str:
-    if problem.task in TRANSLATION_TASKS:
-        return f"BLEU by a surrogate; {stated(read_card(get_translation_task(problem.task).folder / 'surrogate.npz'))}"
-    card = read_card(get_task(problem.task).asset("surrogate", problem.env.rpartition("-")[0]))
-    return f"surrogate; {stated(card)}"
+    case = get_case(problem.env, problem.task)
+    of = "" if case.kind.metric == ACCURACY_COLUMN else f"{case.kind.metric} by a "
+    return f"{of}surrogate; {stated(read_card(case.asset('surrogate')))}"
 
 
 def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> dict[str, object]:
@@ -113,8 +110,10 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
     built, found = build(problem), best_found(build(problem), runs / problem.name)
     if not len(found):
         raise ValueError(f"--runs {runs} holds no run of {problem.name} that found a strategy within the budget")
-    scored = _transformers if problem.task in TRANSLATION_TASKS else _networks
-    rows, live, live_of_found = scored(problem, found, work, workers)
+    case = get_case(problem.env, problem.task)
+    measured, identity = case.strategies(), hashlib.sha256(found.tobytes()).hexdigest()[:8]
+    rows, live = measured.strategies[measured.scored()], measured.accuracy[measured.scored()]
+    live_of_found = live_scores(case, found, work / f"{problem.env}-{problem.task}-{identity}", workers).accuracy
     fitting = built.costs(rows)[built.cost] <= built.cost_limit
     rows, live = np.concatenate([rows[fitting], found]), np.concatenate([live[fitting], live_of_found])
     best = int(np.argmax(live))
@@ -125,23 +124,6 @@ def freeze(problem: BenchmarkProblem, runs: Path, work: Path, workers: int) -> d
         "scored_live": len(live),
         "strategy": built.describe(rows[best]),
     }
-
-
-def _networks(problem: BenchmarkProblem, found: NDArray[np.int64], work: Path, workers: int) -> _Scored:
-    """Returns the shipped sample of a network's task, its live accuracies, and those of the strategies found."""
-    task, env = get_task(problem.task), problem.env.rpartition("-")[0]
-    measured, card = task.strategies(env), read_card(task.asset("strategies", env))
-    conditions = Conditions(card["recovery"], precision=card["precision"], env=env)
-    identity = hashlib.sha256(found.tobytes()).hexdigest()[:8]
-    scores = score(task, found, conditions, work / f"{problem.env}-{problem.task}-{identity}", workers)
-    return measured.strategies, measured.accuracy, scores.correct.sum(1) / measured.images
-
-
-def _transformers(problem: BenchmarkProblem, found: NDArray[np.int64], work: Path, workers: int) -> _Scored:
-    """Returns the SubTransformers whose BLEU is shipped, it, and the BLEU of the strategies found."""
-    task = get_translation_task(problem.task)
-    scored, there = task.strategies(), task.strategies().translated
-    return scored.strategies[there], scored.accuracy[there], task.live()(found)
 
 
 def best_found(problem: Problem, folder: Path) -> NDArray[np.int64]:

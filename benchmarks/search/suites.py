@@ -1,7 +1,7 @@
 """What is compared, as plain data: problems, methods, seeds, and which of them make up a suite.
 
-To add an environment, add a line to `PROBLEMS`. The reward is `accuracy` and the budget rule `clip` throughout: methods
-are ranked by accuracy within a budget that all of them keep.
+Problems are those that kinds name as their `benchmarks`. The reward is `accuracy` and the budget rule `clip`
+throughout: methods are ranked by accuracy within a budget that all of them keep.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from compress_gym.kinds import KINDS
 from compress_gym.support.errors import unknown_name
+from compress_gym.tasks import get_task
 
 EVALUATIONS = 400
 # Results after fewer evaluations are read off the same runs.
@@ -64,16 +66,21 @@ class Suite:
     seeds: int = 10
 
 
-DIGITS = BenchmarkProblem("ChannelPrune-v0", "digits-cnn")
-PROBLEMS = (
-    DIGITS,
-    BenchmarkProblem("ChannelPrune-v0", "cifar10-resnet20"),
-    # At half the latency 8 and 4 bits lose almost nothing; at 0.25 random search always finds the optimum within 100.
-    BenchmarkProblem("MixedQuant-v0", "digits-cnn", budget=0.23),
-    BenchmarkProblem("JointPQ-v0", "digits-cnn", budget=0.2),
-    # At a third of the latency a single decoder layer is left, and every search finds the same transformer.
-    BenchmarkProblem("TransformerNAS-v0", "multi30k-ende"),
-)
+def problems_of_kinds(quick: bool = False) -> tuple[BenchmarkProblem, ...]:
+    """Returns the benchmarks of all kinds, or the quick ones, in the order in which their tasks name the kinds."""
+    tasks = [get_task(benchmark.task) for kind in KINDS.values() for benchmark in kind.benchmarks]
+    named = dict.fromkeys(kind for task in tasks for kind in task.declared.kinds if kind in KINDS)
+    return tuple(
+        BenchmarkProblem(kind, benchmark.task, benchmark.budget)
+        for kind in dict.fromkeys((*named, *KINDS))
+        for benchmark in KINDS[kind].benchmarks
+        if benchmark.quick or not quick
+    )
+
+
+PROBLEMS, QUICK = problems_of_kinds(), problems_of_kinds(quick=True)
+# Where it is asked whether learners learn.
+DIGITS = QUICK[0]
 LEARNERS = ("ddpg", "ddpg-executed", "ddpg-amc", "td3", "sac", "ppo", "maskable-ppo")
 SEARCHES = (
     "uniform",
@@ -97,7 +104,7 @@ COMPARED = tuple(learner for learner in LEARNERS if learner != "ddpg-executed")
 SUITES = {
     # Less than ten minutes on two cores; a Gaussian process alone would take two more.
     "quick": Suite(
-        (DIGITS,),
+        QUICK,
         (
             *("ddpg", "ddpg-executed", "td3", "sac", "ppo", "maskable-ppo"),
             *(search for search in SEARCHES if search != "gaussian-process"),

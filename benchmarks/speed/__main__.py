@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 
+from compress_gym.kinds import get_case
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import one_thread
-from compress_gym.tasks import get_task
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed"
+KIND = "ChannelPrune-v0"
 A_STEP = """A step of a compression environment checks the action, moves it to the nearest choice that keeps the
 budget, follows what the choice changes of the bounded cost, and writes the observation; the last step of an episode
 sums every cost and finds accuracy (a table's entry, or a surrogate's forward pass) and reward. Episodes are started
@@ -48,14 +49,15 @@ def main(live: bool, costs: bool, learners: bool, name: str, device: str | None,
     if live:
         from benchmarks.speed.live import compare
 
-        task = get_task(name)
-        title = f"Live evaluation of {name}, {images:,} images and {task.calibration_images} for calibration"
+        case = get_case(KIND, name)
+        seen = case.task.declared.calibration
+        title = f"Live evaluation of {name}, {images:,} images and {seen.images if seen else 'all'} for calibration"
         with one_thread():
-            _report(f"live-{name}", title, LIVE, {"rows": compare(task, images)}, ["torch"])
+            _report(f"live-{name}", title, LIVE, {"rows": compare(case, images)}, ["torch"])
     elif costs:
         from benchmarks.speed.costs import measure
 
-        rows = measure(get_task(name), device)
+        rows = measure(get_case(KIND, name), device)
         _report(f"costs-{name}", f"Cost evaluation of {name}", "One thread.", {"rows": rows}, ["numba"])
     elif learners:
         from benchmarks.speed.learners import LEARNING, compare_learners

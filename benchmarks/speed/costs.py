@@ -9,9 +9,9 @@ import numpy as np
 
 from compress_gym.devices import load_device
 from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.kinds import Case
 from compress_gym.problem.costs.kernels import strategy_cost
 from compress_gym.support.jit import jit
-from compress_gym.tasks import Task
 
 REPETITIONS = 7
 STRATEGIES = 200_000
@@ -24,21 +24,21 @@ def bounded_costs(terms, tables, metric, strategies, costs):  # type: ignore[no-
         costs[n] = strategy_cost(terms, tables, metric, strategies[n])
 
 
-def measure(task: Task, device: str | None) -> list[dict[str, Any]]:
+def measure(case: Case, device: str | None) -> list[dict[str, Any]]:
     """Times cost evaluation on one thread.
 
     Args:
-        task: The task.
-        device: A device that was profiled for it; `None`: the task's.
+        case: A task, pruned.
+        device: A device that was profiled for it; `None`: the case's.
 
     Returns:
         Strategies a second (median and p10 of the time) for the bounded cost alone and for all costs, and the seconds
         that compiling the cost terms takes.
     """
-    network, decisions = task.network(), task.channel_decisions()
+    network, decisions = case.task.network(), case.decisions()
     compile_seconds = []
     for _ in range(REPETITIONS):
-        hardware = load_device(device or task.device or "")
+        hardware = load_device(device or case.default_device() or "")
         network_cost_terms.cache_clear()  # as the first environment of a process finds it
         started = time.perf_counter()
         terms = network_cost_terms(network, decisions, hardware)

@@ -16,8 +16,8 @@ import gymnasium as gym
 import numpy as np
 from rich.progress import track
 
-import compress_gym  # noqa: F401  (registers the ids)
-from compress_gym.kinds.catalogue import shipped_tasks
+from compress_gym.kinds import KINDS, scored_tasks
+from compress_gym.kinds.shared.registry import NAMESPACE
 
 REPETITIONS = 7
 # Steps a repetition; a vector environment's are num_envs times as many.
@@ -105,14 +105,13 @@ def _vector_stepper(envs: gym.vector.VectorEnv) -> Callable[[int], float]:
 def cases() -> list[Case]:
     """Lists what is compared: CartPole first of each kind, then every id, task and table or surrogate."""
     found = []
-    ids = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
-    shipped = [(name, task, signal) for name in ids for task, signal in shipped_tasks(name).items()]
+    scored = [(f"{NAMESPACE}{kind}", *found) for kind in KINDS for found in scored_tasks(kind).items()]
     for kind in ("unwrapped", "gym.make"):
         found.append(Case(CARTPOLE, kind=kind))
-        found += [Case(name, task, signal, kind) for name, task, signal in shipped]
+        found += [Case(name, task, signal, kind) for name, task, signal in scored]
     found.append(Case(CARTPOLE, kind="vector"))
     for threads, copies in ((1, True), (1, False), (2, True)):
-        found += [Case(name, task, signal, "vector", threads, copies) for name, task, signal in shipped]
+        found += [Case(name, task, signal, "vector", threads, copies) for name, task, signal in scored]
     return found
 
 
@@ -152,9 +151,8 @@ def measure(repetitions: int = REPETITIONS) -> list[dict[str, Any]]:
 def start_up() -> list[dict[str, Any]]:
     """Times import, `gym.make` and a first episode in a new process: with an empty kernel cache, then a filled one."""
     found = []
-    ids = sorted(name for name in gym.registry if name.startswith("compress_gym/"))
-    for name in ids:
-        for task in shipped_tasks(name):
+    for name in (f"{NAMESPACE}{kind}" for kind in KINDS):
+        for task in scored_tasks(name):
             with tempfile.TemporaryDirectory() as cache:
                 cold, *warm = (_first_episode(name, task, Path(cache)) for _ in range(1 + 3))
             found.append(
@@ -184,7 +182,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         " ".join(
             part
             for part in (
-                row["environment"].removeprefix("compress_gym/"),
+                row["environment"].removeprefix(NAMESPACE),
                 row["task"],
                 row["accuracy"],
                 row["kind"],

@@ -13,20 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 from rich.progress import track
 from torch import nn
 
-from compress_gym.devices.costs.network import network_cost_terms
+from compress_gym.kinds import Case
 from compress_gym.live.prune import channel_index, channel_ranking, kept_channels
 from compress_gym.live.recovery import adaptive_batch_norm
 from compress_gym.live.training import augmented
 from compress_gym.networks import Network
 from compress_gym.support.processor import bf16_supported
-from compress_gym.tasks import Task
+from compress_gym.tasks.declaration import Calibration
 
 REPETITIONS = 5
 PLAIN_BATCH = 256
 HALF = 0.5
 
 
-def compare(task: Task, images: int) -> list[dict[str, Any]]:
+def compare(case: Case, images: int) -> list[dict[str, Any]]:
     """Times three evaluators on the uncompressed network and on strategies of half the MACs.
 
     `plain` is fp32, channels first, batches of 256, batch norms not folded, removed channels multiplied by zero
@@ -34,22 +34,22 @@ def compare(task: Task, images: int) -> list[dict[str, Any]]:
     where the processor has no bfloat16.
 
     Args:
-        task: A task with batch norm.
+        case: A task with batch norm, pruned.
         images: Validation images to score.
 
     Returns:
         One entry an evaluator and case: seconds (median), how many times faster than plain, and the mean accuracy.
     """
-    evaluators: dict[str, Callable[[NDArray[np.int64]], ArrayLike]] = {"plain": _plain(task, images)}
-    evaluators["live"] = task.live(images=images).count_correct
+    evaluators: dict[str, Callable[[NDArray[np.int64]], ArrayLike]] = {"plain": _plain(case, images)}
+    evaluators["live"] = case.scorer(images=images).count_correct
     if bf16_supported():
-        evaluators["live, bf16"] = task.live(images=images, bf16=True).count_correct
-    cases = {"uncompressed": task.channel_decisions().uncompressed[None], "half the MACs": half_macs(task, REPETITIONS)}
+        evaluators["live, bf16"] = case.scorer(images=images, precision="bf16").count_correct
+    sizes = {"uncompressed": case.decisions().uncompressed[None], "half the MACs": half_macs(case, REPETITIONS)}
     rows = []
-    for case, strategies in cases.items():
+    for size, strategies in sizes.items():
         seconds: dict[str, list[float]] = {name: [] for name in evaluators}
         right: dict[str, list[int]] = {name: [] for name in evaluators}
-        for repetition in track(range(REPETITIONS + 1), description=case):
+        for repetition in track(range(REPETITIONS + 1), description=size):
             strategy = strategies[repetition % len(strategies)][None]
             for name, evaluate in evaluators.items():
                 started = time.perf_counter()
@@ -61,7 +61,7 @@ def compare(task: Task, images: int) -> list[dict[str, Any]]:
             ratio = np.median(np.array(seconds["plain"]) / np.array(times))
             rows.append(
                 {
-                    "case": case,
+                    "case": size,
                     "evaluator": name,
                     "seconds": round(float(np.median(times)), 4),
                     "images_per_second": round(images / float(np.median(times))),
@@ -72,10 +72,9 @@ def compare(task: Task, images: int) -> list[dict[str, Any]]:
     return rows
 
 
-def half_macs(task: Task, count: int) -> NDArray[np.int64]:
+def half_macs(case: Case, count: int) -> NDArray[np.int64]:
     """Draws strategies within a twentieth of half the MACs, int64 `[count, T]`."""
-    decisions = task.channel_decisions()
-    terms = network_cost_terms(task.network(), decisions)
+    decisions, terms = case.decisions(), case.cost_terms()
     rows = np.random.default_rng(0).integers(decisions.sizes, size=(20_000, len(decisions)))
     macs = terms.evaluate(np.concatenate([rows, decisions.uncompressed[None]]))[:, terms.column("macs")]
     return rows[np.abs(macs[:-1] / macs[-1] / HALF - 1) <= 0.05][:count]
@@ -98,14 +97,15 @@ def masked(module: nn.Module, network: Network, kept: dict[str, torch.Tensor]) -
     return copied
 
 
-def _plain(task: Task, images: int) -> Callable[[NDArray[np.int64]], int]:
-    data, module, network = task.dataset_splits(), task.trained_module(), task.network()
-    decisions, ranking = task.channel_decisions(), channel_ranking(module, network)
+def _plain(case: Case, images: int) -> Callable[[NDArray[np.int64]], int]:
+    data, module, network = case.task.data(), case.task.trained_module(), case.task.network()
+    decisions, ranking = case.decisions(), channel_ranking(module, network)
     scored = data.validation.take(images)
     batches, labels = torch.from_numpy(scored.images).split(PLAIN_BATCH), torch.from_numpy(scored.labels)
-    seen = data.train.take(task.calibration_images)
-    if task.calibration_augmentation:
-        seen = augmented(seen, task.calibration_augmentation)
+    declared = case.task.declared.calibration or Calibration(images=len(data.train.labels))
+    seen = data.train.take(declared.images)
+    if declared.augmentation:
+        seen = augmented(seen, declared.augmentation)
     calibration = torch.from_numpy(seen.images)
 
     def evaluate(strategies: NDArray[np.int64]) -> int:

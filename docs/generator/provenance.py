@@ -25,6 +25,7 @@ RENAMED = {
     "python -m compress_gym.translation.profile ": "compress-gym profile ",
     "python -m compress_gym.train ": "compress-gym train ",
     " --translated ": " --costly ",
+    "python -m benchmarks.fidelity.translation ": "python -m benchmarks.fidelity --env TransformerNAS --no-fit ",
 }
 
 

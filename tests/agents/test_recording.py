@@ -9,13 +9,13 @@ from agents.learners import build
 from agents.recording import DECISION_PIXELS, EPISODE_PIXELS, EndWarmup, kept_image
 from agents.runs import Scored
 from agents.train import run_training
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.kinds.transformer_nas import TransformerNASEnv
 from compress_gym.support.processor import one_thread
 
 
 def test_the_picture_has_a_column_an_episode_and_a_row_a_decision():
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    problem = get_case("ChannelPrune-v0", "digits-cnn").problem(reward="accuracy")
     strategies = np.array([[0, 0, 0, 0, 0], [7, 0, 0, 0, 7], [7, 7, 7, 7, 7]])
     scored = Scored.of(problem, strategies, problem.evaluate(strategies))
     image = kept_image(problem, scored)

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from agents.search import METHODS, search
 from agents.search.hill_climb import neighbours
 from agents.search.integer_program import solve
-from compress_gym.kinds.channel_prune import channel_prune_problem
+from compress_gym.kinds import get_case
 from compress_gym.problem import Problem
 from tests.helpers import random_problem, seeds
 
+PRUNED = get_case("ChannelPrune-v0", "digits-cnn")
 HAND_MADE = ("uniform", "shallow-heavy", "deep-heavy")  # one strategy, whatever the allowance
 # These end when they have found their one strategy, and score others on the way that are over budget.
 ENDING = ("netadapt", "integer-program")
@@ -36,7 +37,7 @@ class Counting:
 @pytest.mark.parametrize("allowance", [1, 7, 60])
 def test_the_allowance_is_kept_exactly(method, allowance):
     allowance = min(allowance, 12) if method in SLOW else allowance
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    problem = PRUNED.problem(reward="accuracy")
     counting = Counting(problem.accuracy_model)
     scored = list(search(problem.replace(accuracy_model=counting), method, allowance, seed=0))
     assert counting.asked == len(scored) <= allowance
@@ -71,7 +72,7 @@ def test_labels_and_references_in_the_middle_are_searched(method):
 
 @every_method
 def test_same_seed_same_search(method):
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    problem = PRUNED.problem(reward="accuracy")
     first, second, other = (list(search(problem, method, 12 if method in SLOW else 40, seed)) for seed in (1, 1, 2))
     assert first == second
     assert method in (*HAND_MADE, *ENDING) or first != other
@@ -80,7 +81,7 @@ def test_same_seed_same_search(method):
 @pytest.mark.parametrize("method", ["hill-climb", "evolution", "aging-evolution", "cma-es"])
 def test_searches_beat_random_on_average(method):
     """Against random search at equal evaluations, over 20 seeds; an idle method would not pass."""
-    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=0.7)
+    problem = PRUNED.problem(reward="accuracy", budget=0.7)
 
     def median_best(name):
         return np.median([max(s.reward for s in search(problem, name, 300, seed)) for seed in range(20)])
@@ -89,7 +90,7 @@ def test_searches_beat_random_on_average(method):
 
 
 def test_uniform_is_the_largest_uniform_strategy_that_fits():
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    problem = PRUNED.problem(reward="accuracy")
     (scored,) = search(problem, "uniform", 10, seed=0)
     levels = set(problem.decisions.encode(scored.strategy).tolist())
     assert len(levels) == 1
@@ -109,7 +110,7 @@ def test_neighbours_are_distinct_and_within_budget(seed):
 
 
 def test_hats_evolution_has_its_published_setting():
-    problem = channel_prune_problem("digits-cnn", reward="accuracy", budget=0.5)
+    problem = PRUNED.problem(reward="accuracy", budget=0.5)
     running = METHODS["hat-evolution"](problem, np.random.default_rng(0))
     population = next(running)
     assert len(population) == 125
@@ -123,13 +124,13 @@ def test_hats_evolution_has_its_published_setting():
 
 def test_unknown_methods_are_told():
     with pytest.raises(KeyError, match="Did you mean 'hill-climb'"):
-        list(search(channel_prune_problem("digits-cnn"), "hillclimb", 1, 0))
+        list(search(PRUNED.problem(), "hillclimb", 1, 0))
 
 
 @pytest.mark.parametrize("method", ["shallow-heavy", "deep-heavy"])
 @pytest.mark.parametrize("budget", [0.2, 0.5, 0.9])
 def test_hand_made_strategies_lean_as_their_names_say_and_fit(method, budget):
-    problem = channel_prune_problem("digits-cnn", device=None, cost="macs", budget=budget, reward="accuracy")
+    problem = PRUNED.problem(device=None, cost="macs", budget=budget, reward="accuracy")
     (scored,) = search(problem, method, 10, seed=0)
     choices = problem.decisions.encode(scored.strategy)
     ordered = choices if method == "shallow-heavy" else choices[::-1]
@@ -138,7 +139,7 @@ def test_hand_made_strategies_lean_as_their_names_say_and_fit(method, budget):
 
 
 def test_a_budget_that_no_slope_reaches_gets_the_cheapest():
-    problem = channel_prune_problem("digits-cnn", budget=0.301)
+    problem = PRUNED.problem(budget=0.301)
     (scored,) = search(problem, "deep-heavy", 10, seed=0)
     assert np.array_equal(problem.decisions.encode(scored.strategy), problem.cheapest)
 

@@ -7,33 +7,34 @@ import pytest
 from benchmarks import exported
 from compress_gym.devices import CALL, Device, Measurement, operation_of
 from compress_gym.devices.correction import Correction
+from compress_gym.kinds import get_case
 from compress_gym.making.profile.plan import ProfilePlan, reachable_operations
-from compress_gym.tasks import get_task
 from tests.helpers import run_here
 
-TASK = get_task("digits-cnn")
+CASE, PRUNED = (get_case(kind, "digits-cnn") for kind in ("JointPQ-v0", "ChannelPrune-v0"))
 
 
 def eight_bits():
     """A device on which every operation takes as many microseconds as it has output channels."""
-    operations = reachable_operations(TASK.network(), TASK.channel_decisions(), ProfilePlan(precision="int8"))
+    operations = reachable_operations(CASE.task.network(), PRUNED.decisions(), ProfilePlan(precision="int8"))
     table = {o: Measurement(float(o.out_channels), float(o.out_channels), 1) for o in operations}
     return Device("eight", "cpu", {**table, CALL: Measurement(0.0, 0.0, 1)}, Correction(0.0, 1.0, 1.0), bits=(8, 8))
 
 
 def test_files_are_scored_timed_and_set_beside_what_is_predicted(tmp_path):
     device = eight_bits()
-    rows = exported.compare(TASK, device, 3, tmp_path / "work", rounds=1, repetitions=3)
+    rows = exported.compare(CASE, device, 3, tmp_path / "work", rounds=1, repetitions=3)
     whole = rows[0]
-    assert whole["channels"] == {d.name: d.values[-1] for d in TASK.channel_decisions().decisions}
-    layers = [operation_of(x, x.in_channels, x.out_channels, 8, 8) for x in TASK.network().layers]
+    assert whole["channels"] == {d.name: d.values[-1] for d in PRUNED.decisions().decisions}
+    layers = [operation_of(x, x.in_channels, x.out_channels, 8, 8) for x in CASE.task.network().layers]
     by_hand = sum(device.table[operation].median_us for operation in layers)
     assert whole["predicted_ms"] == pytest.approx(by_hand / 1000)
-    images = exported.scored_images(TASK)
+    images = exported.scored_images(CASE)
     # 0.3 points of 400 images are 1.2: one image off is within the aim, two are not (here: 0, 0 and 1).
     assert images == 400 and max(exported.images_apart(rows, images)) <= 0.003 * images
     assert all(row["measured_ms"] > 0 for row in rows)
-    assert whole["accuracy_of_the_evaluator"] == pytest.approx(TASK.measured("MixedQuant").table[-1], abs=1 / 400)
+    eight = get_case("MixedQuant-v0", "digits-cnn").measured().table[-1]
+    assert whole["accuracy_of_the_evaluator"] == pytest.approx(eight, abs=1 / 400)
     text = exported.table(rows, "digits-cnn", "eight", images)
     assert text.count("| 32, ") >= 1 and "Kendall tau" in text
     assert "0 of 3 files miss it. Off by less" in text
@@ -75,7 +76,7 @@ def test_files_that_miss_the_aim_are_counted(files, words):
 
 def test_the_stored_report_says_what_is_stored():
     facts = json.loads((exported.RESULTS / "digits-cnn.json").read_text())
-    text = exported.table(facts["rows"], facts["task"], facts["device"], exported.scored_images(TASK))
+    text = exported.table(facts["rows"], facts["task"], facts["device"], exported.scored_images(CASE))
     assert text == (exported.RESULTS / "digits-cnn.md").read_text()
 
 

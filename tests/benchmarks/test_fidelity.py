@@ -12,8 +12,6 @@ from scipy.stats import kendalltau
 from benchmarks.fidelity import __main__ as fidelity
 from benchmarks.fidelity import refit
 from benchmarks.fidelity.exploitation import found_by_search, gap
-from benchmarks.fidelity.folds import errors, held_out_predictions, learning_curve
-from benchmarks.fidelity.front import front_order, label_ceiling
 from benchmarks.fidelity.refit import found_within, surrogate_problems
 from benchmarks.fidelity.report import GAPS, write_report
 from benchmarks.fidelity.transfer import rows_for, transfer_curve
@@ -21,13 +19,18 @@ from benchmarks.finetuned import __main__ as command
 from benchmarks.finetuned.correlation import correlations
 from benchmarks.finetuned.measure import FinetuningPlan, measure, random_strategies
 from compress_gym import Problem
+from compress_gym.kinds import get_case
+from compress_gym.making import collect as collect_module
 from compress_gym.making.collect import collect
-from compress_gym.problem.scores import collect as collect_module
+from compress_gym.making.folds import errors, held_out_predictions, learning_curve
+from compress_gym.making.front import front_order, label_ceiling
 from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import processor_name
-from compress_gym.tasks import ENDINGS, TASKS, get_task
+from compress_gym.tasks import Task, get_task
 from tests.helpers import run_here, write_tiny_task
+
+DIGITS = get_case("ChannelPrune-v0", "digits-cnn")
 
 
 def labels(truth, images, rng):
@@ -85,54 +88,47 @@ def test_search_returns_distinct_best_strategies():
 
 
 def test_searches_look_within_what_was_sampled_over_and_within_latency():
-    task = get_task("cifar10-resnet20")
-    problems = surrogate_problems(task, "ChannelPrune", task.surrogate(), 0.5)
+    case = get_case("ChannelPrune-v0", "cifar10-resnet20")
+    problems = surrogate_problems(case, case.surrogate(), 0.5)
     assert {key: problem.cost for key, problem in problems.items()} == {
         "exploitation": "macs",
         "exploitation_latency_ms": "latency_ms",
     }
     for problem in problems.values():
-        rows = found_within(task, "ChannelPrune", problem, "random", range(2), best=3)
+        rows = found_within(case, problem, "random", range(2), best=3)
         costs = problem.costs(rows)[problem.cost]
         assert len(rows) == 6 and (costs <= 0.5 * problem.baseline_costs[problem.cost] * (1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("env", ["MixedQuant", "JointPQ"])
 def test_searches_of_bits_look_at_another_device_too(env):
-    task = get_task("cifar10-resnet20")
-    surrogate, decisions = task.surrogate(env), task.decisions(env)
-    problems = surrogate_problems(task, env, surrogate, 0.4)
+    case = get_case(env, "cifar10-resnet20")
+    surrogate, decisions = case.surrogate(), case.decisions()
+    problems = surrogate_problems(case, surrogate, 0.4)
     latency = {"MixedQuant": "exploitation_latency_ms", "JointPQ": "exploitation"}[env]
     assert problems[latency].origin == {"device": "bismo-edge"} and problems[latency].budget == 0.4
     assert list(problems) == [key for key in GAPS if key in ("exploitation", latency, "exploitation_other_device")]
     other = problems["exploitation_other_device"]
     least = other.costs(other.cheapest)["latency_ms"][0] / other.baseline_costs["latency_ms"]
     assert other.origin == {"device": "bitfusion"} and other.budget == pytest.approx(0.6 * least + 0.4)
-    rows = found_within(task, env, other, "random", range(2), best=3)
+    rows = found_within(case, other, "random", range(2), best=3)
     strategies = [decisions.describe(row) for row in rows]
     assert all(s[d.name] in (2, 4, 8) for s in strategies for d in decisions.decisions if d.kind != "channels")
     there = np.array([other.decisions.encode(strategy) for strategy in strategies])
     assert other.evaluate(there).feasible.all() and np.array_equal(other.accuracy(there), surrogate(rows))
-    cheap = refit.other_device_problem(task, env, surrogate, 0.1)
+    cheap = refit.other_device_problem(case, surrogate, 0.1)
     assert cheap.origin == other.origin and cheap.budget == pytest.approx(0.9 * least + 0.1)
     # 0.31 is the least latency of bits alone on bismo-edge.
-    assert "exploitation_latency_ms" not in surrogate_problems(task, env, surrogate, 0.3)
+    assert "exploitation_latency_ms" not in surrogate_problems(case, surrogate, 0.3)
 
 
 def test_cross_validation_and_curve_on_a_real_table():
-    task = get_task("digits-cnn")
-    table, decisions = task.measured(), task.channel_decisions()
+    table, decisions = DIGITS.measured(), DIGITS.decisions()
     rows = decisions.enumerate()[np.random.default_rng(0).permutation(decisions.count)[:600]]
-    correct = np.rint(table(rows) * 400).astype(np.int64)
-    halves = np.stack([correct // 2, correct - correct // 2], axis=1)
-    nothing = np.zeros(0, dtype=np.int64)
-    measured = MeasuredStrategies(
-        rows, np.zeros(600, dtype=np.int64), halves, 400, 395, (), nothing, np.zeros((0, 0, 2), dtype=np.int64)
-    )
-    predicted, uncertain = held_out_predictions(decisions, measured, table.baseline)
-    assert errors(predicted, measured.accuracy)["kendall_tau"] > 0.8
+    predicted, uncertain = held_out_predictions(decisions, rows, table(rows), table.baseline)
+    assert errors(predicted, table(rows))["kendall_tau"] > 0.8
     assert (uncertain >= 0).all() and uncertain.max() > 0
-    curve = learning_curve(decisions, measured, table.baseline)
+    curve = learning_curve(decisions, rows, table(rows), table.baseline)
     assert [p["rows"] for p in curve] == [250, 480]
     assert curve[-1]["mae"] < curve[0]["mae"] * 1.1
 
@@ -147,23 +143,19 @@ def test_correlations_find_what_is_planted():
     assert signal["kendall_tau"] > 0.8 and signal["interval"][0] > 0.7 and ceiling["kendall_tau"] > 0.8
 
 
-def test_random_strategies_are_at_the_budget(monkeypatch):
-    task = TASKS["digits-cnn"]
-    plan = FinetuningPlan(strategies=20)
-    rows = random_strategies(task, plan)
-    assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(task, plan))
-    from compress_gym.devices.costs.network import network_cost_terms
-
-    terms = network_cost_terms(task.network(), task.channel_decisions())
-    macs = terms.evaluate(np.concatenate([rows, task.channel_decisions().uncompressed[None]]))[:, terms.column("macs")]
+def test_random_strategies_are_at_the_budget():
+    plan, terms = FinetuningPlan(strategies=20), DIGITS.cost_terms()
+    rows = random_strategies(DIGITS, plan)
+    assert rows.shape == (20, 5) and np.array_equal(rows, random_strategies(DIGITS, plan))
+    macs = terms.evaluate(np.concatenate([rows, DIGITS.decisions().uncompressed[None]]))[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
 
 
 def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, monkeypatch):
-    task, plan = get_task("digits-cnn"), FinetuningPlan(strategies=2, epochs=1)
-    whole = measure(task, plan, tmp_path / "whole", workers=1)
-    assert measure(task, plan, tmp_path / "apart", workers=1, only="after") is None
-    apart = measure(task, plan, tmp_path / "apart", workers=2, only="before")
+    plan = FinetuningPlan(strategies=2, epochs=1)
+    whole = measure(DIGITS, plan, tmp_path / "whole", workers=1)
+    assert measure(DIGITS, plan, tmp_path / "apart", workers=1, only="after") is None
+    apart = measure(DIGITS, plan, tmp_path / "apart", workers=2, only="before")
     assert np.array_equal(whole.correct, apart.correct) and whole.correct.shape == (2, 5, 2)
     assert whole.fine_tuned_on == whole.scored_on == apart.scored_on == (processor_name(),)
     for measured, told in ((None, "half of it is measured"), (whole, "| adaptive-bn+finetune-2 |")):
@@ -173,6 +165,13 @@ def test_halves_that_are_measured_apart_are_what_is_measured_at_once(tmp_path, m
         assert told in CliRunner().invoke(command.main, ["digits-cnn"], catch_exceptions=False).output
     assert json.loads((tmp_path / "results" / "digits-cnn.json").read_text())["correct"] == whole.correct.tolist()
     assert f"Fine-tuned on {processor_name()};" in (tmp_path / "results" / "digits-cnn.md").read_text()
+
+
+def _tiny(folder, **declared):
+    """The tiny task with another declaration."""
+    path = write_tiny_task(folder).folder
+    (path / "task.json").write_text(json.dumps({**json.loads((path / "task.json").read_text()), **declared}))
+    return Task.read(path)
 
 
 GAPS_OF = {
@@ -188,13 +187,13 @@ GAPS_OF = {
 
 @pytest.mark.parametrize("env", GAPS_OF)
 def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_path, monkeypatch, capsys):
-    task = dataclasses.replace(write_tiny_task(tmp_path), levels=5, device="bismo-edge")
+    case = get_case(env, _tiny(tmp_path, device="bismo-edge", options={"levels": 5}))
     monkeypatch.setattr(collect_module, "ENUMERABLE", 1)
     monkeypatch.setattr(collect_module, "PROBED", 2)
     monkeypatch.setattr(collect_module, "CORRUPTIONS", {})
-    collect(task, task.folder, 1, 12, 0, "first", env=env)
+    collect(case, case.task.folder, 1, 12, 0, "first")
     monkeypatch.setattr(fidelity, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(fidelity, "get_task", lambda _: task)
+    monkeypatch.setattr(fidelity, "get_case", lambda *_: case)
     monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(3))
     monkeypatch.setattr(fidelity, "UNSEEN_BUDGET", 0.8)
     monkeypatch.setattr(refit, "SEEDS", range(1))
@@ -203,28 +202,27 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_
     arguments = ["tiny", "--env", env, "--rounds", 9, "--work", tmp_path / "work"]
     code, text, errors = run_here(fidelity.main, arguments, monkeypatch, capsys)
     assert code == 0, errors
-    report = f"tiny{ENDINGS[env]}"
+    report = case.name
     facts = json.loads((tmp_path / "results" / f"{report}.json").read_text())
     assert (tmp_path / "results" / f"{report}.md").read_text().strip() in text
     assert 1 <= len(facts["refits"]["rounds"]) < 5 and "searches find nothing that is not measured" in text
-    measured, card = task.strategies(env), read_card(task.asset("surrogate", env))
+    measured, card = case.strategies(), read_card(case.asset("surrogate"))
     found = sum(r["strategies_added"] for r in facts["refits"]["rounds"])
     assert facts["rows"] == len(measured.strategies) == 12 + found
-    live = task.live(decisions=task.decisions(env))
-    assert np.array_equal(measured.accuracy, live(measured.strategies)), "rows of the rounds are live scores"
+    assert np.array_equal(measured.accuracy, case.scorer()(measured.strategies)), "rows of the rounds are live scores"
     assert [key for key in GAPS if key in facts] == list(GAPS_OF[env])
     for key, told in GAPS_OF[env].items():
         assert facts[key]["strategies"] == 3 and f"at {facts[key]['budget']} of {told}, seeds 0-2**" in text
         assert card["stated_error"][key] == facts[key]
-    assert task.surrogate(env)(measured.strategies).shape == (facts["rows"],)
+    assert case.surrogate()(measured.strategies).shape == (facts["rows"],)
 
-    shipped, picture = task.asset("surrogate", env).read_bytes(), tmp_path / "results" / f"{report}.png"
+    shipped, picture = case.asset("surrogate").read_bytes(), tmp_path / "results" / f"{report}.png"
     drawn = picture.stat().st_mtime_ns
     monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(3, 7))
     arguments = ["tiny", "--env", env, "--no-fit", "--work", tmp_path / "work"]
     code, text, errors = run_here(fidelity.main, arguments, monkeypatch, capsys)
     assert code == 0, errors
-    again, checked = json.loads((tmp_path / "results" / f"{report}.json").read_text()), task.asset("surrogate", env)
+    again, checked = json.loads((tmp_path / "results" / f"{report}.json").read_text()), case.asset("surrogate")
     assert checked.read_bytes() == shipped and picture.stat().st_mtime_ns == drawn and "seeds 3-6**" in text
     assert again.keys() == facts.keys() and {key for key in facts if facts[key] != again[key]} == set(GAPS_OF[env])
     new = read_card(checked)
@@ -234,6 +232,25 @@ def test_the_command_refits_checks_and_states_the_gap_within_each_cost(env, tmp_
         assert again[key]["strategies"] == 4 and new["stated_error"].pop(key) == again[key] != facts[key]
         del card["stated_error"][key]
     assert new["stated_error"] == card["stated_error"]
+
+
+def test_gaps_are_stated_of_every_score_column(tmp_path, monkeypatch):
+    """A loss is negated, so that more is better; what is predicted is made 0.25 too high."""
+    whole = get_task("multi30k-ende")
+    task = Task(whole.declared.model_copy(update={"device": None}), whole.folder)
+    case = get_case("TransformerNAS-v0", task)
+
+    def live_scores(case, rows, folder, workers):
+        scores = case.surrogate().scores(rows, ("accuracy", "valid_loss"))
+        higher = {"accuracy": scores["accuracy"] - 0.25, "valid_loss": scores["valid_loss"] + 0.25}
+        return MeasuredStrategies(rows, np.zeros(len(rows), dtype=np.int64), higher)
+
+    monkeypatch.setattr(fidelity, "live_scores", live_scores)
+    monkeypatch.setattr(fidelity, "UNSEEN_SEEDS", range(2))
+    (gap_within_macs,) = fidelity._exploitation(case, case.surrogate(), tmp_path, 1).values()
+    assert gap_within_macs["cost"] == "macs" and gap_within_macs["signed_mean"] == pytest.approx(0.25)
+    assert gap_within_macs["valid_loss"]["signed_mean"] == pytest.approx(0.25)
+    assert gap_within_macs["valid_loss"]["best_live"] < 0 and gap_within_macs["valid_loss"]["strategies"] == 2
 
 
 @pytest.mark.parametrize("other", [("--rounds", "1"), ("--no-check",)])
@@ -249,15 +266,15 @@ def test_rows_that_a_curve_needs():
 
 
 def test_transfer_from_pruning_on_real_rows(monkeypatch, tmp_path):
-    task = get_task("digits-cnn")
-    whole = task.strategies("JointPQ")
+    case = get_case("JointPQ-v0", "digits-cnn")
+    whole = case.strategies()
     chosen = np.random.default_rng(0).permutation(len(whole.strategies))[:300]
     measured = dataclasses.replace(
         whole, strategies=whole.strategies[chosen], rounds=whole.rounds[chosen], correct=whole.correct[chosen]
     )
     monkeypatch.setattr("benchmarks.fidelity.transfer.FITS", 1)
     monkeypatch.setattr("benchmarks.fidelity.transfer.PRUNING_ROWS", 1000)
-    transfer = transfer_curve(task, measured, measured.baseline_correct / measured.images)
+    transfer = transfer_curve(case, measured, measured.baseline_correct / measured.images)
     assert [p["rows"] for p in transfer["curve"]] == [60, 125]
     assert transfer["pruning_surrogate"] == "1,000 strategies of ChannelPrune"
     needed = rows_for([60, 125], [p["from_nothing"] for p in transfer["curve"]])

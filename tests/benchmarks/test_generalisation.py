@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmarks.search.generalisation import EVALUATIONS, Comparison, best_so_far, evaluations_to_reach, markdown
 from benchmarks.search.generalisation import main as generalisation_command
-from compress_gym.kinds.channel_prune import channel_prune_problem
-from compress_gym.tasks.splits import get_split
+from compress_gym.kinds import get_case, get_kind
 from tests.helpers import run_here
 
+PRUNED = get_case("ChannelPrune-v0", "digits-cnn")
 SETTINGS = {"task": "x", "device": "d", "budget": 0.5}
 COLUMNS = ("random 1", "random 100", "random 400", "evolution 100", "evolution 400")
 
@@ -23,7 +23,7 @@ def test_the_table_by_hand():
 
 
 def test_searches_are_told_at_each_evaluation():
-    problem = channel_prune_problem("digits-cnn", reward="accuracy")
+    problem = PRUNED.problem(reward="accuracy")
     curve = best_so_far(problem, "random", 3)
     asked = problem.random(np.random.default_rng(3), 1)
     assert len(curve) == EVALUATIONS[-1] and (np.diff(curve) >= 0).all()
@@ -41,6 +41,6 @@ def test_a_short_run_tests_what_is_held_out(tmp_path, monkeypatch, capsys):
     arguments = ["--env", "ChannelPrune-v0", "--seeds", "2", "--episodes", "1", "--out", tmp_path]
     assert run_here(generalisation_command, arguments, monkeypatch, capsys)[0] == 0
     rows = json.loads((tmp_path / "generalisation.json").read_text())["rows"]
-    held_out = get_split("ChannelPrune-v0").tests
+    held_out = get_kind("ChannelPrune-v0").split.tests
     assert [(row["unseen"], row["settings"]) for row in rows] == [(h.unseen, h.settings) for h in held_out]
     assert all(0 < accuracy < 1 for row in rows for accuracy in row["policy"])

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers import amc
+from compress_gym.kinds import get_case
 from compress_gym.support.processor import bf16_supported
-from compress_gym.tasks import get_task
 from tests.helpers import run_here
 
 TASK = "digits-cnn"
@@ -25,24 +25,24 @@ def test_a_row_is_searched_live_once_and_scored_on_test_images(method, tmp_path,
     found = amc.find(setting, tmp_path)
     assert found["evaluations"] == (1 if method == "uniform" else 6)
     assert found["macs"] <= 0.5 * (1 + 1e-6) and found["seconds"] > 0
-    task = get_task(TASK)
-    row = task.channel_decisions().encode(found["strategy"])
-    assert found["validation_accuracy"] == task.live()(row)[0]
+    case = get_case("ChannelPrune-v0", TASK)
+    row = case.decisions().encode(found["strategy"])
+    assert found["validation_accuracy"] == case.scorer()(row)[0]
     scores = amc.score(setting, found, tmp_path, finetune=False)
-    assert scores == {"test_accuracy": task.live(split="test")(row)[0], "finetuned_test_accuracy": None}
+    assert scores == {"test_accuracy": case.scorer(split="test")(row)[0], "finetuned_test_accuracy": None}
     # A second call reads what is there.
-    monkeypatch.setattr(amc, "channel_prune_problem", None)
+    monkeypatch.setattr(amc, "search", None)
     assert amc.find(setting, tmp_path) == found
 
 
 @pytest.mark.skipif(not bf16_supported(), reason="this processor does not multiply bfloat16")
 def test_what_is_searched_in_bfloat16_is_reported_in_float32(tmp_path):
-    task, setting = get_task(TASK), amc.AMCSetting(TASK, "uniform", bf16=True)
+    case, setting = get_case("ChannelPrune-v0", TASK), amc.AMCSetting(TASK, "uniform", bf16=True)
     found = amc.find(setting, tmp_path)
-    row = task.channel_decisions().encode(found["strategy"])
-    assert found["precision"] == "bf16" and found["validation_accuracy"] == task.live()(row)[0]
+    row = case.decisions().encode(found["strategy"])
+    assert found["precision"] == "bf16" and found["validation_accuracy"] == case.scorer()(row)[0]
     scores = amc.score(setting, found, tmp_path, finetune=True)
-    assert scores["test_accuracy"] == task.live(split="test")(row)[0]
+    assert scores["test_accuracy"] == case.scorer(split="test")(row)[0]
     assert scores["finetune_precision"] == "bf16" and scores["finetuned_test_accuracy"] > 0
 
 
@@ -50,7 +50,7 @@ def test_another_strategy_has_no_scores_of_the_first(tmp_path):
     setting = amc.AMCSetting(TASK, "uniform")
     found = amc.find(setting, tmp_path)
     first = amc.score(setting, found, tmp_path, finetune=False)
-    decisions = get_task(TASK).channel_decisions().decisions
+    decisions = get_case("ChannelPrune-v0", TASK).decisions().decisions
     narrow = {**found, "strategy": {decision.name: decision.values[0] for decision in decisions}}
     assert amc.score(setting, narrow, tmp_path, finetune=False) != first
 
@@ -74,7 +74,7 @@ def test_the_command_writes_a_table_and_refuses_a_folder_of_another(tmp_path, mo
     code, _, errors = run_here(papers.main, arguments, monkeypatch, capsys)
     assert code == 2 and "do not say what they are of; choose another --work" in errors
     code, _, errors = run_here(papers.main, ["amc", "--task", "cifar10-vgg16"], monkeypatch, capsys)
-    assert code == 2 and "train them with: python -m compress_gym.making.train cifar10-vgg16" in errors
+    assert code == 2 and "train them with: compress-gym train cifar10-vgg16" in errors
 
 
 def test_fine_tuning_helps(tmp_path, monkeypatch):

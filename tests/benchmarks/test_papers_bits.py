@@ -11,18 +11,16 @@ from benchmarks.papers import __main__ as papers
 from benchmarks.papers import apq, galen, haq
 from benchmarks.papers.live_scores import PaperScores
 from benchmarks.papers.winners import exceeds, held, points, searches_folder, spread, winner, winners, within
-from compress_gym.kinds.joint_pq import joint_pq_problem
-from compress_gym.kinds.mixed_quant import mixed_quant_problem
-from compress_gym.tasks import get_task
+from compress_gym.kinds import Case, get_case
 from tests.helpers import run_here
 
-TASK = get_task("digits-cnn")
+QUANTISED, JOINT = (get_case(kind, "digits-cnn") for kind in ("MixedQuant-v0", "JointPQ-v0"))
 
 
 def test_decisions_that_are_held_keep_accuracy_and_cost():
-    whole = joint_pq_problem(budget=0.6, reward="accuracy")
+    whole = JOINT.problem(budget=0.6, reward="accuracy")
     kept = {d.name: d.values[-1] for d in whole.decisions.decisions if d.kind == "channels"} | {"conv2.channels": 16}
-    problem = held(whole, kept)
+    problem = held(JOINT, whole, kept)
     rows = problem.random(np.random.default_rng(0), 20)
     same = np.stack([whole.decisions.encode(problem.describe(row)) for row in rows])
     here, there = problem.evaluate(rows), whole.evaluate(same)
@@ -31,18 +29,18 @@ def test_decisions_that_are_held_keep_accuracy_and_cost():
     assert problem.cost_limit == pytest.approx(whole.cost_limit) and all(
         problem.describe(row)[name] == value for row in rows for name, value in kept.items()
     )
-    assert held(whole.replace(budget=0.15), kept) is None
+    assert held(JOINT, whole.replace(budget=0.15), kept) is None
 
 
 def test_a_problem_within_a_budget_that_nothing_keeps_is_none():
-    whole = joint_pq_problem(budget=1.0, reward="accuracy")
+    whole = JOINT.problem(budget=1.0, reward="accuracy")
     cheapest = whole.costs(whole.cheapest)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
     assert within(whole, cheapest).budget == cheapest and within(whole, 0.99 * cheapest) is None
 
 
 def test_a_live_problem_is_held_too():
-    whole = mixed_quant_problem(accuracy="live", bits=(4, 8), budget=1.0, reward="accuracy")
-    problem = held(whole, {d.name: 8 for d in whole.decisions.decisions[1:]})
+    whole = QUANTISED.problem(accuracy="live", bits=(4, 8), budget=1.0, reward="accuracy")
+    problem = held(QUANTISED, whole, {d.name: 8 for d in whole.decisions.decisions[1:]})
     assert problem.decisions.count == 2 and problem.accuracy_model.source == "live"
     row = problem.decisions.uncompressed
     assert problem.accuracy(row) == whole.accuracy(whole.decisions.uncompressed)
@@ -50,7 +48,7 @@ def test_a_live_problem_is_held_too():
 
 @pytest.mark.parametrize("method", ["evolution", "ddpg"])
 def test_a_winner_is_searched_once(method, tmp_path, monkeypatch):
-    problem = mixed_quant_problem(device="bitfusion", budget=0.6, budget_rule="repair", reward="haq")
+    problem = QUANTISED.problem(device="bitfusion", budget=0.6, budget_rule="repair", reward="haq")
     path = tmp_path / "0.json"
     found = winner(problem, method, 30, 0, "MixedQuant-v0", path)
     assert found["evaluations"] == 30 and found["costs"]["latency_ms"] <= problem.cost_limit
@@ -63,7 +61,7 @@ def test_a_winner_is_searched_once(method, tmp_path, monkeypatch):
 
 
 def test_winners_of_two_processes_are_those_of_one(tmp_path):
-    problem = mixed_quant_problem(device="bitfusion", budget=0.6, budget_rule="repair", reward="haq")
+    problem = QUANTISED.problem(device="bitfusion", budget=0.6, budget_rule="repair", reward="haq")
 
     def found(name, workers):
         files = [tmp_path / name / f"{seed}.json" for seed in range(3)]
@@ -73,40 +71,40 @@ def test_winners_of_two_processes_are_those_of_one(tmp_path):
 
 
 def test_live_scores_are_kept(tmp_path, monkeypatch):
-    decisions = TASK.decisions("MixedQuant")
-    scores = PaperScores(TASK, decisions, tmp_path / "live")
+    decisions = QUANTISED.decisions()
+    scores = PaperScores(QUANTISED, decisions, tmp_path / "live")
     best, worst = decisions.describe([2] * 10), decisions.describe([0] * 10)
-    table = TASK.measured("MixedQuant")
+    table = QUANTISED.measured()
     assert scores(best) == table([[2] * 10])[0] and scores(worst) == table([[0] * 10])[0]
     assert scores.rank([worst, best, worst], 2) == [best, worst]
     with monkeypatch.context() as equal:
         equal.setattr(scores, "all", lambda strategies: [0.5] * len(strategies))
         assert scores.rank([worst, best, worst], 2) == [worst, best]  # the earlier one
-    monkeypatch.setattr(type(TASK), "live", None)
-    assert PaperScores(TASK, decisions, tmp_path / "live")(best) == scores(best)
+    monkeypatch.setattr(Case, "scorer", None)
+    assert PaperScores(QUANTISED, decisions, tmp_path / "live")(best) == scores(best)
 
 
 def test_live_scores_of_two_processes_are_those_of_one(tmp_path):
-    decisions = TASK.decisions("MixedQuant")
+    decisions = QUANTISED.decisions()
     strategies = [decisions.describe(row) for row in ([2] * 10, [0] * 10, [1] * 10, [2] * 10)]
-    found = PaperScores(TASK, decisions, tmp_path / "live", workers=2).all(strategies)
-    assert found == PaperScores(TASK, decisions, tmp_path / "alone").all(strategies)
+    found = PaperScores(QUANTISED, decisions, tmp_path / "live", workers=2).all(strategies)
+    assert found == PaperScores(QUANTISED, decisions, tmp_path / "alone").all(strategies)
     assert len(json.loads((tmp_path / "live" / "scores.json").read_text())) == 3
 
 
 def test_live_scores_of_other_decisions_or_trainings_are_not_mixed_in(tmp_path):
-    decisions = TASK.decisions("MixedQuant")
-    PaperScores(TASK, decisions, tmp_path)
+    decisions = QUANTISED.decisions()
+    PaperScores(QUANTISED, decisions, tmp_path)
     with pytest.raises(ValueError, match=r"another measurement \(other: bf16\)"):
-        PaperScores(TASK, decisions, tmp_path, bf16=True)
+        PaperScores(QUANTISED, decisions, tmp_path, bf16=True)
     with pytest.raises(ValueError, match=r"\(other: decisions\)"):
-        PaperScores(TASK, TASK.channel_decisions(), tmp_path)
+        PaperScores(QUANTISED, JOINT.decisions(), tmp_path)
 
 
 def test_searches_of_other_accuracies_or_allowances_have_folders_of_their_own(tmp_path):
-    folder = searches_folder(tmp_path, TASK, "MixedQuant", 60)
-    assert folder == searches_folder(tmp_path, TASK, "MixedQuant", 60)
-    others = [searches_folder(tmp_path, TASK, *other) for other in (("JointPQ", 60), ("MixedQuant", 61))]
+    folder = searches_folder(tmp_path, QUANTISED, 60)
+    assert folder == searches_folder(tmp_path, QUANTISED, 60)
+    others = [searches_folder(tmp_path, *other) for other in ((JOINT, 60), (QUANTISED, 61))]
     assert len({folder, *others}) == 3 and all(path.is_relative_to(tmp_path) for path in (folder, *others))
 
 
@@ -116,12 +114,10 @@ def test_mean_and_spread():
 
 
 def test_haqs_budgets_are_the_papers_where_its_bits_are():
-    assert haq.bit_pairs(mixed_quant_problem(device="bitfusion", budget=1.0)) == haq.OTHER_BITS
-    task = get_task("cifar10-resnet20")
-    from compress_gym.problem.decisions import BitValues, bit_decisions
+    assert haq.bit_pairs(QUANTISED.problem(device="bitfusion", budget=1.0)) == haq.OTHER_BITS
 
     class Asked:
-        decisions = bit_decisions(task.network(), BitValues((2, 3, 4, 5, 6, 7, 8)))
+        decisions = get_case("MixedQuant-v0", "cifar10-resnet20").decisions()
 
     assert haq.bit_pairs(Asked) == haq.PAPERS_BITS
 
@@ -146,7 +142,7 @@ def test_haq_from_end_to_end(run):
     methods = ("--method", "evolution", "--method", "annealing")
     pilot = ("haq", *methods, "--evaluations", "60", "--seeds", "2", "--epochs", "0")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
-    assert facts["asset_hash"] == TASK.asset_hash("MixedQuant")
+    assert facts["asset_hash"] == QUANTISED.asset_hash()
     assert [(tuple(r["bits"]), r["method"]) for r in facts["rows"]] == [
         (bits, method) for bits in haq.OTHER_BITS for method in methods[1::2]
     ]
@@ -172,8 +168,8 @@ def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
     asked = ("--evaluations", "20", "--longer", "300")
     pilot = ("haq", *methods, *asked, "--seeds", "2", "--epochs", "1", "--no-bf16")
     facts, text = run(*pilot, report="haq-digits-cnn-bitfusion")
-    decisions = mixed_quant_problem(device="bitfusion", budget=1.0).decisions
-    again = PaperScores(TASK, decisions, tmp_path / "again")
+    decisions = QUANTISED.problem(device="bitfusion", budget=1.0).decisions
+    again = PaperScores(QUANTISED, decisions, tmp_path / "again")
     assert [tuned["bits"] for tuned in facts["finetuned"]] == [list(bits) for bits in haq.OTHER_BITS]
     for tuned in facts["finetuned"]:
         of_both = [row for row in facts["rows"] if row["bits"] == tuned["bits"]]
@@ -182,7 +178,7 @@ def test_haq_scores_the_two_best_before_and_after_finetuning(run, tmp_path):
         found = {}
         for row in of_both:
             work = tmp_path / "work" / "digits-cnn" / "bitfusion"
-            folder = searches_folder(work, TASK, "MixedQuant", row["evaluations"]) / "-".join(map(str, tuned["bits"]))
+            folder = searches_folder(work, QUANTISED, row["evaluations"]) / "-".join(map(str, tuned["bits"]))
             files = [folder / f"{row['method']}-{seed}.json" for seed in range(2)]
             found[f"{row['method']} ({row['evaluations']})"] = [json.loads(p.read_text())["strategy"] for p in files]
         pooled = [strategy for strategies in found.values() for strategy in strategies]
@@ -215,19 +211,20 @@ def test_haq_lets_searches_without_learning_ask_more(run, tmp_path, monkeypatch,
     assert code == 2 and "--longer 900 is for searches without learning, and --method ['ddpg'] has none" in err
 
 
-STORED = [(m, p) for m in (haq, galen, apq) for p in papers.RESULTS.glob(f"{m.__name__.rpartition('.')[2]}-*.json")]
+PLANS = {haq: haq.HAQPlan, galen: galen.GalenPlan, apq: apq.APQPlan}
+STORED = [(m, p) for m in PLANS for p in papers.RESULTS.glob(f"{m.__name__.rpartition('.')[2]}-*.json")]
 
 
 @pytest.mark.parametrize(("module", "path"), STORED, ids=lambda given: getattr(given, "stem", ""))
 def test_stored_tables_are_those_of_their_facts(module, path):
     facts = json.loads(path.read_text())
-    assert module.table(facts, module.Plan(**facts["plan"])) == path.with_suffix(".md").read_text()
+    assert module.table(facts, PLANS[module](**facts["plan"])) == path.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(("module", "path"), STORED, ids=lambda given: getattr(given, "stem", ""))
 def test_stored_tables_are_of_the_shipped_accuracies_or_say_otherwise(module, path):
     facts = json.loads(path.read_text())
-    shipped = get_task(facts["plan"]["task"]).asset_hash("MixedQuant" if module is haq else "JointPQ")
+    shipped = get_case(module.KIND, facts["plan"]["task"]).asset_hash()
     told_otherwise = "not by the shipped one" in path.with_suffix(".md").read_text()
     assert facts["asset_hash"] == shipped if "asset_hash" in facts else told_otherwise
 
@@ -283,8 +280,8 @@ def test_galen_from_end_to_end(run, tmp_path):
     for tuned in facts["finetuned"]:
         assert tuned["budget"] == 0.5 and 0 < tuned["test"] <= 1
         assert tuned["lost"] == pytest.approx(facts["baseline_test"] - tuned["test"])
-    joint, decisions = facts["finetuned"][0], joint_pq_problem(device="bismo-edge").decisions
-    again = PaperScores(TASK, decisions, tmp_path / "again")
+    joint, decisions = facts["finetuned"][0], JOINT.problem(device="bismo-edge").decisions
+    again = PaperScores(JOINT, decisions, tmp_path / "again")
     assert joint["test_before"] == again(joint["strategy"], "test")
 
 
@@ -318,7 +315,7 @@ def test_apq_from_end_to_end(run):
     facts, text = run("apq", "--evaluations", "60", "--seeds", "2", *budgets, report="apq-digits-cnn-bitfusion")
     within_budget = [row for row in facts["rows"] if row["fit"]]
     for row in within_budget:
-        whole = joint_pq_problem(device="bitfusion").baseline_costs[row["cost"]]
+        whole = JOINT.problem(device="bitfusion").baseline_costs[row["cost"]]
         assert row[row["cost"]] <= row["budget"] * whole * (1 + 1e-6)
     assert [r["approach"] for r in facts["rows"]] == ["joint", "in sequence"] * 3
     assert "6.11 ms / 9.14 mJ / 72.8 %" in text and "not at hand" in text
@@ -331,7 +328,7 @@ def test_apq_from_end_to_end(run):
 
 def test_in_sequence_may_find_nothing_where_joint_search_does(tmp_path):
     plan = apq.APQPlan(evaluations=60)
-    whole = joint_pq_problem(device="bitfusion", budget=1.0, reward="accuracy")
+    whole = JOINT.problem(device="bitfusion", budget=1.0, reward="accuracy")
     cheapest = whole.costs(whole.cheapest)["latency_ms"][0] / whole.baseline_costs["latency_ms"]
     problem = within(whole, 1.001 * cheapest)
     assert apq.together(problem, plan, 0, tmp_path)["accuracy"] > 0
@@ -362,7 +359,7 @@ def test_galens_differences_by_hand():
 
 @pytest.mark.parametrize("name", ["haq", "galen", "apq"])
 def test_a_task_without_accuracies_of_bits_is_refused(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(type(TASK), "best_signal", lambda task, env: "live")
+    monkeypatch.setattr(Case, "best_signal", lambda case: "live")
     code, _, err = run_here(papers.main, [name, "--work", tmp_path], monkeypatch, capsys)
     assert code != 0 and "--task digits-cnn: accuracies of" in err and "compress-gym collect digits-cnn" in err
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from benchmarks import quantised
-from compress_gym.tasks import get_task
+from compress_gym.kinds import get_case
 from tests.helpers import run_here
 
-TASK = get_task("digits-cnn")
+CASE = get_case("MixedQuant-v0", "digits-cnn")
 STORED = sorted(quantised.RESULTS.glob("*.json"))
 
 
@@ -18,10 +18,9 @@ def test_equal_bits_are_those_of_the_measured_table(tmp_path, monkeypatch, capsy
     assert code == 0, err
     facts = json.loads((tmp_path / "digits-cnn.json").read_text())
     whole, eight, two = facts["rows"]
-    card = TASK.weights_card()
+    card = CASE.task.weights_card()
     assert facts["as_trained"]["validation"] == pytest.approx(card["validation_accuracy"], abs=1 / 400)
-    measured = TASK.measured("MixedQuant")
-    decisions = TASK.decisions("MixedQuant")
+    measured, decisions = CASE.measured(), CASE.decisions()
     for row in (eight, two):
         strategy = {d.name: row["bits"] for d in decisions.decisions}
         expected = measured(decisions.encode(strategy))[0]
@@ -46,7 +45,7 @@ def test_eight_bits_lose_a_third_of_a_point_at_most_and_four_two_points_after_an
 
 
 def test_without_training_there_is_nothing_after_it(tmp_path):
-    found = quantised.compare(TASK, (8,), 0, tmp_path)
+    found = quantised.compare(CASE.task, (8,), 0, tmp_path)
     assert "after" not in found["rows"][1]
     text = quantised.report("digits-cnn", 0, found)
     assert "before fine-tuning. With" in text and text.splitlines()[-1].endswith("|  |")

@@ -7,40 +7,38 @@ import numpy as np
 
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import costs, environments, learners, live
+from compress_gym.kinds import KINDS, get_case, scored_tasks
 from compress_gym.support.processor import bf16_supported, one_thread
-from compress_gym.tasks import get_task, list_tasks
 from tests.helpers import run_here
 
-TASK = get_task("digits-cnn")
+CASE = get_case("ChannelPrune-v0", "digits-cnn")
 
 
 def test_the_evaluators_that_are_compared_agree():
     """Masked at full size, channels first, unfolded: the same answers but for rounding."""
-    plain = live._plain(TASK, 400)
-    evaluate = TASK.live(images=400).count_correct
+    plain = live._plain(CASE, 400)
+    evaluate = CASE.scorer(images=400).count_correct
     with one_thread():
-        for strategy in (TASK.channel_decisions().uncompressed[None], *live.half_macs(TASK, 3)[:, None]):
+        for strategy in (CASE.decisions().uncompressed[None], *live.half_macs(CASE, 3)[:, None]):
             assert abs(plain(strategy) - int(evaluate(strategy)[0])) <= 2
 
 
 def test_the_report_of_live_evaluation(monkeypatch):
     monkeypatch.setattr(live, "REPETITIONS", 1)
     with one_thread():
-        rows = live.compare(TASK, 100)
+        rows = live.compare(CASE, 100)
     names = ["plain", "live"] + ["live, bf16"] * bf16_supported()
     assert [(row["case"], row["evaluator"]) for row in rows] == [
         (case, name) for case in ("uncompressed", "half the MACs") for name in names
     ]
     assert all(row["times_plain"] == 1.0 for row in rows if row["evaluator"] == "plain")
-    whole = TASK.live(images=100)(TASK.channel_decisions().uncompressed)[0]
+    whole = CASE.scorer(images=100)(CASE.decisions().uncompressed)[0]
     assert next(row["accuracy"] for row in rows if row["evaluator"] == "live") == whole
 
 
 def test_half_the_macs_is_half():
-    from compress_gym.devices.costs.network import network_cost_terms
-
-    terms = network_cost_terms(TASK.network(), TASK.channel_decisions())
-    rows = np.concatenate([live.half_macs(TASK, 5), TASK.channel_decisions().uncompressed[None]])
+    terms = CASE.cost_terms()
+    rows = np.concatenate([live.half_macs(CASE, 5), CASE.decisions().uncompressed[None]])
     macs = terms.evaluate(rows)[:, terms.column("macs")]
     assert np.abs(macs[:-1] / macs[-1] / 0.5 - 1).max() <= 0.05
 
@@ -48,7 +46,7 @@ def test_half_the_macs_is_half():
 def test_the_report_of_cost_evaluation(monkeypatch):
     monkeypatch.setattr(costs, "STRATEGIES", 1000)
     monkeypatch.setattr(costs, "REPETITIONS", 2)
-    rows = costs.measure(TASK, None)
+    rows = costs.measure(CASE, None)
     assert [row["case"] for row in rows] == ["bounded cost", "all costs", "compiling the cost terms, seconds"]
     assert rows[0]["strategies_per_second"] > 0
     assert rows[-1]["median"] > 5e-4, "compiled terms were read from the cache"
@@ -60,7 +58,7 @@ def test_the_report_of_environments(monkeypatch, tmp_path):
     rows = environments.measure(repetitions=2)
     assert len(rows) == len(environments.cases())
     assert {row["kind"] for row in rows} == {"unwrapped", "gym.make", "vector of 16"}
-    assert {row["task"] for row in rows} >= set(list_tasks())
+    assert {row["task"] for row in rows} >= {task for kind in KINDS for task in scored_tasks(kind)}
     for row in rows:
         assert row["ns_a_step"] >= row["p10_ns"] > 0 and row["steps_a_second"] > 0
         assert (row["times_cartpole"] == 1.0) or row["environment"] != environments.CARTPOLE

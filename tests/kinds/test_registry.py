@@ -30,7 +30,6 @@ def test_it_is_found_by_every_name_of_it(name):
     kind = KINDS[name]
     assert get_kind(name) is get_kind(kind.name) is get_kind(f"compress_gym/{name}") is kind
     assert kind.defaults["task"] in compress_gym.list_tasks(name)
-    assert len({kind.file_ending for kind in KINDS.values() if kind.network is get_kind(name).network}) > 0
 
 
 def test_files_of_two_kinds_have_two_names():
@@ -63,19 +62,19 @@ def test_no_shared_file_compares_an_environments_name():
 
 
 def test_names_are_taken_once():
-    kind = next(iter(KINDS.values()))
+    taken = next(iter(KINDS.values()))
 
     class Other(KindEnv):
         """Another one."""
 
-        kind = Kind(kind.id, kind.decisions, kind.cost_terms, kind.features, kind.scorer, kind.compressor)
+        kind = Kind(taken.id, taken.decisions, taken.cost_terms, taken.features, taken.scorer, taken.compressor)
 
-    with pytest.raises(ValueError, match=f"kind {kind.id!r} exists already"):
+    with pytest.raises(ValueError, match=f"kind {taken.id!r} exists already"):
         register_kind(Other)
     with pytest.raises(TypeError, match="must have an attribute `kind`"):
         register_kind(KindEnv)
     with pytest.raises(ValueError, match="must be a name and a version"):
-        Kind("Other", kind.decisions, kind.cost_terms, kind.features, kind.scorer, kind.compressor)
+        Kind("Other", taken.decisions, taken.cost_terms, taken.features, taken.scorer, taken.compressor)
     with pytest.raises(KeyError, match="env='ChannelPrun-v0' is not known.*Did you mean 'ChannelPrune-v0'"):
         get_kind("ChannelPrun-v0")
 

@@ -25,7 +25,7 @@ from compress_gym.devices.published.table import PublishedTable, absent, columns
 from compress_gym.support.errors import AssetError, missing_extra, unknown_name
 
 BLOCK = "expanded_conv"
-KINDS = ("Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits", BLOCK)
+ROW_KINDS = ("Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits", BLOCK)
 # PyYAML reads about half a megabyte a second; a published file has 15 kB.
 MAX_BYTES = 2 * 2**20
 UNITS = {
@@ -64,7 +64,7 @@ class OfaOperation:
     """An operation as the keys name it; `str` gives the key again.
 
     Attributes:
-        kind: One of `KINDS`: `expanded_conv` is a mobile inverted residual block, `Logits` the classifier.
+        kind: One of `ROW_KINDS`: `expanded_conv` is a mobile inverted residual block, `Logits` the classifier.
         input: Height and width in pixels, and channels, of the input.
         output: The same of the output; the classifier's height and width are 1.
         expand: A block's `expand` as published: a ratio (ProxylessNAS) or channels (once-for-all), or None.
@@ -139,8 +139,8 @@ def parse_key(key: str) -> OfaOperation:
     if match is None:
         raise ValueError(f"the key {shown(key)} is not KIND-input:HxWxC-output:HxWxC, as in {_EXAMPLE!r}, or a block's")
     kind = match[1]
-    if kind not in KINDS:
-        raise ValueError(str(unknown_name("kind", kind, KINDS).args[0]))
+    if kind not in ROW_KINDS:
+        raise ValueError(str(unknown_name("kind", kind, ROW_KINDS).args[0]))
     if (match[9] is not None) != (kind == BLOCK):
         raise ValueError(f"{BLOCK} has expand, kernel, stride and idskip, and nothing else has: {shown(key)}")
     if (match[8] is not None) != (kind == "Logits"):

@@ -1,8 +1,8 @@
 """What agents may be trained on and what they are tested on: networks, devices and budgets kept apart.
 
     >>> import gymnasium as gym
-    >>> from compress_gym.kinds import get_split
-    >>> split = get_split("MixedQuant-v0")
+    >>> from compress_gym.kinds import get_kind
+    >>> split = get_kind("MixedQuant-v0").split
     >>> envs = gym.make_vec("compress_gym/MixedQuant-v0", num_envs=16, **split.train)
     >>> sorted({test.unseen for test in split.tests})
     ['budget', 'device', 'device and budget']

@@ -55,9 +55,8 @@ class TransformerPlan:
     def architectures(self, space: TransformerSpace) -> list[Architecture]:
         """Returns the SubTransformers, each once, those that are fitted first."""
         decisions, rng = transformer_decisions(space), np.random.default_rng(self.seed)
-        rows = dict.fromkeys(
-            map(tuple, decisions.check(np.stack([decisions.uncompressed, 0 * decisions.sizes])).tolist())
-        )
+        ends = decisions.check(np.stack([decisions.uncompressed, 0 * decisions.sizes]))
+        rows = dict.fromkeys(map(tuple, ends.tolist()))
         while len(rows) < self.fitted + self.checked:
             rows |= dict.fromkeys(map(tuple, decisions.spread(rng, 1).tolist()))
         return [architecture_of(space, decisions, np.array(row)) for row in rows]

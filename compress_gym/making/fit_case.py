@@ -20,6 +20,7 @@ from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.problem.scores.surrogate import LINKS, SurrogateAccuracy
 from compress_gym.support.cards import provenance, read_card, write_card
 from compress_gym.support.errors import unknown_name
+from compress_gym.support.processor import one_thread
 
 Fit = Callable[..., SurrogateAccuracy]
 WAYS: dict[str, Fit] = {"network": fit_surrogate, "additive": fit_additive}
@@ -174,8 +175,9 @@ def fit_case(
         if name != ACCURACY_COLUMN and name not in measured.columns:
             continue
         baseline = baseline_of(case, measured, name)
-        fitted = fit_column(case, measured, name, baseline, way)
-        stated[name] = facts_of(case, measured, fitted, baseline)
+        with one_thread():  # the matrices are small: threads would wait for each other
+            fitted = fit_column(case, measured, name, baseline, way)
+            stated[name] = facts_of(case, measured, fitted, baseline)
         written = out / case.asset(column.surrogate).name
         fitted.surrogate.save(written)
         error = {key: stated[name][key] for key in ("held_out", "front")}

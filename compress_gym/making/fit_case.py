@@ -112,11 +112,16 @@ def facts_of(case: Case, measured: MeasuredStrategies, fitted: FittedColumn, bas
 
 
 def baseline_of(case: Case, measured: MeasuredStrategies, column: str) -> float:
-    """Returns what is said of the uncompressed network: its accuracy as trained, or what the best measured one has."""
+    """Returns what is said of the uncompressed network: its accuracy as trained, else its score among the measured.
+
+    Where it was not measured, the best one's score stands for it.
+    """
     if column == ACCURACY_COLUMN and measured.correct is not None:
         return measured.baseline_correct / measured.images
-    link = LINKS[case.task.declared.columns[column].link][0]
-    return float(link(measured.column(column)[measured.scored(column)]).max())
+    link, rows = LINKS[case.task.declared.columns[column].link][0], measured.scored(column)
+    targets = link(measured.column(column)[rows])
+    uncompressed = (measured.strategies[rows] == case.decisions().uncompressed).all(axis=1)
+    return float(targets[uncompressed if uncompressed.any() else slice(None)].max())
 
 
 def surrogate_card(

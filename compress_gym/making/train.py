@@ -122,12 +122,13 @@ def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
         ValueError: The task has no recipe and `epochs` is not given, or its data set has no training images.
     """
     settings.refuse("updates", "minutes", "lr", "warm_start")
-    cycles = [Recipe.of(cycle) for cycle in task.declared.recipes.get("train", ())] or [DEFAULT_TRAINING]
+    data = task.data()
+    usual = replace(DEFAULT_TRAINING, batch_size=min(DEFAULT_TRAINING.batch_size, len(data.train.labels)))
+    cycles = [Recipe.of(cycle) for cycle in task.declared.recipes.get("train", ())] or [usual]
     if settings.epochs:
         cycles = [replace(cycles[-1], epochs=settings.epochs)]
     device = checked_device("cuda" if settings.cuda else "cpu")
     bf16 = bf16_supported(device) if settings.bf16 is None else settings.bf16
-    data = task.data()
     torch.manual_seed(settings.seed)
     module = task.untrained_module()
     network = trace(module, data.train.pixels.shape[1:], task.name)

@@ -123,12 +123,7 @@ def layout_of(operation: Operation) -> tuple[Operation, Operation]:
 
 
 def operation_of(
-    layer: Layer,
-    in_channels: int,
-    out_channels: int,
-    weight_bits: int = 32,
-    activation_bits: int = 32,
-    batch: int = 1,
+    layer: Layer, in_channels: int, out_channels: int, weight_bits: int = 32, activation_bits: int = 32, batch: int = 1
 ) -> Operation:
     """Returns the operation that a layer becomes with these channel counts, bits and batch."""
     return Operation(

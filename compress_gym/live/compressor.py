@@ -20,12 +20,7 @@ from compress_gym.live.integers import integer_convolutions
 from compress_gym.live.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.live.quantise import RANGE_IMAGES, InputRange, RememberedScales, input_ranges, quantise, settle
 from compress_gym.live.reconstruct import ReconstructionBank, build_bank
-from compress_gym.live.recovery import (
-    CALIBRATION_BATCH,
-    adaptive_batch_norm,
-    parse_recovery,
-    require_batch_norms,
-)
+from compress_gym.live.recovery import CALIBRATION_BATCH, adaptive_batch_norm, parse_recovery, require_batch_norms
 from compress_gym.live.shared_layers import PrunedPrefixes
 from compress_gym.live.training import DEFAULT_FINETUNING, Recipe, augmented, train_module
 from compress_gym.networks import Network

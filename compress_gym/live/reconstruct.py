@@ -114,10 +114,7 @@ def build_bank(
 
 
 def _summing(
-    layer: Layer,
-    moments: dict[str, tuple[torch.Tensor, torch.Tensor]],
-    rng: np.random.Generator,
-    positions: int,
+    layer: Layer, moments: dict[str, tuple[torch.Tensor, torch.Tensor]], rng: np.random.Generator, positions: int
 ) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
     def hook(target: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         x, y = samples(target, inputs[0], output, rng, positions)

@@ -221,10 +221,7 @@ def _resized(images: torch.Tensor, side: int | None) -> torch.Tensor:
 
 
 def _crops(
-    windows: NDArray[np.generic],
-    images: NDArray[np.int64],
-    corners: NDArray[np.int64],
-    mirrored: NDArray[np.bool_],
+    windows: NDArray[np.generic], images: NDArray[np.int64], corners: NDArray[np.int64], mirrored: NDArray[np.bool_]
 ) -> NDArray[np.generic]:
     crops = windows[images, :, corners[:, 0], corners[:, 1]]
     crops[mirrored] = crops[mirrored, :, :, ::-1]

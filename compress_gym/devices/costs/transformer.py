@@ -139,10 +139,7 @@ def transformer_cost_terms(
     for n in range(1, space.encoder_layers + 1):
         names = (encoder, f"encoder.layer{n}.ffn_dim", f"encoder.layer{n}.heads")
         terms.append(
-            term(
-                names,
-                lambda e, f, h: costs(encoder_layer_counts(length, e, f, head(h)), encoder_features(e, f, h)),
-            )
+            term(names, lambda e, f, h: costs(encoder_layer_counts(length, e, f, head(h)), encoder_features(e, f, h)))
         )
     for n in range(1, space.decoder_layers[-1] + 1):
         layer = f"decoder.layer{n}"

@@ -20,14 +20,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.energy import (
-    CONVOLUTION,
-    FREE,
-    LINEAR,
-    moved_values,
-    operation_numbers,
-    output_side,
-)
+from compress_gym.devices.energy import CONVOLUTION, FREE, LINEAR, moved_values, operation_numbers, output_side
 from compress_gym.devices.operations import Operation
 from compress_gym.support.jit import jit
 

@@ -53,10 +53,7 @@ def validation_loss(module: Transformer, batches: Sequence[Batch], architecture:
 
 
 def translate(
-    module: Transformer,
-    vocabulary: Vocabulary,
-    sentences: Sequence[str],
-    architecture: Architecture | None = None,
+    module: Transformer, vocabulary: Vocabulary, sentences: Sequence[str], architecture: Architecture | None = None
 ) -> list[str]:
     """Translates sentences greedily, those of like length together.
 

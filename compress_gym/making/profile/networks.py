@@ -22,21 +22,10 @@ from rich.progress import track
 from compress_gym.devices.correction import Correction, times_us
 from compress_gym.devices.device import Device
 from compress_gym.devices.energy import PROVENANCE
-from compress_gym.devices.operations import (
-    Measurement,
-    Operation,
-    write_operations,
-)
+from compress_gym.devices.operations import Measurement, Operation, write_operations
 from compress_gym.making.profile.benches import Bench, Build, OnnxBench, Opener, open_bench
 from compress_gym.making.profile.correction import errors, features, fit, fit_mixed, mixed_features, worst_of
-from compress_gym.making.profile.plan import (
-    ProfilePlan,
-    contents,
-    contents_digest,
-    decisions_of,
-    networks_of,
-    plan_of,
-)
+from compress_gym.making.profile.plan import ProfilePlan, contents, contents_digest, decisions_of, networks_of, plan_of
 from compress_gym.making.profile.rounds import measure, measured, missing_rounds
 from compress_gym.making.profile.timing import agreement, sample_us
 from compress_gym.problem.decisions import FLOAT_BITS

@@ -12,14 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.devices.costs.boundaries import boundaries
-from compress_gym.devices.operations import (
-    CALL,
-    MIXED_BITS,
-    PRECISION_BITS,
-    Operation,
-    layout_of,
-    operation_of,
-)
+from compress_gym.devices.operations import CALL, MIXED_BITS, PRECISION_BITS, Operation, layout_of, operation_of
 from compress_gym.making.profile.benches import RUNTIMES
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED

@@ -90,21 +90,11 @@ class ProfilePlan:
         return self.precision == "mixed"
 
 
-def plan_of(
-    runtime: str,
-    precision: str,
-    threads: int,
-    cuda: bool,
-    batch: int,
-    *,
-    rounds: int = ProfilePlan.rounds,
-    repetitions: int = ProfilePlan.repetitions,
-    fitted: int = ProfilePlan.fit_networks,
-    checked: int = ProfilePlan.check_networks,
-) -> ProfilePlan:
+def plan_of(runtime: str, precision: str, threads: int, cuda: bool, batch: int, **counts: int) -> ProfilePlan:
     """Returns the plan that a command asks for; raises as `ProfilePlan`."""
-    counts = {"fit_networks": fitted, "check_networks": checked}
-    return ProfilePlan(runtime, precision, threads, cuda, batch, rounds, repetitions, **counts)
+    names = {"fitted": "fit_networks", "checked": "check_networks"}
+    named = {names.get(name, name): count for name, count in counts.items()}
+    return ProfilePlan(runtime, precision, threads, cuda, batch, **named)
 
 
 def reachable_operations(

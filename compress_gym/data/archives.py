@@ -11,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from compress_gym.support.cards import sha256
-from compress_gym.support.errors import missing_extra, unknown_name
+from compress_gym.support.errors import needing, unknown_name
 
 DATA_VARIABLE = "COMPRESS_GYM_DATA"
 
@@ -119,10 +119,8 @@ def check_archive(archive: Archive, folder: Path) -> None:
 
 
 def _download(name: str, url: str, known_hash: str, folder: Path) -> None:
-    try:
+    with needing("pooch", "live", "downloading a data set"):
         import pooch
-    except ImportError as error:
-        raise missing_extra("pooch", "live", "downloading a data set") from error
     try:
         pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, progressbar=False)
     except OSError as error:

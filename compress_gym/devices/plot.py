@@ -9,7 +9,7 @@ from pathlib import Path
 from compress_gym.devices.device import Device
 from compress_gym.devices.operations import Operation
 from compress_gym.support.cards import write_atomically
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 _PANELS = 12
 _LINES = 4
@@ -25,10 +25,8 @@ def plot_device(device: Device, path: Path) -> None:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
+    with needing("matplotlib", "render", "drawing a device"):
         import matplotlib
-    except ImportError as error:
-        raise missing_extra("matplotlib", "render", "drawing a device") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

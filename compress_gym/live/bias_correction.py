@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from compress_gym.live.hooks import run_with_hooks
+
 
 def output_means(module: nn.Module, layers: Iterable[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Returns the mean of each output channel of some layers, layer name to float32 `[out]`.
@@ -29,7 +31,7 @@ def output_means(module: nn.Module, layers: Iterable[str], images: torch.Tensor)
 
         return hook
 
-    _run(module, {name: watch(name) for name in layers}, images)
+    run_with_hooks(module, {name: watch(name) for name in layers}, [images])
     return means
 
 
@@ -51,18 +53,8 @@ def correct_biases(module: nn.Module, means: Mapping[str, torch.Tensor], images:
 
         return hook
 
-    _run(module, {name: correct(name) for name in means}, images)
+    run_with_hooks(module, {name: correct(name) for name in means}, [images])
     return module
-
-
-def _run(module: nn.Module, hooks: Mapping[str, Callable[..., Any]], images: torch.Tensor) -> None:
-    handles = [module.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _mean(output: torch.Tensor) -> torch.Tensor:

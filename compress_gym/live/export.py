@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 MAX_DIFFERENCE = 1e-4
 
@@ -29,10 +29,8 @@ def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path, bat
     Returns:
         `path`.
     """
-    try:
+    with needing("onnxscript", "devices", "exporting to ONNX"):
         import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise missing_extra("onnxscript", "devices", "exporting to ONNX") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         torch.onnx.export(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from compress_gym.live.hooks import run_with_hooks
 from compress_gym.problem.decisions import FLOAT_BITS
 
 BITS = range(2, 9)
@@ -186,13 +187,7 @@ def input_ranges(module: nn.Module, layers: Iterable[str], images: torch.Tensor)
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in layers]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_with_hooks(module, {name: watch(name) for name in layers}, [images], before=True)
     return seen
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compress_gym.live.hooks import run_with_hooks
 from compress_gym.live.prune import Kept, channel_index, feature_index, set_weight
 from compress_gym.networks import Layer, Network
 
@@ -97,19 +98,12 @@ def build_bank(
     """
     rng = np.random.default_rng(seed)
     moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    handles = []
-    for layer in network.layers:
-        pruned = any(s.group is not None for s in layer.inputs)
-        if layer.kind in ("conv", "linear") and layer.groups == 1 and pruned:
-            target = module.get_submodule(layer.name)
-            handles.append(target.register_forward_hook(_summing(layer, moments, rng, positions)))
-    try:
-        with torch.no_grad():
-            for batch in images.split(_BATCH):
-                module(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = {
+        layer.name: _summing(layer, moments, rng, positions)
+        for layer in network.layers
+        if layer.kind in ("conv", "linear") and layer.groups == 1 and any(s.group is not None for s in layer.inputs)
+    }
+    run_with_hooks(module, hooks, images.split(_BATCH))
     return ReconstructionBank(network, moments)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, number, shown, whole
-from compress_gym.support.errors import AssetError, missing_extra, unknown_name
+from compress_gym.support.errors import AssetError, needing, unknown_name
 
 BLOCK = "expanded_conv"
 ROW_KINDS = ("Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits", BLOCK)
@@ -257,10 +257,8 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, str, dict[str, float]
 
 def _events(path: Path, text: str) -> Iterator[tuple[str, int, str, bool]]:
     """Yields kind, line, text and whether it is unquoted, of each event; refuses what could construct or multiply."""
-    try:
+    with needing("pyyaml", "devices", f"reading the YAML table {path}"):
         import yaml
-    except ImportError as error:
-        raise missing_extra("pyyaml", "devices", f"reading the YAML table {path}") from error
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1 if event.start_mark else 1  # The parser always gives one.

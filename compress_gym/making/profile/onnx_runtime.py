@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from compress_gym.devices.operations import BOUNDARIES, Operation
 from compress_gym.making.profile.timing import Timed
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 # Type, inputs, outputs, attributes.
 Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
@@ -47,10 +47,8 @@ def operation_model(operation: Operation) -> bytes:
     Raises:
         ValueError: The kind or the bits are not known to this runtime.
     """
-    try:
+    with needing("onnx", "devices", "measuring latency"):
         from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise missing_extra("onnx", "devices", "measuring latency") from error
     nodes, shapes, weights = _graph(operation)
     kind_of_tensor, outputs = TensorProto.FLOAT, TensorProto.FLOAT
     bits = operation.weight_bits, operation.activation_bits

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 from compress_gym.devices.device import Device
+from compress_gym.devices.interpolate import with_channels
 from compress_gym.devices.operations import Operation
 from compress_gym.support.cards import write_atomically
 from compress_gym.support.errors import needing
@@ -33,8 +33,7 @@ def plot_device(device: Device, path: Path) -> None:
     shapes: dict[Operation, list[Operation]] = defaultdict(list)
     for operation in device.table:
         if operation.kind in ("conv", "depthwise"):
-            groups = 0 if operation.kind == "depthwise" else operation.groups
-            shapes[replace(operation, in_channels=0, out_channels=0, groups=groups)].append(operation)
+            shapes[with_channels(operation, 0, 0)].append(operation)
     largest = sorted(shapes, key=lambda shape: -len(shapes[shape]))[:_PANELS]
     columns = min(3, max(1, len(largest)))
     rows = max(1, -(-len(largest) // columns))

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, number, shown, whole
+from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, number, shown, whole
 from compress_gym.support.errors import AssetError, needing, unknown_name
 
 BLOCK = "expanded_conv"
@@ -120,13 +120,7 @@ class OfaTable(PublishedTable):
         Raises:
             KeyError: The table does not have it.
         """
-        if str(operation) not in self._index:
-            raise absent("operation", str(operation), self._index, self.path)
-        return float(self.columns["latency_ms"][self._index[str(operation)]])
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.columns["key"].tolist())}
+        return float(self.columns["latency_ms"][self.row_of("operation", str(operation))])
 
 
 def parse_key(key: str) -> OfaOperation:

@@ -16,11 +16,7 @@ _LINES = 4
 
 
 def plot_device(device: Device, path: Path) -> None:
-    """Draws the median of each convolution over its output channels, for a few input channels each.
-
-    Args:
-        device: A device with a measured table.
-        path: Where to write the PNG.
+    """Draws the median of each convolution over its output channels, for a few input channels each, as a PNG.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -29,16 +29,13 @@ RUN_BITS = 8
 
 
 def export_quantised(module: nn.Module, network: Network, path: Path, batch: int = 1) -> Path:
-    """Writes a quantised model as ONNX.
+    """Writes a quantised model, which is not changed, as ONNX, and returns the path; layers not quantised stay floats.
 
     Args:
-        module: From `LiveAccuracy.compress`; it is not changed. Layers that are not quantised stay floats.
+        module: From `NetworkCompressor.build`.
         network: The uncompressed network's description.
         path: Where to write.
         batch: Inputs a call.
-
-    Returns:
-        `path`.
 
     Raises:
         ValueError: The exported graph does not have one operation for each layer with weights.

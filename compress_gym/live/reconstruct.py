@@ -66,16 +66,7 @@ class ReconstructionBank:
 
 
 def solve(gram: torch.Tensor, cross: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Solves min |Y - X_S W^T|^2 for the input columns S.
-
-    Args:
-        gram: X^T X, float64 `[in, in]`.
-        cross: X^T Y, float64 `[in, out]`.
-        columns: S, int64.
-
-    Returns:
-        W, float64 `[out, len(columns)]`.
-    """
+    """Solves min |Y - X_S W^T|^2 for the input columns S: float64 `[out, len(columns)]`, of X^T X and X^T Y."""
     part = gram[columns][:, columns]
     part = part + _RIDGE * part.diagonal().mean() * torch.eye(len(part), dtype=part.dtype)
     return torch.cholesky_solve(cross[columns], torch.linalg.cholesky(part)).T
@@ -84,17 +75,9 @@ def solve(gram: torch.Tensor, cross: torch.Tensor, columns: torch.Tensor) -> tor
 def build_bank(
     module: nn.Module, network: Network, images: torch.Tensor, seed: int = 0, positions: int = POSITIONS
 ) -> ReconstructionBank:
-    """Sums the normal equations of every layer that can be refitted.
+    """Sums the normal equations of every layer that can be refitted, of random positions in each image (AMC: 10).
 
-    Args:
-        module: The uncompressed model, in evaluation mode.
-        network: Its description.
-        images: Training images, float32 `[N, channels, height, width]`.
-        seed: Of the positions.
-        positions: Random positions an image and layer (AMC: 10).
-
-    Returns:
-        The bank. Depth-wise and grouped convolutions keep their weights and are not in it.
+    Depth-wise and grouped convolutions keep their weights and are not in the bank.
     """
     rng = np.random.default_rng(seed)
     moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

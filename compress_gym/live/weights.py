@@ -24,12 +24,7 @@ def save_weights(module: nn.Module, path: Path, half: bool = False) -> None:
 
 
 def load_weights(module: nn.Module, path: Path, check_card: bool = True) -> None:
-    """Loads weights into a module.
-
-    Args:
-        module: Where the weights go.
-        path: A safetensors file.
-        check_card: Check the file against the card beside it first.
+    """Loads weights into a module, checked against the card beside them first if so wished.
 
     Raises:
         AssetError: The file is damaged, or a tensor is missing, unknown, or of another shape.

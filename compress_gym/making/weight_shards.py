@@ -28,11 +28,7 @@ LIMIT = 4_500_000
 def save_shards(weights: dict[str, Tensor], folder: Path, card: dict[str, Any], limit: int = LIMIT) -> list[Path]:
     """Writes weights in half precision, in files of at most so many bytes (or one tensor), each with its card.
 
-    Args:
-        weights: Tensor by name.
-        folder: Where to; shards that lie there already are replaced.
-        card: What the cards say.
-        limit: Most bytes of a file's tensors.
+    Shards that lie there already are replaced.
     """
     groups, room = list[dict[str, Tensor]](), 0
     for name, tensor in weights.items():

@@ -77,14 +77,7 @@ def energy_mj(macs: int, weights_read: int) -> float:
 def transformer_cost_terms(
     space: TransformerSpace, decisions: DecisionSpace, device: AnyDevice | None = None
 ) -> CostTerms:
-    """Builds the cost terms of a space of transformers.
-
-    A decoder layer beyond the depth costs nothing, whatever its genes.
-
-    Args:
-        space: The architectures.
-        decisions: Their genes, from `transformer_decisions`.
-        device: Where latencies come from; `None` leaves them out.
+    """Builds the cost terms of a space of transformers; a decoder layer beyond the depth costs nothing.
 
     Returns:
         Terms with the metrics macs, params, size_bytes, bops, energy_mj and, on a device, those that it has.

@@ -40,16 +40,9 @@ PILOT = 40
 
 
 def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -> Device:
-    """Measures this machine for tasks and writes a latency table with its card.
+    """Measures this machine for tasks, writes a latency table with its card, and returns the device as written.
 
-    Args:
-        tasks: The tasks; an operation that several of them reach is measured once.
-        plan: What to measure, how often.
-        out: The table's path, ending in `.csv`; finished rounds wait in a folder beside it.
-        command: The command line, for the card.
-
-    Returns:
-        The device, as written.
+    An operation that several tasks reach is measured once. Finished rounds wait in a folder beside the table.
 
     Raises:
         ValueError: The unfinished rounds beside `out` belong to another plan, or the runtime lacks the precision.

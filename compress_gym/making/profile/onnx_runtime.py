@@ -78,15 +78,8 @@ def quantize_network(
 ) -> bytes:
     """Quantises an exported network to 8 bits (QDQ, weights per channel), its ranges from random inputs.
 
-    Args:
-        path: The float model.
-        input_shape: Shape of one input.
-        batch: Inputs a call.
-        floats: Names of layers that stay in full precision, with what follows them up to the next layer with weights,
-            and with what comes before the first; `None`: everything is quantised.
-
-    Returns:
-        The quantised model. Its accuracy means nothing; its speed does.
+    Layers that are named by `floats` stay in full precision, with what follows them up to the next layer with weights,
+    and with what comes before the first; `None`: everything is quantised. The accuracy means nothing; the speed does.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

@@ -157,7 +157,8 @@ class _Collection:
     def columns(self, costly: int | None, minutes: float) -> Path:
         """Measures a sample whose scores are no counts; what has been scored is a sample of all at any time."""
         case, rows = self.case, wanted_sample(self.case, self.count, self.seed)
-        order, first = _spread_order(len(rows), len(rows) if costly is None else min(costly, len(rows)))
+        (whole,) = np.nonzero((rows == case.decisions().uncompressed).all(axis=1))
+        order, first = _spread_order(len(rows), len(rows) if costly is None else min(costly, len(rows)), whole)
         further: dict[str, Any] = {"costly": first, "minutes": minutes, "shard": _COSTLY_SHARD}
         scores = score(case, rows[order], self.conditions, self.shards, self.workers, **further)
         done = scores.count
@@ -198,10 +199,15 @@ class _Collection:
         return measured, tuple(card["scored_on"]), list(card["commands"])
 
 
-def _spread_order(count: int, costly: int) -> tuple[NDArray[np.int64], int]:
-    """Orders strategies: first, in random order, those that get every column, evenly spread; then the others."""
-    first = np.zeros(count, dtype=np.bool_)
-    first[np.unique(np.linspace(0, count - 1, costly).round().astype(int))] = True
+def _spread_order(count: int, costly: int, whole: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Orders strategies: first, in random order, those that get every column, evenly spread; then the others.
+
+    The uncompressed one, at the place `whole`, is among the first: with it, all others are compared.
+    """
+    first, places = np.zeros(count, dtype=np.bool_), np.linspace(0, count - 1, costly).round().astype(int)
+    for place in whole:
+        places[np.abs(places - place).argmin()] = place
+    first[places] = True
     shuffled = np.random.default_rng(0).permutation(count)
     return shuffled[np.argsort(~first[shuffled], kind="stable")], int(first.sum())
 

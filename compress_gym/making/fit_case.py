@@ -20,6 +20,7 @@ from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.problem.scores.surrogate import LINKS, SurrogateAccuracy
 from compress_gym.support.cards import provenance, read_card, write_card
 from compress_gym.support.errors import unknown_name
+from compress_gym.support.processor import one_thread
 
 Fit = Callable[..., SurrogateAccuracy]
 WAYS: dict[str, Fit] = {"network": fit_surrogate, "additive": fit_additive}
@@ -107,10 +108,15 @@ def facts_of(case: Case, measured: MeasuredStrategies, fitted: FittedColumn, bas
 
 
 def baseline_of(case: Case, measured: MeasuredStrategies, column: str) -> float:
-    """Returns what is said of the uncompressed network: its accuracy as trained, or what the best measured one has."""
+    """Returns what is said of the uncompressed network: its accuracy as trained, else its score among the measured.
+
+    Where it was not measured, the best one's score stands for it.
+    """
     if column == ACCURACY_COLUMN and measured.correct is not None:
         return measured.baseline_correct / measured.images
-    return float(_linked(case, measured, column).max())
+    rows, targets = measured.strategies[measured.scored(column)], _linked(case, measured, column)
+    uncompressed = (rows == case.decisions().uncompressed).all(axis=1)
+    return float(targets[uncompressed if uncompressed.any() else slice(None)].max())
 
 
 def surrogate_card(
@@ -160,8 +166,9 @@ def fit_case(
         if name != ACCURACY_COLUMN and name not in measured.columns:
             continue
         baseline = baseline_of(case, measured, name)
-        fitted = fit_column(case, measured, name, baseline, way)
-        stated[name] = facts_of(case, measured, fitted, baseline)
+        with one_thread():  # the matrices are small: threads would wait for each other
+            fitted = fit_column(case, measured, name, baseline, way)
+            stated[name] = facts_of(case, measured, fitted, baseline)
         written = out / case.asset(column.surrogate).name
         fitted.surrogate.save(written)
         error = {key: stated[name][key] for key in ("held_out", "front")}

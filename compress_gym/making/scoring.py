@@ -125,7 +125,8 @@ def _score_missing(
         for number, found in results_of(_measure, list(missing.values()), workers, _prepare, (case, conditions)):
             write_arrays(paths[number], hardware=np.array(hardware), **found)
             progress.advance(bar, len(missing[paths[number]][0]))
-            if time.monotonic() - started > 60 * minutes:
+            # What is returned begins with the first shard, which may end after others.
+            if time.monotonic() - started > 60 * minutes and paths[0].exists():
                 break
 
 

@@ -94,4 +94,4 @@ def test_it_is_searched_submitted_and_verified(run, tmp_path):
         "quarter",
         "tenth",
     }
-    assert "accepted" in run("-m", "leaderboard", "verify", str(entry), "--live", *tracks)
+    assert "verified live" in run("-m", "leaderboard", "verify", str(entry), "--live", *tracks)

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,22 +64,25 @@ class MeasuredStrategies:
 
     def save(self, path: Path, decisions: DecisionSpace) -> None:
         """Writes the strategies; choices take a byte each."""
-        counted = {
-            "rounds": self.rounds.astype(np.uint8),
-            "correct": np.asarray(self.correct).astype(np.uint16),
-            "images": np.int64(self.images),
-            "baseline_correct": np.int64(self.baseline_correct),
-            "probes": np.array(self.probes, dtype=str),
-            "probe_rows": self.probe_rows.astype(np.uint16),
-            "probe_correct": self.probe_correct.astype(np.uint16),
-        }
+        counted: dict[str, Any] = {}
+        if self.correct is not None:
+            counted = {
+                "correct": self.correct.astype(np.uint16),
+                "images": np.int64(self.images),
+                "baseline_correct": np.int64(self.baseline_correct),
+                "probes": np.array(self.probes, dtype=str),
+                "probe_rows": self.probe_rows.astype(np.uint16),
+                "probe_correct": self.probe_correct.astype(np.uint16),
+            }
+        # Where nothing is counted, a broad sample alone says no rounds.
+        rounds = {"rounds": self.rounds.astype(np.uint8)} if counted or self.rounds.any() else {}
         write_arrays(
             path,
             decisions=np.array(decisions.names),
             sizes=decisions.sizes.astype(np.uint8),
             strategies=self.strategies.astype(np.uint8),
-            **({} if self.correct is None else counted),
-            **({"rounds": self.rounds.astype(np.uint8)} if self.correct is None and self.rounds.any() else {}),
+            **rounds,
+            **counted,
             **self.columns,
             **stored_labels(decisions),
         )

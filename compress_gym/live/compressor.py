@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +242,7 @@ class NetworkCompressor:
 
     def _train(self, small: nn.Module, recipe: Recipe) -> None:
         assert self._training is not None
-        recipe = recipe.for_epochs(self.steps.finetune_epochs)
+        recipe = replace(recipe, epochs=self.steps.finetune_epochs)
         train_module(small, self._training, recipe, seed=0, bf16=self.trains_in_bf16, device=self._training_device)
 
 

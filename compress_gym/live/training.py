@@ -68,10 +68,6 @@ class Recipe:
             raise unknown_name("augmentation", recipe.augmentation, _AUGMENTATIONS)
         return recipe
 
-    def for_epochs(self, epochs: int) -> Recipe:
-        """Returns the same recipe for another number of epochs."""
-        return replace(self, epochs=epochs)
-
 
 # How compressed networks are fine-tuned where a task does not say it; N replaces the epochs.
 DEFAULT_FINETUNING = Recipe(epochs=1, batch_size=128, peak_lr=0.05, weight_decay=5e-4, augmentation="crop-flip")

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from torch import nn
 
 from compress_gym.devices.operations import Operation
+from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.session import open_session
 from compress_gym.making.profile.onnx_runtime import operation_model, quantize_network, timed
 from compress_gym.making.profile.timing import Timed
@@ -108,10 +109,10 @@ class TorchBench:
 
     def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
         """Returns what opens a network, batch norms folded."""
-        from compress_gym.making.profile.torch_runtime import network_module, timed_module
+        from compress_gym.making.profile.torch_runtime import timed_module
 
-        shape = (self.batch, *network.input_shape)
-        return partial(timed_module, network_module(build(), network), (shape,), self.precision, self.cuda)
+        shape, folded = (self.batch, *network.input_shape), fold_batch_norms(build().eval(), network)
+        return partial(timed_module, folded, (shape,), self.precision, self.cuda)
 
 
 Bench: TypeAlias = OnnxBench | TorchBench

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from compress_gym.devices.operations import BOUNDARIES, Operation
-from compress_gym.live.fold import fold_batch_norms
 from compress_gym.making.profile.timing import Timed
-from compress_gym.networks import Network
 from compress_gym.support.processor import bf16_supported
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,11 +55,6 @@ def timed_module(module: nn.Module, inputs: tuple[tuple[int, ...], ...], precisi
         return result
 
     return run
-
-
-def network_module(module: nn.Module, network: Network) -> nn.Module:
-    """Returns a copy of a compressed module as it is deployed: batch norms folded."""
-    return fold_batch_norms(copy.deepcopy(module).eval(), network)
 
 
 def operation_module(operation: Operation) -> tuple[nn.Module, tuple[tuple[int, ...], ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress_gym.devices.operations import BOUNDARIES, Operation
+from compress_gym.devices.operations import Operation
 from compress_gym.making.profile.timing import Timed
 from compress_gym.support.processor import bf16_supported
 
@@ -84,7 +84,7 @@ def operation_module(operation: Operation) -> tuple[nn.Module, tuple[tuple[int, 
         "layout": nn.Identity(),
         "call": nn.Identity(),
     }
-    if o.kind not in simple or o.kind in BOUNDARIES:
+    if o.kind not in simple:
         raise ValueError(f"kind={o.kind!r} cannot be measured under torch")
     return simple[o.kind], (image,)
 

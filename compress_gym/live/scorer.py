@@ -19,7 +19,6 @@ from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.fuse import fuse_convolutions
 from compress_gym.live.integers import integer_convolutions
 from compress_gym.live.shared_layers import QuantisedPrefixes
-from compress_gym.networks import Network
 from compress_gym.problem.decisions import BIT_KINDS, DecisionSpace
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.errors import unknown_name
@@ -191,20 +190,6 @@ class ImageScorer:
                 return torch.cat([run(batch) for batch in self._scored])
             with ThreadPoolExecutor(self._threads) as pool:
                 return torch.cat(list(pool.map(run, self._scored)))
-
-
-def image_scorer(
-    network: Network,
-    module: nn.Module,
-    decisions: DecisionSpace,
-    *,
-    scored: Split,
-    threads: int = 1,
-    columns: Sequence[str] = (ACCURACY_COLUMN,),
-    **settings: Any,
-) -> ImageScorer:
-    """Builds a scorer with its compressor; arguments as of both."""
-    return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored, threads, columns)
 
 
 def build(

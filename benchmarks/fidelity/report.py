@@ -38,12 +38,7 @@ def write_tables(name: str, facts: dict[str, Any], folder: Path) -> None:
 
 # What is found out of an unseen search: within the sampled cost, within latency, and within another device's, also
 # near its cheapest.
-GAPS = (
-    "exploitation",
-    "exploitation_latency_ms",
-    "exploitation_other_device",
-    "exploitation_other_device_cheap",
-)
+GAPS = ("exploitation", "exploitation_latency_ms", "exploitation_other_device", "exploitation_other_device_cheap")
 COST_WORDS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 

@@ -85,12 +85,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays as a compressed npz, through a temporary file."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(path, write)
+    write_atomically(path, lambda p: np.savez_compressed(p, **arrays))  # type: ignore[arg-type]
 
 
 def sha256(path: Path) -> str:
@@ -114,8 +109,5 @@ def provenance(command: str, packages: Iterable[str]) -> dict[str, Any]:
         "hardware": processor_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in sorted(packages)},
-        },
+        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in sorted(packages)}},
     }

@@ -247,12 +247,7 @@ class Case:
         )
 
     def assembled(
-        self,
-        decisions: DecisionSpace,
-        model: AccuracyModel,
-        device: Any,
-        origin: Mapping[str, Any],
-        **settings: Any,
+        self, decisions: DecisionSpace, model: AccuracyModel, device: Any, origin: Mapping[str, Any], **settings: Any
     ) -> Problem:
         """Builds a problem of decisions and an accuracy model of one's own.
 
@@ -306,7 +301,7 @@ def _device_features(hardware: Any, terms: CostTerms, decisions: DecisionSpace) 
         return None
     whole = dict(zip(terms.metrics, terms.evaluate(decisions.uncompressed[None])[0], strict=True))
     latency = next(name for name in terms.metrics if name.startswith("latency"))
-    return device_features(hardware, whole["macs"], whole[latency])
+    return device_features(hardware.kind, whole["macs"], whole[latency])
 
 
 def _device_origin(hardware: Any, terms: CostTerms) -> Mapping[str, Any]:

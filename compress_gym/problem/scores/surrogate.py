@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,10 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
+from compress_gym.problem.scores.labels import check_stored, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
-from compress_gym.support.cards import read_card, write_arrays
-from compress_gym.support.errors import AssetError
+from compress_gym.support.cards import stored_arrays, write_arrays
 from compress_gym.support.jit import Floats, Ints, Singles, inlined, jit
 
 Link = Callable[[Floats], Floats]
@@ -236,18 +234,8 @@ class SurrogateAccuracy:
         Raises:
             AssetError: The file is damaged, or was fitted for other decisions.
         """
-        read_card(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
-                layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
-                spread, baseline = float(file["spread"]), float(file["baseline"])
-                labels = read_labels(file)
-            if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
-                raise AssetError(f"{path}: fitted for decisions {list(names)}, not for {list(decisions.names)}")
-            check_labels(path, labels, decisions)
+        with stored_arrays(path, "a surrogate") as file:
+            check_stored(path, file, decisions, "fitted")
+            layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
+            spread, baseline = float(file["spread"]), float(file["baseline"])
             return cls(decisions, layers[0], layers[1], layers[2], spread, baseline, others or {})
-        except AssetError:
-            raise
-        except (KeyError, ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
-            raise AssetError(f"{path}: not readable as a surrogate ({error})") from error

@@ -118,7 +118,13 @@ def new(
     """Makes task NAME of your network and data; from then on every command and environment takes the name."""
     make = load("compress_gym.making.own_task:new_task")
     made = make(name, network, weights, splits, _command(), device, levels, recovery, loss)
-    card = made.weights_card()
+    card, classes = made.weights_card(), made.network().layers[-1].out_channels
+    if card["validation_accuracy"] < 2 / classes:
+        click.echo(
+            f"warning: the accuracy is near chance ({classes} classes): are the inputs normalised as in training, and "
+            "of the size that the weights were trained with?",
+            err=True,
+        )
     click.echo(
         f"written to {made.folder}: validation {card['validation_accuracy']:.4f}, test {card['test_accuracy']:.4f}; "
         f"kinds: {', '.join(made.declared.kinds)}\n"

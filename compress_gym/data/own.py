@@ -49,15 +49,23 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
     """
     if not isinstance(given, (tuple, list)) and _is_dataset(given):
         pairs = [given[n] for n in range(len(given))]
-        given = (np.stack([np.asarray(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs])) if pairs else given
+        given = (np.stack([_array(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs])) if pairs else given
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{argument} must be a pair of images [N, channels, height, width] and labels [N]")
-    images, labels = inputs(argument, given[0], shape), np.asarray(given[1])
+    images, labels = inputs(argument, given[0], shape), _array(given[1])
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{argument} has labels of shape {labels.shape} and dtype {labels.dtype}; expected integers [{len(images)}]"
         )
     return Split(images, labels.astype(np.int64))
+
+
+def _array(given: Any) -> NDArray[Any]:
+    """Returns an array of arrays, lists, or tensors on any device and of any precision."""
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+        given = given.float() if given.is_floating_point() else given
+    return np.asarray(given)
 
 
 def _is_dataset(given: Any) -> bool:
@@ -70,12 +78,19 @@ def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> N
     Raises:
         ValueError: Another shape, other numbers than finite floats, or pixels that are not normalised.
     """
-    images = np.asarray(given)
+    images = _array(given)
     wanted = "[N, channels, height, width]" if shape is None else f"[N, {', '.join(map(str, shape))}]"
-    if images.ndim != 4 or not len(images) or (shape is not None and images.shape[1:] != shape):
+    if images.ndim == 4 and not len(images):
+        raise ValueError(f"{argument} has no images")
+    if images.ndim != 4 or (shape is not None and images.shape[1:] != shape):
         raise ValueError(f"{argument} has images of shape {images.shape}; expected {wanted}")
-    if images.dtype.kind != "f" or not np.isfinite(images).all():
-        raise ValueError(f"{argument} has images of dtype {images.dtype}; expected finite, normalised floats")
+    if images.dtype.kind != "f":
+        raise ValueError(
+            f"{argument} has images of dtype {images.dtype}; expected floats as the network takes them, "
+            "normalised as in its training"
+        )
+    if wrong := np.count_nonzero(~np.isfinite(images)):
+        raise ValueError(f"{argument} has {wrong:,} values that are NaN or infinite; expected finite floats")
     if (largest := float(np.abs(images).max())) > _LARGEST:
         raise ValueError(
             f"{argument} has images with values up to {largest:.0f}, as pixels of 0 to 255 have; give them as the "

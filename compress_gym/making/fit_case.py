@@ -21,6 +21,7 @@ from compress_gym.problem.scores.surrogate import LINKS, SurrogateAccuracy
 from compress_gym.support.cards import provenance, read_card, write_card
 from compress_gym.support.errors import unknown_name
 from compress_gym.support.processor import one_thread
+from compress_gym.tasks import is_shipped
 
 Fit = Callable[..., SurrogateAccuracy]
 WAYS: dict[str, Fit] = {"network": fit_surrogate, "additive": fit_additive}
@@ -158,8 +159,12 @@ def fit_case(
     Raises:
         AssetError: The strategies are missing, damaged, or were measured with other weights.
     """
-    path = source or case.asset("strategies")
-    case.task.check_made_for(path, f"compress-gym collect {case.task.name} --env {case.kind.name}")
+    path, command_of = source or case.asset("strategies"), f"{case.task.name} --env {case.kind.name}"
+    if source is None and not path.exists() and case.asset("measured").exists():
+        raise ValueError(f"every strategy of {command_of} is measured: environments take those scores, no surrogate")
+    if source is None and not path.exists() and not is_shipped(case.task):
+        raise ValueError(f"{path}: the file is missing; measure strategies first: compress-gym collect {command_of}")
+    case.task.check_made_for(path, f"compress-gym collect {command_of}")
     measured = MeasuredStrategies.load(path, case.decisions())
     stated = {}
     for name, column in case.task.declared.columns.items():

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from torch import nn
 
 from compress_gym.data import Dataset
 from compress_gym.data.own import check_labels
+from compress_gym.devices import load_device
 from compress_gym.kinds import KINDS
+from compress_gym.live.recovery import parse_recovery
 from compress_gym.live.weights import load_weights
 from compress_gym.making.train import write_weights
 from compress_gym.networks import Network
 from compress_gym.networks.trace import trace
 from compress_gym.support.cards import provenance
-from compress_gym.support.lazy import load
 from compress_gym.tasks import Task, task_folders, user_tasks
-from compress_gym.tasks.declaration import FILE, Declaration
+from compress_gym.tasks.declaration import FILE, NAME, Declaration
 
 # Batch-norm statistics need no more.
 _CALIBRATION, _SCORED = 1024, 2000
@@ -60,19 +62,23 @@ def new_task(
         ValueError: The name is taken or illegal, the network cannot be followed, or data or weights do not fit it; the
             message says which.
     """
+    if recovery is not None:
+        parse_recovery(recovery)
+    if device is not None:
+        load_device(device)
     folder = user_tasks() / name
     if name in task_folders() or folder.exists():
         raise ValueError(f"task {name!r} exists already, at {task_folders().get(name, folder)}; choose another name")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not re.fullmatch(NAME, name):
         raise ValueError(f"NAME {name!r} must be letters, digits, dots, dashes and underscores, 64 at most")
     user_tasks().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=user_tasks(), prefix=".new-") as temporary:
         made = Path(temporary) / name
         made.mkdir()
-        build, splits = (_entry(option, entry, made) for option, entry in (("network", network), ("data", data)))
+        build, splits = _entry("network", network, made), _entry("data", data, made)
         declared: dict[str, Any] = {"name": name, "data": splits, "network": {"build": build}, "kinds": ["none-v0"]}
         task = Task(Declaration.model_validate(declared), made)
-        module, own = _module(task, weights), _data(task)
+        module, own = _module(task, network, weights), _data(task, data)
         described = _described(module, own, name)
         has_norms = any(isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) for m in module.modules())
         usual = (
@@ -80,14 +86,14 @@ def new_task(
         )
         recoveries = usual if recovery is None else (recovery, *(r for r in usual if r != recovery))
         declared |= {
-            "summary": f"{type(module).__name__} on data of one's own",
+            "summary": f"{type(module).__name__} on your data",
             "columns": {"accuracy": {}, **({"valid_loss": _LOSS} if loss else {})},
             "device": device,
             "recoveries": recoveries,
             "calibration": {"images": min(_CALIBRATION, len(own.train.labels))},
             "validation_images": min(_SCORED, len(own.validation.labels)),
             "options": {"levels": levels},
-            "kinds": [k.id for k in KINDS.values() if _fits(k, described, {"levels": levels})],
+            "kinds": _fitting(described, {"levels": levels}),
         }
         text = json.dumps(Declaration.model_validate(declared).model_dump(mode="json"), indent=1) + "\n"
         (made / FILE).write_text(text)
@@ -104,6 +110,8 @@ _LOSS = {"surrogate": "loss_surrogate", "link": "exp(-x)"}
 def _entry(option: str, entry: str, folder: Path) -> str:
     """Copies the file of an entry point into the task's folder, and returns the entry point there."""
     source, _, name = entry.rpartition(":")
+    if not source or not name.isidentifier():
+        raise ValueError(f"--{option} {entry} must be FILE.py:FUNCTION or package.module:FUNCTION")
     if not source.endswith(".py"):
         return entry
     path = Path(source).expanduser()
@@ -114,20 +122,34 @@ def _entry(option: str, entry: str, folder: Path) -> str:
     return f"{copied}:{name}"
 
 
-def _module(task: Task, weights: Path) -> nn.Module:
+def _module(task: Task, entry: str, weights: Path) -> nn.Module:
     """Builds the module and loads the given weights."""
-    module = load(task.declared.network.build, task.folder)()
+    module = _called(f"--network {entry}", task.untrained_module)
     if not isinstance(module, nn.Module):
-        raise ValueError(f"--network: {task.declared.network.build} returns a {type(module).__name__}, no torch module")
+        raise ValueError(f"--network {entry} returns a {type(module).__name__}, no torch module")
     load_weights(module, weights, check_card=False)
     return module.eval()
 
 
-def _data(task: Task) -> Dataset:
-    read = task.data()
+def _data(task: Task, entry: str) -> Dataset:
+    read = _called(f"--data {entry}", task.data)
     if not isinstance(read, Dataset):
-        raise ValueError(f"--data: {task.declared.data} returns a {type(read).__name__}, no splits")
+        raise ValueError(f"--data {entry} returns a {type(read).__name__}, no splits")
     return read
+
+
+def _called(what: str, function: Callable[[], Any]) -> Any:
+    """Calls a user's code; whatever is wrong with it is told with the option that named it."""
+    try:
+        return function()
+    except ImportError as error:
+        raise ValueError(
+            f"{what}: {error}; the file is copied into the task, so it can import what is installed, not its neighbours"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{what}: {error.args[0] if error.args else error}") from error
+    except Exception as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _described(module: nn.Module, data: Dataset, name: str) -> Network:
@@ -146,12 +168,19 @@ def _described(module: nn.Module, data: Dataset, name: str) -> Network:
     return trace(module, data.train.pixels.shape[1:], name)
 
 
-def _fits(kind: Any, network: Network, options: dict[str, Any]) -> bool:
-    """Returns whether a kind finds something to decide in a network."""
-    if not isinstance(network, kind.network):
-        return False
-    try:
-        kind.decisions(network, options)
-    except ValueError:
-        return False
-    return True
+def _fitting(network: Network, options: dict[str, Any]) -> list[str]:
+    """Returns the ids of the kinds that find something to decide in a network.
+
+    Raises:
+        ValueError: None does; the message says why.
+    """
+    fitting, reasons = [], []
+    for kind in (kind for kind in KINDS.values() if isinstance(network, kind.network)):
+        try:
+            kind.decisions(network, options)
+            fitting.append(kind.id)
+        except ValueError as error:
+            reasons.append(f"{kind.id}: {error}")
+    if not fitting:
+        raise ValueError(f"--network: no kind finds anything to decide in it ({'; '.join(reasons)})")
+    return fitting

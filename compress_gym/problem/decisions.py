@@ -313,6 +313,8 @@ def channel_values(channels: int, levels: int = 8, multiple: int = 4, divisions:
 
 def channel_decisions(network: Network, levels: int = 8) -> DecisionSpace:
     """Returns one `channels` decision per channel group, in forward order."""
+    if not network.groups:
+        raise ValueError(f"network={network.name!r} has no channels to decide: no convolution feeds another layer")
     values = {g.name: channel_values(g.channels, levels, divisions=g.divisions) for g in network.groups}
     return DecisionSpace(tuple(Decision(f"{name}.channels", "channels", v, name) for name, v in values.items()))
 
@@ -354,7 +356,8 @@ def bit_decisions(network: Network, bits: BitValues, fixed: Sequence[str] | None
     held = _fixed(network, fixed)
     rows = [_layer_bits(name, bits, held=False) for name in weighted_layers(network) if name not in held]
     if not rows:
-        raise ValueError(f"fixed={list(held)} leaves no layer of {network.name!r} whose bits could be decided")
+        kept = "the first and the last layer stay at 8 bits, which" if fixed is None else f"fixed={list(held)}"
+        raise ValueError(f"{kept} leaves no layer of {network.name!r} whose bits could be decided")
     return DecisionSpace(tuple(decision for row in rows for decision in row))
 
 
@@ -383,7 +386,7 @@ def _layer_bits(name: str, bits: BitValues, held: bool) -> list[Decision]:
 
 def _fixed(network: Network, fixed: Sequence[str] | None) -> tuple[str, ...]:
     names = weighted_layers(network)
-    held = (names[0], names[-1]) if fixed is None else tuple(fixed)
+    held = tuple(dict.fromkeys((*names[:1], *names[-1:]))) if fixed is None else tuple(fixed)
     for name in held:
         if name not in names:
             raise ValueError(f"fixed={list(held)}: {name!r} has no weights in {network.name!r}; legal: {names}")

@@ -5,16 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from compress_gym.support.cards import read_json
-from compress_gym.support.errors import AssetError
+from compress_gym.support.errors import AssetError, unknown_name
 
 FILE = "task.json"
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Entry = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]+:[A-Za-z_][A-Za-z0-9_]*$")]
-KindId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]+-v[0-9]+$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ENTRY = r"^[A-Za-z0-9_./-]+:[A-Za-z_][A-Za-z0-9_]*$"
+KIND_ID = r"^[A-Za-z0-9]+-v[0-9]+$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Entry = Annotated[str, StringConstraints(pattern=ENTRY)]
+KindId = Annotated[str, StringConstraints(pattern=KIND_ID)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _known(*names: str) -> AfterValidator:
+    """Refuses keys that nothing reads; those of kinds begin with a capital letter."""
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        for key in given:
+            if key not in names and not key[:1].isupper():
+                raise ValueError(unknown_name("key", key, names).args[0])
+            if (key == "train") > isinstance(given[key], list):
+                raise ValueError(f"train={given[key]!r} must be a list of cycles")
+        return given
+
+    return AfterValidator(check)
+
+
+Options = Annotated[dict[str, Any], _known("levels", "bits", "fixed")]
+Recipes = Annotated[dict[str, Any], _known("train", "finetune", "finetune_bits")]
 
 
 class _Part(BaseModel):
@@ -77,7 +98,8 @@ class Declaration(_Part):
         calibration: What recoveries see.
         validation_images: Validation inputs a strategy is scored on; `None`: all.
         half_weights: Whether weights are stored in half precision.
-        options: What kinds read: `levels` (channel counts of a group), `bits`, `fixed` (layers that stay at 8 bits).
+        options: What kinds read: `levels` (channel counts of a group), `bits`, `fixed` (layers that stay at 8 bits);
+            what a kind of another package reads stands under its name, `Sparsity`.
         recipes: How networks are trained: `train` (cycles, in order), `finetune`, `finetune_bits`.
     """
 
@@ -93,8 +115,8 @@ class Declaration(_Part):
     calibration: Calibration | None = None
     validation_images: Count | None = None
     half_weights: bool = False
-    options: dict[str, Any] = Field(default_factory=dict)
-    recipes: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
+    recipes: Recipes = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_accuracy(self) -> Declaration:
@@ -121,8 +143,29 @@ def read_declaration(folder: Path) -> Declaration:
 
 
 def wrong_fields(error: ValidationError) -> list[str]:
-    """Returns what is wrong with which fields, a line each."""
-    return [
-        f"{'.'.join(map(str, detail['loc'])) or 'the file'}: {detail['msg']}"
-        for detail in error.errors(include_url=False, include_context=False)
-    ]
+    """Returns what is wrong with which fields and what is legal, a line each."""
+    return [_told(detail) for detail in error.errors(include_url=False)]
+
+
+# What strings must be, by the pattern that they do not have.
+_SAID = {
+    NAME: "must be letters, digits, dots, dashes and underscores, 64 at most",
+    ENTRY: "must be 'package.module:name', or 'file.py:name' of a file in the folder",
+    KIND_ID: "must be a kind's id with its version, such as 'ChannelPrune-v0'",
+}
+_PARTS: dict[str, type[BaseModel]] = {"network": NetworkSource, "calibration": Calibration, "columns": Column}
+
+
+def _told(detail: Any) -> str:
+    """Says in words what pydantic found."""
+    where, given = [str(part) for part in detail["loc"]], detail["input"]
+    if detail["type"] == "extra_forbidden":
+        part = _PARTS.get(where[0], Declaration) if len(where) > 1 else Declaration
+        return str(unknown_name(f"field of {FILE}", where[-1], part.model_fields).args[0])
+    name = ".".join(where) or "the file"
+    if detail["type"] == "missing":
+        return f"{name} is missing"
+    if detail["type"] == "value_error":
+        return f"{name}: {detail['ctx']['error']}"
+    words = _SAID.get(detail.get("ctx", {}).get("pattern"))
+    return f"{name}={given!r} {words}" if words else f"{name}={given!r}: {detail['msg'].removeprefix('Input ')}"

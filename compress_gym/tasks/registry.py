@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from compress_gym.support.errors import unknown_name
+from compress_gym.support.errors import AssetError, unknown_name
 from compress_gym.support.home import home
 from compress_gym.tasks.declaration import FILE
-from compress_gym.tasks.task import Task
+from compress_gym.tasks.task import WEIGHTS, Task
 
 ASSETS = Path(__file__).parent / "assets"
 # Folders that other packages registered, by name.
@@ -41,7 +42,7 @@ def task_folders() -> dict[str, Path]:
     """
     shipped = {path.parent.name: path.parent for path in ASSETS.glob(f"*/{FILE}")}
     own = {path.parent.name: path.parent for path in user_tasks().glob(f"*/{FILE}")} | _REGISTERED
-    taken = {n: p for n, p in shipped.items() if n not in own or (p / "weights.safetensors").exists()}
+    taken = {n: p for n, p in shipped.items() if (p / WEIGHTS).exists() or not (own.get(n, p) / WEIGHTS).exists()}
     return dict(sorted((own | taken).items()))
 
 
@@ -52,8 +53,12 @@ def list_tasks(kind: str | None = None) -> list[str]:
         kind: An environment's id, `ChannelPrune-v0`: only those that are meant for it.
     """
     names = []
-    for name in task_folders():
-        task = get_task(name)
+    for name, folder in task_folders().items():
+        try:
+            task = Task.read(folder)
+        except AssetError as error:  # one damaged file hides no other task
+            warnings.warn(f"{error}; the task {name!r} is left out", stacklevel=2)
+            continue
         if task.ready and (kind is None or kind.removeprefix("compress_gym/") in task.declared.kinds):
             names.append(name)
     return names

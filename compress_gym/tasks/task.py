@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from compress_gym.data import Dataset
 
 
+WEIGHTS = "weights.safetensors"
+
+
 @dataclass(frozen=True, eq=False)
 class InMemory:
     """What a task holds that lies in no folder.
@@ -95,7 +98,7 @@ class Task:
     @property
     def weights(self) -> Path:
         """Where the trained weights lie."""
-        return self.folder / "weights.safetensors"
+        return self.folder / WEIGHTS
 
     @property
     def ready(self) -> bool:
@@ -117,7 +120,7 @@ class Task:
                 return described.from_json(source.space)
             data = read_json(path)
             network = described.from_json(data)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, AssetError):
                 raise
             raise AssetError(f"{path}: not readable as a network ({error})") from error

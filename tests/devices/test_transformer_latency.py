@@ -13,8 +13,7 @@ from compress_gym.cli import cli
 from compress_gym.devices import TransformerDevice, list_devices, load_device
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.costs.transformer import transformer_cost_terms
-from compress_gym.devices.published.hat import FEATURES as HAT_FEATURES
-from compress_gym.devices.published.hat import HatTable
+from compress_gym.devices.published.hat import HAT_FEATURES, HatTable
 from compress_gym.devices.transformer_latency import FEATURES, architecture_features
 from compress_gym.making.profile.transformer_latency import (
     fit_coefficients,

@@ -42,6 +42,14 @@ def not_normalised():
 def in_colour():
     return {name: (x.expand(-1, 3, -1, -1), y) for name, (x, y) in splits().items()}
 
+def not_a_number():
+    made = splits()
+    made["train"][0][0, 0, 0, :4] = float("nan")
+    return made
+
+def neighbour():
+    import elsewhere_of_mine
+
 def one_split():
     return {"train": splits()["train"]}
 
@@ -57,7 +65,10 @@ def damaged():
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COMPRESS_GYM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    Path("my_net.py").write_text(f"{NETWORK}\n\ndef no_module():\n    return 5\n")
+    more = (
+        "def no_module():\n    return 5\n\ndef Dense():\n    return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))\n"
+    )
+    Path("my_net.py").write_text(f"{NETWORK}\n\n{more}")
     Path("my_data.py").write_text(DATA)
     torch.manual_seed(0)
     save_weights(TinyNet(), Path("w.safetensors"))
@@ -148,7 +159,10 @@ def test_it_is_profiled(run):
         ({"network": "nothing.py:TinyNet"}, "there is no file nothing.py"),
         ({"network": "my_net.py:Nothing"}, "has no 'Nothing'"),
         ({"network": "my_net.py:no_module"}, "returns a int, no torch module"),
-        ({"network": "my_net.py"}, "network.build"),
+        ({"network": "my_net.py"}, "--network my_net.py must be FILE.py:FUNCTION"),
+        ({"network": "my_net.py:Dense"}, "no kind finds anything to decide in it"),
+        ({"data": "my_data.py:neighbour"}, "can import what is installed, not its neighbours"),
+        ({"data": "my_data.py:not_a_number"}, "4 values that are NaN"),
         ({"data": "my_data.py:labels_from_1"}, "labels from 1 to 10; the network has 10 outputs"),
         ({"data": "my_data.py:not_normalised"}, "as pixels of 0 to 255 have"),
         ({"data": "my_data.py:in_colour"}, "does not take inputs of shape"),
@@ -175,13 +189,17 @@ def test_a_name_is_taken_once(run):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 0}, "version: Input should be greater than or equal to 1"),
-        ({"kinds": ["ChannelPrune"]}, "kinds.0: String should match"),
+        ({"version": 0}, "version=0: should be greater than or equal to 1"),
+        ({"kinds": ["ChannelPrune"]}, "kinds.0='ChannelPrune' must be a kind's id with its version"),
         ({"columns": {"loss": {}}}, "must hold 'accuracy'"),
-        ({"recoverys": ["none"]}, "recoverys: Extra inputs are not permitted"),
-        ({"network": {"build": "os.system"}}, "network.build: String should match"),
+        ({"recoverys": ["none"]}, "field of task.json='recoverys' is not known.*Did you mean 'recoveries'"),
+        ({"network": {"build": "os.system"}}, "network.build='os.system' must be 'package.module:name'"),
+        ({"network": {}}, "network.build is missing"),
+        ({"calibration": {"pictures": 3, "images": 3}}, "'pictures' is not known; legal: 'augmentation', 'images'"),
+        ({"options": {"levls": 4}}, "options: key='levls' is not known.*Did you mean 'levels'"),
+        ({"recipes": {"train": "hm"}}, "recipes: train='hm' must be a list of cycles"),
         ({"name": "other"}, "is not the folder's name"),
-        ({"validation_images": "many"}, "validation_images: Input should be a valid integer"),
+        ({"validation_images": "many"}, "validation_images='many': should be a valid integer"),
     ],
 )
 def test_wrong_fields_are_named(run, change, words):

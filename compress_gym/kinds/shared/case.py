@@ -24,7 +24,7 @@ from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.support.cards import card_path, sha256
 from compress_gym.support.errors import AssetError, unknown_name
 from compress_gym.support.lazy import load
-from compress_gym.tasks import Task, get_task, list_tasks
+from compress_gym.tasks import Task, get_task, is_shipped, list_tasks
 from compress_gym.tasks.conditions import Conditions
 
 ACCURACIES = ("auto", "measured", "surrogate", "live")
@@ -68,6 +68,12 @@ class Case:
         sampling = self.kind.sampling
         device = load_device(sampling.device) if sampling.device else None
         return self.cost_terms(device=device), sampling.cost
+
+    @property
+    def counted_cost(self) -> str:
+        """A cost that is counted without a device, and that the kind's decisions change."""
+        cost = self.kind.sampling.cost
+        return "macs" if cost in _OF_DEVICES else cost
 
     def default_device(self) -> str | None:
         """Returns the device that `auto` means: the kind's, or the task's own."""
@@ -120,8 +126,10 @@ class Case:
 
     def _checked(self, what: str) -> Path:
         made_by = "fit" if "surrogate" in what else "collect"
-        path = self.asset(what)
-        self.task.check_made_for(path, f"compress-gym {made_by} {self.task.name} --env {self.kind.name}")
+        path, command = self.asset(what), f"compress-gym {made_by} {self.task.name} --env {self.kind.name}"
+        if not path.exists() and not is_shipped(self.task):
+            raise AssetError(f"{path}: the file is missing; make it with: {command}")
+        self.task.check_made_for(path, command)
         return path
 
     def sensitivities(self) -> Sensitivities:
@@ -225,7 +233,10 @@ class Case:
         features = wanted.pop("features", None)
         if features not in (None, *FEATURES):
             raise unknown_name("features", features, FEATURES)
-        cost = self.kind.defaults.get("cost", "latency_ms") if cost is None else cost
+        if cost is None:
+            unmeasured = device == "auto" and self.default_device() is None
+            usual = self.kind.defaults.get("cost", "latency_ms")
+            cost = self.counted_cost if unmeasured and usual in _OF_DEVICES else usual
         budget = self.kind.defaults.get("budget", 0.5) if budget is None else budget
         device = self.default_device() if device == "auto" else device
         hardware = load_device(device) if isinstance(device, (str, Path)) else device

@@ -76,10 +76,13 @@ def register_shipped() -> None:
 def load_plugins() -> None:
     """Calls what other packages registered under `compress_gym.plugins`; one that fails is told, the others work."""
     for entry in metadata.entry_points(group=PLUGINS):
+        known = set(KINDS)
         try:
             plugin: Any = entry.load()
             plugin()
-        except Exception as error:  # whatever is wrong with a stranger's package
+        except (Exception, SystemExit) as error:  # whatever is wrong with a stranger's package
+            for kind in set(KINDS) - known:
+                del KINDS[kind], gymnasium.registry[f"{NAMESPACE}{kind}"]
             warnings.warn(
                 f"the plugin {entry.name!r} ({entry.value}) of compress_gym does not load and is left out: {error!r}",
                 stacklevel=2,

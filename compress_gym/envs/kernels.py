@@ -90,12 +90,6 @@ def first_bad_action(ints: Ints, states: Ints, actions: Singles) -> int:
 
 
 @jit
-def part(ints: Ints, at: int, length: int) -> Ints:
-    """Returns a stretch of `ints`."""
-    return ints[at : at + length]
-
-
-@jit
 def end_of_run(states: Ints, first: int, end: int) -> int:
     """Returns where, before `end`, the rows stop that are at the same step of the same problem as the first.
 
@@ -205,12 +199,8 @@ def step_run(
     """Executes one action in each row of a run."""
     header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], actions.shape[1]
     decisions, layout, costs = ints[header + p.DECISIONS], ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
-    sizes, cheapest, references = (
-        ints[header + p.AT_SIZES],
-        ints[header + p.AT_CHEAPEST],
-        ints[header + p.AT_REFERENCES],
-    )
-    discrete, rule = ints[header + p.DISCRETE], ints[header + p.RULE]
+    sizes, cheapest = ints[header + p.AT_SIZES], ints[header + p.AT_CHEAPEST]
+    references, discrete, rule = ints[header + p.AT_REFERENCES], ints[header + p.DISCRETE], ints[header + p.RULE]
     decided = ints[header + p.AT_SLOTS] + step * slots
     strategy, conditions = EXECUTED + slots, ints[header + p.AT_CONDITIONS]
     told, sums = observations.shape[1] - slots, np.empty(MAX_VALUES)
@@ -252,11 +242,8 @@ def step_run(
         following = step + 1
         if ints[header + p.CONDITIONAL]:
             following = skip_inactive(ints, floats, header, states, amounts, n, following)
-        states[n, STEP], states[n, PREVIOUS], states[n, STATUS] = (
-            following,
-            step,
-            STEPPED if following < steps else ENDED,
-        )
+        states[n, STEP], states[n, PREVIOUS] = following, step
+        states[n, STATUS] = STEPPED if following < steps else ENDED
 
 
 @jit
@@ -292,9 +279,9 @@ def finish_run(
     header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
     decisions, sizes = ints[header + p.DECISIONS], ints[header + p.AT_SIZES]
     layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
-    cheapest = part(ints, ints[header + p.AT_CHEAPEST], decisions)
+    cheapest = ints[ints[header + p.AT_CHEAPEST] :][:decisions]
     decided = ints[header + p.AT_SLOTS] + states[first, PREVIOUS] * slots
-    conditions = part(ints, ints[header + p.AT_CONDITIONS], 2 * decisions).reshape(-1, 2)
+    conditions = ints[ints[header + p.AT_CONDITIONS] :][: 2 * decisions].reshape(-1, 2)
     strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
     for n in range(first, stop):
         at = n * states.shape[1] + strategy + decisions
@@ -357,7 +344,7 @@ def score_run(
     strategy, source = EXECUTED + ints[p.SLOTS], ints[header + p.ACCURACY]
     constants, at, hidden = ints[header + p.AT_CONSTANTS], ints[header + p.AT_ACCURACY], ints[header + p.HIDDEN]
     tables = floats[ints[header + p.AT_TABLES] :][: ints[header + p.TABLE_ROWS] * metrics].reshape(-1, metrics)
-    strides = part(ints, ints[header + p.AT_STRIDES], decisions)
+    strides = ints[ints[header + p.AT_STRIDES] :][:decisions]
     for n in range(first, stop):
         costs, rows = amounts[n, COSTS : COSTS + metrics], states[n, strategy + decisions :]
         for m in range(metrics):

@@ -51,14 +51,7 @@ class Attention(nn.Module):
     """Multi-head attention whose number of heads and features can shrink."""
 
     def __init__(self, embed: int, memory_embed: int, heads: int, head_width: int) -> None:
-        """Builds the projections.
-
-        Args:
-            embed: Features of a query, and of the result.
-            memory_embed: Features of what is attended to.
-            heads: Number of heads.
-            head_width: Features of a head.
-        """
+        """Builds the projections, for `embed` features of a query and of the result."""
         super().__init__()
         self.head_width = head_width
         self.query = nn.Linear(embed, heads * head_width)
@@ -303,8 +296,7 @@ def cut_out(module: Transformer, architecture: Architecture) -> Transformer:
     Raises:
         ValueError: The architecture does not fit into the module's.
     """
-    if not architecture.fits_into(module.architecture):
-        raise ValueError(f"architecture={architecture} does not fit into {module.architecture}")
+    module._checked(architecture)
     with torch.device("meta"):  # nothing is drawn that is replaced
         own = Transformer(architecture)
     whole = module.state_dict()

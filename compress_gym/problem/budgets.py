@@ -153,15 +153,8 @@ def keep_budget(
 ) -> Ints:
     """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them.
 
-    Args:
-        ints: Of `Stages`.
-        floats: Costs of `Stages`.
-        sizes: Values of each decision.
-        conditions: What each decision requires, see `DecisionSpace`.
-        cheapest: The cheapest strategy.
-        wanted: int64 `[N, T]`.
-        rule: Code of the rule.
-        limit: Budget in the cost's unit, tolerance included.
+    Stages, sizes, conditions and the cheapest strategy are those of a `Problem` and its decisions; the rule is a code,
+    the limit in the cost's unit, tolerance included.
     """
     kept, sums, places = wanted.copy(), np.empty(sizes.max()), np.empty(ints[TERMS], dtype=np.int64)
     at = layout = costs = np.int64(0)  # a literal would be a type of its own, for which everything is compiled again
@@ -187,15 +180,7 @@ def keep_budget(
 
 
 def cheapest(sizes: Ints, terms: Ints, tables: Floats, metric: int, lowest: Ints | None = None) -> Ints:
-    """Finds a cheap strategy by coordinate descent from the lowest choices, int64 `[T]`.
-
-    Args:
-        sizes: Values of each decision.
-        terms: Of `CostTerms`, as are the next two.
-        tables: See there.
-        metric: Column of the bounded cost.
-        lowest: Where to start, int64 `[T]`; `None`: at the first values.
-    """
+    """Finds a cheap strategy by coordinate descent from the lowest choices (default: the first values), int64 `[T]`."""
     choices = np.zeros(len(sizes), dtype=np.int64) if lowest is None else lowest.copy()
     best = strategy_cost(terms, tables, metric, choices)
     improved = True

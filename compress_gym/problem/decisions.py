@@ -248,14 +248,12 @@ class DecisionSpace:
         """
         if self.names != larger.names:
             raise ValueError(f"decisions are {list(self.names)}, not {list(larger.names)}")
+        places = []
         for own, other in zip(self.decisions, larger.decisions, strict=True):
-            missing = sorted(set(own.values) - set(other.values))
-            if missing:
+            if missing := sorted(set(own.values) - set(other.values)):
                 raise ValueError(f"{own.name} can be {missing}, for which there is only {list(other.values)}")
-        return tuple(
-            np.array([other.values.index(v) for v in own.values], dtype=np.int64)
-            for own, other in zip(self.decisions, larger.decisions, strict=True)
-        )
+            places.append(np.array([other.values.index(v) for v in own.values], dtype=np.int64))
+        return tuple(places)
 
     def enumerate(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """Returns strategies number `start` to `stop` (default: all), int64 `[N, T]`."""

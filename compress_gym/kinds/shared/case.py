@@ -245,18 +245,9 @@ class Case:
             raise ValueError(f"device=None has no {cost}; give a device, or bound another cost, such as cost='macs'")
         model = self.accuracy_model(accuracy, decisions)
         extra, described = self._extra(features, decisions)
-        return self.assembled(
-            decisions,
-            model,
-            hardware,
-            {**self._origin(), **described},
-            extra_features=extra,
-            compressor=self._compressor_of(model, decisions),
-            cost=cost,
-            budget=budget,
-            budget_rule=budget_rule,
-            reward=reward,
-        )
+        made = {"extra_features": extra, "compressor": self._compressor_of(model, decisions)}
+        made |= {"cost": cost, "budget": budget, "budget_rule": budget_rule, "reward": reward}
+        return self.assembled(decisions, model, hardware, {**self._origin(), **described}, **made)
 
     def assembled(
         self, decisions: DecisionSpace, model: AccuracyModel, device: Any, origin: Mapping[str, Any], **settings: Any

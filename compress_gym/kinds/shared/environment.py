@@ -79,18 +79,8 @@ class KindEnv(CompressionEnv):
         **options: Any,
     ) -> None:
         """Builds the environment; see the class docstring for the arguments."""
-        problems = distribution_of(
-            self.kind,
-            task,
-            device,
-            budget,
-            accuracy=accuracy,
-            cost=cost,
-            budget_rule=budget_rule,
-            reward=reward,
-            **options,
-        )
-        super().__init__(problems, action_type, render_mode)
+        settings = {"accuracy": accuracy, "cost": cost, "budget_rule": budget_rule, "reward": reward, **options}
+        super().__init__(distribution_of(self.kind, task, device, budget, **settings), action_type, render_mode)
 
 
 def vector_env(

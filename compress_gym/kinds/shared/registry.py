@@ -63,13 +63,9 @@ def get_kind(name: str) -> Kind:
 def register_shipped() -> None:
     """Registers the kinds of this package: every file beside `shared` that holds one."""
     package = import_module("compress_gym.kinds")
-    for module in sorted(part.name for part in iter_modules(package.__path__) if not part.ispkg):
-        for value in vars(import_module(f"compress_gym.kinds.{module}")).values():
-            if (
-                isinstance(value, type)
-                and value.__module__ == f"compress_gym.kinds.{module}"
-                and hasattr(value, "kind")
-            ):
+    for name in sorted(f"{package.__name__}.{part.name}" for part in iter_modules(package.__path__) if not part.ispkg):
+        for value in vars(import_module(name)).values():
+            if isinstance(value, type) and value.__module__ == name and hasattr(value, "kind"):
                 register_kind(value)
 
 

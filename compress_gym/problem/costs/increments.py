@@ -53,7 +53,7 @@ def stages_of(
     metric: int,
     sizes: Ints,
     cheapest: Ints,
-    references: Ints | None = None,
+    references: Ints,
     lower: Ints | None = None,
 ) -> Stages:
     """Lays out the stages of one metric.
@@ -63,10 +63,9 @@ def stages_of(
         metric: Column of the metric.
         sizes: Values of each decision, int64 `[T]`.
         cheapest: The cheapest strategy, int64 `[T]`.
-        references: The choices that leave the network as it was, int64 `[T]`; `None`: the highest.
+        references: The choices that leave the network as it was, int64 `[T]`.
         lower: To which choice each choice is lowered, int64 `[T, MAX_VALUES]`, -1 where to none; `None`: by one.
     """
-    references = sizes - 1 if references is None else references
     lower = np.tile(np.arange(MAX_VALUES) - 1, (len(sizes), 1)) if lower is None else lower
     table = np.ascontiguousarray(terms.tables[:, metric])
     used = [row[2 : 2 + 2 * row[1] : 2].tolist() for row in terms.terms]

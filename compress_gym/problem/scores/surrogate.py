@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -134,6 +135,7 @@ class SurrogateAccuracy:
         spread: What the members' standard deviation is multiplied by to become an error of one standard deviation.
         baseline: Accuracy of the uncompressed network, as trained.
         others: Further score columns by name: the link by which a surrogate predicts them, and that surrogate.
+        source: `"surrogate"`.
     """
 
     decisions: DecisionSpace
@@ -143,6 +145,7 @@ class SurrogateAccuracy:
     spread: float
     baseline: float
     others: Mapping[str, tuple[str, SurrogateAccuracy]] = field(default_factory=dict)
+    source: ClassVar[str] = "surrogate"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -156,11 +159,6 @@ class SurrogateAccuracy:
             name: self(rows) if name == ACCURACY_COLUMN else LINKS[self.others[name][0]][1](self.others[name][1](rows))
             for name in columns
         }
-
-    @property
-    def source(self) -> str:
-        """`surrogate`."""
-        return "surrogate"
 
     def __post_init__(self) -> None:
         """Checks the shapes.

@@ -47,12 +47,11 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
     Raises:
         ValueError: They are none.
     """
-    if not isinstance(given, (tuple, list)) and _is_dataset(given):
-        pairs = [given[n] for n in range(len(given))]
-        given = (np.stack([np.asarray(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs])) if pairs else given
+    if _is_dataset(given):
+        given = _stacked(argument, given)
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{argument} must be a pair of images [N, channels, height, width] and labels [N]")
-    images, labels = inputs(argument, given[0], shape), np.asarray(given[1])
+    images, labels = inputs(argument, given[0], shape), _array(f"the labels of {argument}", given[1])
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{argument} has labels of shape {labels.shape} and dtype {labels.dtype}; expected integers [{len(images)}]"
@@ -61,7 +60,28 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
 
 
 def _is_dataset(given: Any) -> bool:
-    return hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
+    if isinstance(given, (tuple, list, str, Mapping)) or hasattr(given, "shape"):
+        return False
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__")
+
+
+def _stacked(argument: str, dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Reads every pair of a dataset."""
+    try:
+        pairs = [(_array(argument, x), _array(argument, y)) for x, y in (dataset[n] for n in range(len(dataset)))]
+        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} must hold pairs of an image and a label, at least one and all of the same shape: {error}"
+        ) from error
+
+
+def _array(argument: str, given: Any) -> NDArray[Any]:
+    """Returns an array, also of a tensor that has gradients or lies on a device."""
+    try:
+        return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{argument} cannot be read as an array: {error}") from error
 
 
 def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
@@ -70,7 +90,7 @@ def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> N
     Raises:
         ValueError: Another shape, other numbers than finite floats, or pixels that are not normalised.
     """
-    images = np.asarray(given)
+    images = _array(argument, given)
     wanted = "[N, channels, height, width]" if shape is None else f"[N, {', '.join(map(str, shape))}]"
     if images.ndim != 4 or not len(images) or (shape is not None and images.shape[1:] != shape):
         raise ValueError(f"{argument} has images of shape {images.shape}; expected {wanted}")

@@ -212,14 +212,17 @@ class Case:
         """Builds the problem; the arguments are the environment's.
 
         Raises:
-            KeyError: An unknown device, accuracy, cost, budget rule, reward, option or name of features.
+            TypeError: An option that the kind does not have.
+            KeyError: An unknown device, accuracy, cost, budget rule, reward or name of features.
             ValueError: A budget out of range, a reward that ignores cost under `budget_rule="none"`, a damaged asset, a
                 device that does not fit the task, bits that the device or the accuracies lack, features not measured, a
                 cost that needs a device where there is none, or accuracies that the task does not have.
         """
         for name in options:
             if name not in self.kind.options:
-                raise unknown_name("argument", name, ("device", "accuracy", "cost", "budget", *self.kind.options))
+                told = unknown_name("argument", name, ("device", "accuracy", "cost", "budget", *self.kind.options))
+                # Python's words and class: TorchRL finds out by them which arguments an environment takes.
+                raise TypeError(f"unexpected keyword argument {name!r}: {told.args[0]}")
         wanted = {name: value for name, value in options.items() if value is not None}
         features = wanted.pop("features", None)
         if features not in (None, *FEATURES):

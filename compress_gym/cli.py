@@ -21,7 +21,7 @@ import compress_gym  # noqa: F401  (registers the kinds)
 from compress_gym.data.archives import ARCHIVES
 from compress_gym.data.archives import fetch as fetch_archive
 from compress_gym.devices import Device, TransformerDevice, list_devices, load_device, user_tables
-from compress_gym.kinds import KINDS, Case, cases_of, get_case
+from compress_gym.kinds import KINDS, Case, cases_of, get_case, get_kind
 from compress_gym.networks import Network, Segment
 from compress_gym.support.cards import card_path, read_json
 from compress_gym.support.commands import run_command
@@ -32,7 +32,24 @@ from compress_gym.tasks.conditions import Conditions
 LARGEST_ERROR = 0.1
 _PIPED_COLUMNS = 200
 
-env_choice = click.Choice(sorted(kind.name for kind in KINDS.values()))
+
+class KindName(click.ParamType):
+    """The name of a kind, with or without its version, of this package or another one."""
+
+    name = "kind"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the kind's name without its version."""
+        try:
+            return get_kind(value).name
+        except KeyError as error:
+            self.fail(str(error.args[0]), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Lists the kinds."""
+        return f"[{'|'.join(sorted(kind.name for kind in KINDS.values()))}]"
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -152,7 +169,7 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
 @as_json
 def describe(task: str, env: str | None, as_json: bool) -> None:
     """Shows TASK's layers and channel groups, where it has such, and its decisions."""
@@ -291,7 +308,7 @@ def _report(device: Any, path: Path, use: str) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own, else TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--count", type=click.IntRange(10), default=4000, show_default=True, help="Of a space too large for all.")
@@ -327,7 +344,7 @@ def collect(
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
 @click.option("--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Strategies.npz.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own].")
 @click.option("--model", default="auto", show_default=True, help="network, additive, or the better one where few.")
@@ -389,7 +406,7 @@ def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> 
 @cli.command()
 @click.argument("task")
 @click.argument("strategy", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--env", type=env_choice, help="Whose decisions [default: the first kind of the task].")
+@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Where to: ONNX; of a transformer a folder."
 )

@@ -168,3 +168,11 @@ def two_precisions(network: Network, per_channel: bool = False) -> Device:
                     operation = Operation(kind, count, count, in_height=height, in_width=width)
                     table[operation] = Measurement(us * count if per_channel else us, us, 1)
     return Device("two-precisions", "cpu", table, Correction(0.0, 1.0, 1.0))
+
+
+def image_scorer(network, module, decisions, *, scored, columns=("accuracy",), **settings):
+    """A scorer with its compressor; the settings are the compressor's."""
+    from compress_gym.live.compressor import NetworkCompressor
+    from compress_gym.live.scorer import ImageScorer
+
+    return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored, columns=columns)

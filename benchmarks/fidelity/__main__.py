@@ -28,7 +28,8 @@ from benchmarks.fidelity.refit import (
 )
 from benchmarks.fidelity.report import GAPS, write_report, write_tables
 from benchmarks.fidelity.transfer import transfer_curve
-from compress_gym.kinds import KINDS, Case, get_case
+from compress_gym.cli import KindName
+from compress_gym.kinds import Case, get_case
 from compress_gym.making.collect import write_strategies
 from compress_gym.making.fit_case import FittedColumn, baseline_of, facts_of, fit_column, surrogate_card
 from compress_gym.problem.scores.model import ACCURACY_COLUMN, columns_of
@@ -48,7 +49,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 @click.argument("name", metavar="TASK")
 @click.option(
     "--env",
-    type=click.Choice(sorted(kind.name for kind in KINDS.values())),
+    type=KindName(),
     help="Whose decisions [default: the first kind of the task].",
 )
 @click.option("--rounds", type=click.IntRange(0), default=0, show_default=True, help="Refit so often first.")

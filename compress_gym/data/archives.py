@@ -11,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from compress_gym.support.cards import sha256
-from compress_gym.support.errors import missing_extra, unknown_name
+from compress_gym.support.errors import needing, unknown_name
 
 DATA_VARIABLE = "COMPRESS_GYM_DATA"
 
@@ -119,10 +119,8 @@ def check_archive(archive: Archive, folder: Path) -> None:
 
 
 def _download(name: str, url: str, known_hash: str, folder: Path) -> None:
-    try:
+    with needing("pooch", "live", "downloading a data set"):
         import pooch
-    except ImportError as error:
-        raise missing_extra("pooch", "live", "downloading a data set") from error
     try:
         pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, progressbar=False)
     except OSError as error:
@@ -151,25 +149,24 @@ def fetch(name: str, source: Path | None = None) -> Path:
         raise unknown_name("data set", name, ARCHIVES)
     archive, root = ARCHIVES[name], data_root()
     target = root / archive.folder
-    if source is None and _complete(archive, target):
-        return target
-    if source is None:
-        if archive.url.endswith("/"):
-            with tempfile.TemporaryDirectory(dir=_made(root)) as downloaded:
+    if source is not None:
+        folder = source / archive.folder if (source / archive.folder).is_dir() else source
+        if folder.resolve() == target.resolve():
+            check_archive(archive, folder)
+        else:
+            _install(archive, folder, target)
+    elif not _complete(archive, target):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as temporary:
+            folder = Path(temporary)
+            if archive.url.endswith("/"):
                 for file, digest in archive.files.items():
-                    _download(name, archive.url + file, f"sha256:{digest}", Path(downloaded))
-                _install(archive, Path(downloaded), target)
-            return target
-        _download(name, archive.url, f"md5:{archive.md5}", root)
-        with tempfile.TemporaryDirectory(dir=root) as unpacked:
-            shutil.unpack_archive(root / Path(archive.url).name, unpacked, filter="data")
-            _install(archive, Path(unpacked) / archive.folder, target)
-        return target
-    folder = source / archive.folder if (source / archive.folder).is_dir() else source
-    if folder.resolve() == target.resolve():
-        check_archive(archive, folder)
-    else:
-        _install(archive, folder, target)
+                    _download(name, archive.url + file, f"sha256:{digest}", folder)
+            else:
+                _download(name, archive.url, f"md5:{archive.md5}", root)
+                shutil.unpack_archive(root / Path(archive.url).name, folder, filter="data")
+                folder /= archive.folder
+            _install(archive, folder, target)
     return target
 
 
@@ -179,11 +176,6 @@ def _complete(archive: Archive, folder: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _install(archive: Archive, folder: Path, target: Path) -> None:

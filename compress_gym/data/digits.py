@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from compress_gym.data.dataset import Dataset, Split
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 TEST = 400
 VALIDATION = 400
@@ -17,10 +17,8 @@ _SHUFFLE_SEED = 0
 
 def load() -> Dataset:
     """Reads the data set from the installed scikit-learn; nothing is downloaded."""
-    try:
+    with needing("scikit-learn", "live", "the data set 'digits'"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "live", "the data set 'digits'") from error
     raw = load_digits()
     pixels = (raw.images / 16.0).astype(np.float32)
     images = pixels.repeat(2, axis=1).repeat(2, axis=2)[:, None]

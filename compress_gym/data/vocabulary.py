@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress_gym.support.cards import read_card, write_atomically
-from compress_gym.support.errors import AssetError, missing_extra
+from compress_gym.support.errors import AssetError, needing
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -98,12 +98,10 @@ class Vocabulary:
 
 
 def _tokenizers():  # type: ignore[no-untyped-def]
-    try:
+    with needing("tokenizers", "translation", "splitting sentences into tokens"):
         import tokenizers
         import tokenizers.decoders
         import tokenizers.models
         import tokenizers.pre_tokenizers
         import tokenizers.trainers
-    except ImportError as error:
-        raise missing_extra("tokenizers", "translation", "splitting sentences into tokens") from error
     return tokenizers

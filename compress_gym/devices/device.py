@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from compress_gym.devices.correction import Correction, MixedCorrection, times_us
 from compress_gym.devices.energy import analytic_energy_mj
-from compress_gym.devices.hardware import DEVICE_KINDS, ByContent, Hardware
+from compress_gym.devices.hardware import DEVICE_KINDS, Hardware
 from compress_gym.devices.interpolate import ChannelGrid
 from compress_gym.devices.operations import (
     BOUNDARIES,
@@ -54,7 +54,7 @@ class Fallback:
 
 
 @dataclass(frozen=True, eq=False)
-class Device(ByContent):
+class Device(Hardware):
     """A measured latency table with its correction.
 
     The latency of a whole network is the correction's `network_us` plus the sum of its operations' `latency_us`.

@@ -9,10 +9,8 @@ from dataclasses import replace
 from compress_gym.devices.operations import BOUNDARIES, Operation
 
 # Kinds whose input and output channels are the same number.
-_SQUARE = (
-    *("depthwise", "add", "multiply", "pool", "max-pool", "avg-pool", "batch-norm", "concat", "layout"),
-    *BOUNDARIES,
-)
+_OF_ONE_COUNT = ("depthwise", "add", "multiply", "pool", "max-pool", "avg-pool", "batch-norm", "concat", "layout")
+_SQUARE = (*_OF_ONE_COUNT, *BOUNDARIES)
 
 
 class ChannelGrid:
@@ -32,7 +30,7 @@ class ChannelGrid:
         inputs: dict[Operation, set[int]] = defaultdict(set)
         outputs: dict[Operation, set[int]] = defaultdict(set)
         for operation in times:
-            shape = _shape(operation)
+            shape = with_channels(operation, 0, 0)
             inputs[shape].add(operation.in_channels)
             outputs[shape].add(operation.out_channels)
         self._inputs = {shape: sorted(counts) for shape, counts in inputs.items()}
@@ -40,7 +38,7 @@ class ChannelGrid:
 
     def time(self, operation: Operation) -> float | None:
         """Returns the interpolated time in microseconds; `None` outside of what was measured."""
-        shape = _shape(operation)
+        shape = with_channels(operation, 0, 0)
         if shape not in self._inputs:
             return None
         around_in = _neighbours(self._inputs[shape], operation.in_channels)
@@ -52,21 +50,15 @@ class ChannelGrid:
         total = 0.0
         for weight_in, count_in in around_in:
             for weight_out, count_out in around_out:
-                corner = _with_channels(operation, count_in, count_in if count_out < 0 else count_out)
+                corner = with_channels(operation, count_in, count_in if count_out < 0 else count_out)
                 if corner not in self._times:
                     return None
                 total += weight_in * weight_out * self._times[corner]
         return total
 
 
-def _shape(operation: Operation) -> Operation:
-    """Returns what two operations share that differ in their channel counts alone."""
-    return replace(
-        operation, in_channels=0, out_channels=0, groups=0 if operation.kind == "depthwise" else operation.groups
-    )
-
-
-def _with_channels(operation: Operation, in_channels: int, out_channels: int) -> Operation:
+def with_channels(operation: Operation, in_channels: int, out_channels: int) -> Operation:
+    """Returns an operation of other channel counts; with none, what those share that differ in them alone."""
     groups = in_channels if operation.kind == "depthwise" else operation.groups
     return replace(operation, in_channels=in_channels, out_channels=out_channels, groups=groups)
 

@@ -48,23 +48,21 @@ class Operation:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one call; 0 of an operation without weights."""
-        if self.kind == "linear":
-            return self.batch * self.in_channels * self.in_height * self.in_width * self.out_channels
-        if self.kind not in ("conv", "depthwise"):
-            return 0
         pixels = -(-self.in_height // self.stride) * -(-self.in_width // self.stride)
-        return self.batch * self.out_channels * (self.in_channels // self.groups) * self.kernel**2 * pixels
+        return self.batch * self._weights * (1 if self.kind == "linear" else pixels)
 
     @property
     def weight_kib(self) -> float:
         """KiB of weights; 0 of an operation without."""
+        return self._weights * self.weight_bits / 8 / 1024
+
+    @property
+    def _weights(self) -> int:
         if self.kind == "linear":
-            weights = self.in_channels * self.in_height * self.in_width * self.out_channels
-        elif self.kind in ("conv", "depthwise"):
-            weights = self.out_channels * (self.in_channels // self.groups) * self.kernel**2
-        else:
-            return 0.0
-        return weights * self.weight_bits / 8 / 1024
+            return self.in_channels * self.in_height * self.in_width * self.out_channels
+        if self.kind in ("conv", "depthwise"):
+            return self.out_channels * (self.in_channels // self.groups) * self.kernel**2
+        return 0
 
     def __str__(self) -> str:
         """Returns a short description for messages."""
@@ -123,27 +121,12 @@ def layout_of(operation: Operation) -> tuple[Operation, Operation]:
 
 
 def operation_of(
-    layer: Layer,
-    in_channels: int,
-    out_channels: int,
-    weight_bits: int = 32,
-    activation_bits: int = 32,
-    batch: int = 1,
+    layer: Layer, in_channels: int, out_channels: int, weight_bits: int = 32, activation_bits: int = 32, batch: int = 1
 ) -> Operation:
     """Returns the operation that a layer becomes with these channel counts, bits and batch."""
-    return Operation(
-        layer.kind,
-        in_channels,
-        out_channels,
-        layer.kernel,
-        layer.stride,
-        out_channels if layer.kind == "depthwise" else layer.groups,
-        layer.in_height,
-        layer.in_width,
-        weight_bits,
-        activation_bits,
-        batch,
-    )
+    groups = out_channels if layer.kind == "depthwise" else layer.groups
+    shape = (layer.kernel, layer.stride, groups, layer.in_height, layer.in_width)
+    return Operation(layer.kind, in_channels, out_channels, *shape, weight_bits, activation_bits, batch)
 
 
 def write_operations(path: Path, table: dict[Operation, Measurement]) -> None:

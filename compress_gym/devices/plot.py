@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 from compress_gym.devices.device import Device
+from compress_gym.devices.interpolate import with_channels
 from compress_gym.devices.operations import Operation
 from compress_gym.support.cards import write_atomically
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 _PANELS = 12
 _LINES = 4
 
 
 def plot_device(device: Device, path: Path) -> None:
-    """Draws the median of each convolution over its output channels, for a few input channels each.
-
-    Args:
-        device: A device with a measured table.
-        path: Where to write the PNG.
+    """Draws the median of each convolution over its output channels, for a few input channels each, as a PNG.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
+    with needing("matplotlib", "render", "drawing a device"):
         import matplotlib
-    except ImportError as error:
-        raise missing_extra("matplotlib", "render", "drawing a device") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     shapes: dict[Operation, list[Operation]] = defaultdict(list)
     for operation in device.table:
         if operation.kind in ("conv", "depthwise"):
-            groups = 0 if operation.kind == "depthwise" else operation.groups
-            shapes[replace(operation, in_channels=0, out_channels=0, groups=groups)].append(operation)
+            shapes[with_channels(operation, 0, 0)].append(operation)
     largest = sorted(shapes, key=lambda shape: -len(shapes[shape]))[:_PANELS]
     columns = min(3, max(1, len(largest)))
     rows = max(1, -(-len(largest) // columns))

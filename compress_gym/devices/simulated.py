@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from compress_gym.devices.energy import CONVOLUTION, KIND_CODES, LINEAR
-from compress_gym.devices.hardware import ByContent
+from compress_gym.devices.hardware import Hardware
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
+from compress_gym.devices.simulators.accelerator import Accelerator
 from compress_gym.problem.decisions import BitValues
 
 # What a digest asks a simulator: every kind, with groups, strides and several inputs, and too large for the buffers.
@@ -38,16 +39,8 @@ _RECORDED = {
 }
 
 
-class Simulator(Protocol):
-    """What a simulator says of one operation."""
-
-    def cost(self, operation: Operation) -> tuple[float, float]:
-        """Returns latency in microseconds and energy in millijoules."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
-class SimulatedDevice(ByContent):
+class SimulatedDevice(Hardware):
     """A simulated accelerator.
 
     Attributes:
@@ -60,7 +53,7 @@ class SimulatedDevice(ByContent):
     """
 
     name: str
-    simulator: Simulator
+    simulator: Accelerator
     bits: tuple[int, int] = (8, 8)
     batch: int = 1
     card: dict[str, Any] = field(default_factory=dict)
@@ -116,34 +109,35 @@ class SimulatedDevice(ByContent):
         return "simulated"
 
 
-def _bitfusion() -> SimulatedDevice:
+def _accelerator(
+    name: str, simulator: Accelerator, what: str, source: str, bits: tuple[int, ...]
+) -> Callable[[], SimulatedDevice]:
     card = {
-        "what": "simulated accelerator Bit Fusion (Sharma et al., ISCA 2018): a systolic array of 2-bit bricks",
+        "what": f"simulated accelerator {what}",
         "kind": "accelerator",
         "hardware": "simulator",
         "runtime": "simulator",
         "energy": "simulated",
-        "checked_against": "APQ's published latency and energy table; see benchmarks/results/simulators",
+        "checked_against": f"{source}; see benchmarks/results/simulators",
     }
-    # 6 bits run as 8, and 16 are more than a network's 8.
-    return SimulatedDevice("bitfusion", BitFusion(), card=card, bit_values=BitValues((2, 4, 8)))
+    return lambda: SimulatedDevice(name, simulator, card=dict(card), bit_values=BitValues(bits))
 
 
-def _bismo(name: str, simulator: Simulator) -> SimulatedDevice:
-    card = {
-        "what": f"simulated accelerator BISMO, {name} size (Umuroglu et al., FPL 2018): bit-serial matrix products",
-        "kind": "accelerator",
-        "hardware": "simulator",
-        "runtime": "simulator",
-        "energy": "simulated",
-        "checked_against": "the shape of HAQ's published precision curve; see benchmarks/results/simulators",
-    }
+def _bismo(size: str) -> Callable[[], SimulatedDevice]:
+    what = f"BISMO, {size} size (Umuroglu et al., FPL 2018): bit-serial matrix products"
+    source = "the shape of HAQ's published precision curve"
     # A single bit is more than rounding: binary networks are trained as such.
-    return SimulatedDevice(f"bismo-{name}", simulator, card=card, bit_values=BitValues(tuple(range(2, 9))))
+    return _accelerator(f"bismo-{size}", BISMO_PRESETS[size], what, source, tuple(range(2, 9)))
 
 
 SIMULATED: dict[str, Callable[[], SimulatedDevice]] = {
-    "bitfusion": _bitfusion,
-    "bismo-edge": lambda: _bismo("edge", BISMO_PRESETS["edge"]),
-    "bismo-cloud": lambda: _bismo("cloud", BISMO_PRESETS["cloud"]),
+    "bitfusion": _accelerator(
+        "bitfusion",
+        BitFusion(),
+        "Bit Fusion (Sharma et al., ISCA 2018): a systolic array of 2-bit bricks",
+        "APQ's published latency and energy table",
+        (2, 4, 8),  # 6 bits run as 8, and 16 are more than a network's 8
+    ),
+    "bismo-edge": _bismo("edge"),
+    "bismo-cloud": _bismo("cloud"),
 }

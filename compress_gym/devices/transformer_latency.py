@@ -69,10 +69,6 @@ class TransformerDevice:
         """First 16 hex digits of the table's SHA-256; "" for a device made in memory."""
         return str(self.card.get("sha256", ""))[:16]
 
-    def latency_ms(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns latencies of features `[N, features]`, in milliseconds, `[N, metrics]`."""
-        return features @ self.coefficients
-
 
 def embedding_features(encoder_embed: int, decoder_embed: int) -> NDArray[np.float64]:
     """Returns the features that belong to no layer, `[features]`."""

@@ -12,15 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from compress_gym.live.hooks import run_with_hooks
+
 
 def output_means(module: nn.Module, layers: Iterable[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns the mean of each output channel of some layers, layer name to float32 `[out]`.
-
-    Args:
-        module: A model in full precision, in evaluation mode.
-        layers: Names of convolutions and linear layers.
-        images: Training images, float32 `[N, channels, height, width]`.
-    """
+    """Returns the mean of each output channel of some layers of a model in full precision: name to float32 `[out]`."""
     means: dict[str, torch.Tensor] = {}
 
     def watch(name: str) -> Callable[..., None]:
@@ -29,17 +25,14 @@ def output_means(module: nn.Module, layers: Iterable[str], images: torch.Tensor)
 
         return hook
 
-    _run(module, {name: watch(name) for name in layers}, images)
+    run_with_hooks(module, {name: watch(name) for name in layers}, [images])
     return means
 
 
 def correct_biases(module: nn.Module, means: Mapping[str, torch.Tensor], images: torch.Tensor) -> nn.Module:
     """Moves biases so that output channels have these means again, in place; layers without a bias get one.
 
-    Args:
-        module: The quantised model, in evaluation mode.
-        means: From `output_means` of the same model before it was quantised.
-        images: The same images.
+    The means are those of the same model on the same images before it was quantised.
     """
 
     def correct(name: str) -> Callable[..., torch.Tensor]:
@@ -51,18 +44,8 @@ def correct_biases(module: nn.Module, means: Mapping[str, torch.Tensor], images:
 
         return hook
 
-    _run(module, {name: correct(name) for name in means}, images)
+    run_with_hooks(module, {name: correct(name) for name in means}, [images])
     return module
-
-
-def _run(module: nn.Module, hooks: Mapping[str, Callable[..., Any]], images: torch.Tensor) -> None:
-    handles = [module.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _mean(output: torch.Tensor) -> torch.Tensor:

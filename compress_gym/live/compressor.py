@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,7 @@ from compress_gym.live.integers import integer_convolutions
 from compress_gym.live.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.live.quantise import RANGE_IMAGES, InputRange, RememberedScales, input_ranges, quantise, settle
 from compress_gym.live.reconstruct import ReconstructionBank, build_bank
-from compress_gym.live.recovery import (
-    CALIBRATION_BATCH,
-    adaptive_batch_norm,
-    parse_recovery,
-    require_batch_norms,
-)
+from compress_gym.live.recovery import CALIBRATION_BATCH, adaptive_batch_norm, parse_recovery, require_batch_norms
 from compress_gym.live.shared_layers import PrunedPrefixes
 from compress_gym.live.training import DEFAULT_FINETUNING, Recipe, augmented, train_module
 from compress_gym.networks import Network
@@ -121,8 +117,6 @@ class NetworkCompressor:
         self.calibration = channels_last(calibration.images)
         self._range_images = None if ranges is None else channels_last(ranges.images)
         self.layers = weighted_layers(network)
-        self._bank: ReconstructionBank | None = None
-        self._ranges: dict[str, InputRange] | None = None
         self._pruned_prefixes: PrunedPrefixes | None = None
         self._find_scales = RememberedScales()
 
@@ -188,13 +182,11 @@ class NetworkCompressor:
 
         return export_quantised(module, self.network, path)
 
-    @property
+    @cached_property
     def bank(self) -> ReconstructionBank:
         """The bank of reconstructed layers; its normal equations are summed when it is first asked for."""
-        if self._bank is None:
-            with one_thread():
-                self._bank = build_bank(self.module, self.network, self.calibration)
-        return self._bank
+        with one_thread():
+            return build_bank(self.module, self.network, self.calibration)
 
     def values_fit(self, images: int) -> bool:
         """Whether values of layers can be kept: nothing else is done to the network, and they fit into memory."""
@@ -207,13 +199,11 @@ class NetworkCompressor:
         """How many numbers the layers of the uncompressed network make of one image."""
         return sum(x.out_channels * x.out_height * x.out_width for x in self.network.layers)
 
-    @property
+    @cached_property
     def whole_ranges(self) -> Mapping[str, InputRange]:
         """What enters the layers of the uncompressed network."""
-        if self._ranges is None:
-            assert self._range_images is not None
-            self._ranges = input_ranges(self.module, self.layers, self._range_images)
-        return self._ranges
+        assert self._range_images is not None
+        return input_ranges(self.module, self.layers, self._range_images)
 
     @property
     def adapting_batches(self) -> tuple[torch.Tensor, ...]:
@@ -247,7 +237,7 @@ class NetworkCompressor:
 
     def _train(self, small: nn.Module, recipe: Recipe) -> None:
         assert self._training is not None
-        recipe = recipe.for_epochs(self.steps.finetune_epochs)
+        recipe = replace(recipe, epochs=self.steps.finetune_epochs)
         train_module(small, self._training, recipe, seed=0, bf16=self.trains_in_bf16, device=self._training_device)
 
 

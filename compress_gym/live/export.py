@@ -12,27 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 MAX_DIFFERENCE = 1e-4
 
 
 def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path, batch: int = 1) -> Path:
-    """Writes a model for inputs of a fixed batch size as ONNX (batch norms folded by the exporter).
+    """Writes a model in evaluation mode for inputs of a fixed batch size as ONNX (batch norms folded by the exporter).
 
-    Args:
-        module: A model in evaluation mode.
-        input_shape: Shape of one input, without the batch.
-        path: Where to write; one file, weights included.
-        batch: Inputs a call.
-
-    Returns:
-        `path`.
+    One file, weights included; its path is returned. The shape is that of one input, without the batch.
     """
-    try:
+    with needing("onnxscript", "devices", "exporting to ONNX"):
         import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise missing_extra("onnxscript", "devices", "exporting to ONNX") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         torch.onnx.export(
@@ -49,13 +40,7 @@ def export_onnx(module: nn.Module, input_shape: tuple[int, ...], path: Path, bat
 
 
 def largest_difference(module: nn.Module, path: Path, images: np.ndarray) -> float:
-    """Returns the largest absolute difference between torch's and ONNX Runtime's logits.
-
-    Args:
-        module: The model that was exported.
-        path: Its ONNX file.
-        images: float32 `[N, channels, height, width]`.
-    """
+    """Returns the largest absolute difference between torch's and ONNX Runtime's logits of images `[N, ...]`."""
     from compress_gym.live.session import open_session
 
     session = open_session(path.read_bytes())

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from torch import nn
 
 from compress_gym.live.export import export_onnx
@@ -29,22 +31,17 @@ RUN_BITS = 8
 
 
 def export_quantised(module: nn.Module, network: Network, path: Path, batch: int = 1) -> Path:
-    """Writes a quantised model as ONNX.
+    """Writes a quantised model, which is not changed, as ONNX, and returns the path; layers not quantised stay floats.
 
     Args:
-        module: From `LiveAccuracy.compress`; it is not changed. Layers that are not quantised stay floats.
+        module: From `NetworkCompressor.build`.
         network: The uncompressed network's description.
         path: Where to write.
         batch: Inputs a call.
 
-    Returns:
-        `path`.
-
     Raises:
         ValueError: The exported graph does not have one operation for each layer with weights.
     """
-    import onnx
-
     plain: Any = copy.deepcopy(module).eval()
     layers = weighted_layers(network)
     quantisers = {name: _take_quantiser(plain.get_submodule(name)) for name in layers}
@@ -95,8 +92,6 @@ class _Rewriter:
         self, node: Any, quantiser: InputQuantiser | None, scales: tuple[NDArray[np.float32], int] | None
     ) -> tuple[int, ...]:
         """Quantises one operation's input, weights and bias; returns the bits of weights and input, where quantised."""
-        from onnx import numpy_helper
-
         widths: list[int] = []
         if scales is not None:
             weight = numpy_helper.to_array(self.stored[node.input[1]])
@@ -121,8 +116,6 @@ class _Rewriter:
 
     def dequantised(self, name: str, integers: NDArray[Any], scales: NDArray[np.float32], axis: int) -> str:
         """Stores integers and returns the name of the numbers they stand for."""
-        from onnx import helper
-
         zeros = np.zeros(len(scales), dtype=integers.dtype)
         inputs = [self.store(f"{name}_{part}", a) for part, a in (("q", integers), ("scale", scales), ("zero", zeros))]
         self.added.append(helper.make_node("DequantizeLinear", inputs, [f"{name}_dq"], axis=axis))
@@ -134,8 +127,6 @@ class _Rewriter:
         As an input of the operation, ONNX Runtime (its `WeightBiasQuantization`) rounds it to multiples of both scales,
         which are coarse where there are few bits.
         """
-        from onnx import helper
-
         name, output = node.input.pop(), node.output[0]
         node.output[0] = f"{output}_without_bias"
         shape = (-1, 1, 1) if node.op_type == "Conv" else (-1,)
@@ -144,8 +135,6 @@ class _Rewriter:
 
     def rounded(self, name: str, reader: str, quantiser: InputQuantiser, step: np.float32) -> str:
         """Rounds a tensor for one reader."""
-        from onnx import helper
-
         own = f"{name}_for_{reader}"
         zero = np.array(0, dtype=np.int8 if quantiser.low < 0 else np.uint8)
         scale, zero_point = self.store(f"{own}_scale", np.array(step)), self.store(f"{own}_zero", zero)
@@ -163,8 +152,6 @@ class _Rewriter:
 
     def store(self, name: str, array: NDArray[Any]) -> str:
         """Stores a constant under a name."""
-        from onnx import numpy_helper
-
         self.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 

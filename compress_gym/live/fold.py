@@ -9,17 +9,11 @@ from compress_gym.networks import Network
 
 
 def fold_batch_norms(module: nn.Module, network: Network) -> nn.Module:
-    """Folds every batch norm that follows a layer into it, in place; the others stay.
+    """Folds every batch norm that follows a layer into it, in place, and leaves an identity; the others stay.
 
     In evaluation mode a batch norm is `(y - mean) / sqrt(var + eps) * weight + bias`: a scale and a shift of each
-    output channel. The scales of quantised weights are folded, too, and have the sign of theirs.
-
-    Args:
-        module: A model in evaluation mode, compressed or not.
-        network: Its (uncompressed) description.
-
-    Returns:
-        The same module, its folded batch norms replaced by identities.
+    output channel. The scales of quantised weights are folded, too, and have the sign of theirs. The description is
+    that of the uncompressed network, the module may be compressed.
     """
     for layer in network.layers:
         if layer.batch_norm is None:

@@ -36,15 +36,7 @@ def channel_ranking(module: nn.Module, network: Network) -> dict[str, torch.Tens
 
 
 def kept_channels(ranking: Mapping[str, torch.Tensor], counts: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """Chooses the most important channels, in their original order.
-
-    Args:
-        ranking: From `channel_ranking`.
-        counts: Group name to the number of channels to keep; groups left out are kept whole.
-
-    Returns:
-        Group name to sorted channel indices.
-    """
+    """Chooses the most important channels of each group, so many, in their original order; others are kept whole."""
     return {name: torch.sort(ranking[name][:count]).values for name, count in counts.items()}
 
 
@@ -61,16 +53,7 @@ def channel_index(segments: tuple[Segment, ...], kept: Kept) -> torch.Tensor | N
 
 
 def remove_channels(module: nn.Module, network: Network, kept: Kept) -> nn.Module:
-    """Returns a smaller copy of a model; the original is not changed.
-
-    Args:
-        module: A model that `network` describes.
-        network: Its description.
-        kept: Group name to the sorted indices of the channels to keep.
-
-    Returns:
-        A module of the same class whose convolutions, batch norms and linear layers are smaller.
-    """
+    """Returns a copy of a model with only these channels of its convolutions, batch norms and linear layers."""
     small = copy.deepcopy(module)
     for layer in network.layers:
         outputs, inputs = channel_index(layer.outputs, kept), channel_index(layer.inputs, kept)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from compress_gym.live.hooks import run_with_hooks
 from compress_gym.problem.decisions import FLOAT_BITS
 
 BITS = range(2, 9)
@@ -40,15 +41,7 @@ def integer_range(bits: int, signed: bool) -> tuple[int, int]:
 
 
 def weight_scales(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """Finds each output channel's scale of least squared error.
-
-    Args:
-        weight: `[out, ...]`.
-        bits: Width.
-
-    Returns:
-        Positive scales, float32 `[out]`; 1 for channels of zeros.
-    """
+    """Finds each output channel's scale of least squared error: positive, float32 `[out]`; 1 for channels of zeros."""
     rows = weight.detach().flatten(1).float().contiguous()
     low, highest = integer_range(bits, signed=True)
     whole = rows.abs().amax(1) / highest
@@ -166,12 +159,7 @@ class _StraightThrough(nn.Module):
 
 
 def input_ranges(module: nn.Module, layers: Iterable[str], images: torch.Tensor) -> dict[str, InputRange]:
-    """Sees what enters layers.
-
-    Args:
-        module: A model in evaluation mode.
-        layers: Names of convolutions and linear layers.
-        images: Training images, float32 `[N, channels, height, width]`, seen in one batch.
+    """Sees what enters layers of a model in evaluation mode, while images pass in one batch.
 
     Raises:
         ValueError: There are no images.
@@ -186,13 +174,7 @@ def input_ranges(module: nn.Module, layers: Iterable[str], images: torch.Tensor)
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_pre_hook(watch(name)) for name in layers]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_with_hooks(module, {name: watch(name) for name in layers}, [images], before=True)
     return seen
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compress_gym.live.hooks import run_with_hooks
 from compress_gym.live.prune import Kept, channel_index, feature_index, set_weight
 from compress_gym.networks import Layer, Network
 
@@ -65,16 +66,7 @@ class ReconstructionBank:
 
 
 def solve(gram: torch.Tensor, cross: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Solves min |Y - X_S W^T|^2 for the input columns S.
-
-    Args:
-        gram: X^T X, float64 `[in, in]`.
-        cross: X^T Y, float64 `[in, out]`.
-        columns: S, int64.
-
-    Returns:
-        W, float64 `[out, len(columns)]`.
-    """
+    """Solves min |Y - X_S W^T|^2 for the input columns S: float64 `[out, len(columns)]`, of X^T X and X^T Y."""
     part = gram[columns][:, columns]
     part = part + _RIDGE * part.diagonal().mean() * torch.eye(len(part), dtype=part.dtype)
     return torch.cholesky_solve(cross[columns], torch.linalg.cholesky(part)).T
@@ -83,41 +75,23 @@ def solve(gram: torch.Tensor, cross: torch.Tensor, columns: torch.Tensor) -> tor
 def build_bank(
     module: nn.Module, network: Network, images: torch.Tensor, seed: int = 0, positions: int = POSITIONS
 ) -> ReconstructionBank:
-    """Sums the normal equations of every layer that can be refitted.
+    """Sums the normal equations of every layer that can be refitted, of random positions in each image (AMC: 10).
 
-    Args:
-        module: The uncompressed model, in evaluation mode.
-        network: Its description.
-        images: Training images, float32 `[N, channels, height, width]`.
-        seed: Of the positions.
-        positions: Random positions an image and layer (AMC: 10).
-
-    Returns:
-        The bank. Depth-wise and grouped convolutions keep their weights and are not in it.
+    Depth-wise and grouped convolutions keep their weights and are not in the bank.
     """
     rng = np.random.default_rng(seed)
     moments: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    handles = []
-    for layer in network.layers:
-        pruned = any(s.group is not None for s in layer.inputs)
-        if layer.kind in ("conv", "linear") and layer.groups == 1 and pruned:
-            target = module.get_submodule(layer.name)
-            handles.append(target.register_forward_hook(_summing(layer, moments, rng, positions)))
-    try:
-        with torch.no_grad():
-            for batch in images.split(_BATCH):
-                module(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = {
+        layer.name: _summing(layer, moments, rng, positions)
+        for layer in network.layers
+        if layer.kind in ("conv", "linear") and layer.groups == 1 and any(s.group is not None for s in layer.inputs)
+    }
+    run_with_hooks(module, hooks, images.split(_BATCH))
     return ReconstructionBank(network, moments)
 
 
 def _summing(
-    layer: Layer,
-    moments: dict[str, tuple[torch.Tensor, torch.Tensor]],
-    rng: np.random.Generator,
-    positions: int,
+    layer: Layer, moments: dict[str, tuple[torch.Tensor, torch.Tensor]], rng: np.random.Generator, positions: int
 ) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
     def hook(target: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         x, y = samples(target, inputs[0], output, rng, positions)

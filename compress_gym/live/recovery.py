@@ -62,14 +62,7 @@ def parse_recovery(name: str) -> Recovery:
 
 
 def adaptive_batch_norm(module: nn.Module, calibration: torch.Tensor) -> nn.Module:
-    """Re-estimates every batch norm's mean and variance on training images, in place.
-
-    Args:
-        module: The compressed model.
-        calibration: Training images, float32 `[N, channels, height, width]`.
-
-    Returns:
-        The same module, in evaluation mode.
+    """Re-estimates every batch norm's mean and variance on training images, in place; in evaluation mode.
 
     Raises:
         ValueError: The module has no batch norm, so there is nothing to re-estimate.

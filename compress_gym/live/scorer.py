@@ -19,7 +19,6 @@ from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.fuse import fuse_convolutions
 from compress_gym.live.integers import integer_convolutions
 from compress_gym.live.shared_layers import QuantisedPrefixes
-from compress_gym.networks import Network
 from compress_gym.problem.decisions import BIT_KINDS, DecisionSpace
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.errors import unknown_name
@@ -199,20 +198,6 @@ def _check_columns(columns: Sequence[str]) -> None:
     for name in columns:
         if name not in COLUMNS:
             raise unknown_name("column", name, COLUMNS)
-
-
-def image_scorer(
-    network: Network,
-    module: nn.Module,
-    decisions: DecisionSpace,
-    *,
-    scored: Split,
-    threads: int = 1,
-    columns: Sequence[str] = (ACCURACY_COLUMN,),
-    **settings: Any,
-) -> ImageScorer:
-    """Builds a scorer with its compressor; arguments as of both."""
-    return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored, threads, columns)
 
 
 def build(

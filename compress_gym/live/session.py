@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 
 def open_session(model: bytes, threads: int = 1) -> Any:
@@ -13,10 +13,8 @@ def open_session(model: bytes, threads: int = 1) -> Any:
     Raises:
         ImportError: ONNX Runtime is not installed.
     """
-    try:
+    with needing("onnxruntime", "devices", "running an exported model"):
         import onnxruntime
-    except ImportError as error:
-        raise missing_extra("onnxruntime", "devices", "running an exported model") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

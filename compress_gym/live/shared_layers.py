@@ -41,6 +41,7 @@ class PrefixRunner:
             streams: Batches of each stream.
         """
         self.model = fx.symbolic_trace(copy.deepcopy(module))
+        self._norms = [n for n, m in module.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
         for part in self.model.modules():
             if getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]
@@ -82,6 +83,15 @@ class PrefixRunner:
             outputs.append(values[self._nodes[-1]])
         return outputs
 
+    def run_adapted(self, position: int) -> list[torch.Tensor]:
+        """Runs the second stream after the first, if that has batches, gave later batch norms their statistics."""
+        with torch.no_grad():
+            if self._values[0]:
+                later: Any = self.after(position, self._norms)
+                with estimating(later):
+                    self.run(0, position)
+            return self.run(1, position)
+
 
 class PrunedPrefixes:
     """Sees what enters the layers of networks that differ in the channels of their layers."""
@@ -98,8 +108,7 @@ class PrunedPrefixes:
             images: What the network sees, in one batch.
         """
         self._runner, self._layers = PrefixRunner(module, (calibration, (images,))), tuple(layers)
-        self._norms = [n for n, m in module.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
-        self._adapts, self._last = bool(calibration), dict[str, dict[str, torch.Tensor]]()
+        self._last: dict[str, dict[str, torch.Tensor]] = {}
         self._seen: dict[str, InputRange] = {}
 
     def ranges(self, pruned: nn.Module) -> dict[str, InputRange]:
@@ -114,12 +123,7 @@ class PrunedPrefixes:
         self._last = {}  # interrupted from here on, everything is computed again
         for name in changed:
             self._set(name, pruned.get_submodule(name), states[name])
-        with torch.no_grad():
-            if self._adapts:
-                later: Any = self._runner.after(position, self._norms)
-                with estimating(later):
-                    self._runner.run(0, position)
-            self._runner.run(1, position)
+        self._runner.run_adapted(position)
         for name, values in self._runner.inputs(1, position, self._layers).items():
             self._seen[name] = InputRange.of(values[0])
         self._last = states
@@ -156,8 +160,7 @@ class QuantisedPrefixes:
         self._runner, self._ranges = PrefixRunner(module, (calibration, scored)), ranges
         model: Any = self._runner.model
         self._weights = {name: model.get_submodule(name).weight.detach().clone() for name in ranges}
-        self._norms = [n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
-        self._adapts, self._bits = bool(calibration), dict[str, tuple[int, int]]()
+        self._bits: dict[str, tuple[int, int]] = {}
         self._rounded, self._quantisers = cache(self._round), cache(self._quantiser)
 
     def logits(self, bits: Mapping[str, tuple[int, int]]) -> torch.Tensor:
@@ -171,12 +174,7 @@ class QuantisedPrefixes:
         self._bits = {}  # interrupted from here on, everything is computed again
         for name in changed:
             self._set(name, *bits[name])
-        with torch.no_grad():
-            if self._adapts:
-                later: Any = self._runner.after(position, self._norms)
-                with estimating(later):
-                    self._runner.run(0, position)
-            logits = self._runner.run(1, position)
+        logits = self._runner.run_adapted(position)
         self._bits = dict(bits)
         return torch.cat(logits)
 

@@ -14,13 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from compress_gym.data import Split
 from compress_gym.live.cuda import Losses, RecordedGradients
-from compress_gym.support.cards import write_atomically
+from compress_gym.live.weights import read_checkpoint, write_checkpoint
 from compress_gym.support.errors import AssetError, unknown_name
 
 _CROP_PADDING = 4
@@ -70,10 +68,6 @@ class Recipe:
         if recipe.augmentation not in _AUGMENTATIONS:
             raise unknown_name("augmentation", recipe.augmentation, _AUGMENTATIONS)
         return recipe
-
-    def for_epochs(self, epochs: int) -> Recipe:
-        """Returns the same recipe for another number of epochs."""
-        return replace(self, epochs=epochs)
 
 
 # How compressed networks are fine-tuned where a task does not say it; N replaces the epochs.
@@ -222,10 +216,7 @@ def _resized(images: torch.Tensor, side: int | None) -> torch.Tensor:
 
 
 def _crops(
-    windows: NDArray[np.generic],
-    images: NDArray[np.int64],
-    corners: NDArray[np.int64],
-    mirrored: NDArray[np.bool_],
+    windows: NDArray[np.generic], images: NDArray[np.int64], corners: NDArray[np.int64], mirrored: NDArray[np.bool_]
 ) -> NDArray[np.generic]:
     crops = windows[images, :, corners[:, 0], corners[:, 1]]
     crops[mirrored] = crops[mirrored, :, :, ::-1]
@@ -255,20 +246,15 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[s
     for number, parameter in enumerate(module.parameters()):
         tensors[f"momentum.{number}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
     tensors["generator"] = torch.get_rng_state()
-    write_atomically(path, lambda p: save_file(tensors, p, metadata={"run": json.dumps(run)}))
+    write_checkpoint(path, tensors, run)
 
 
 def _resume(
     path: Path, module: nn.Module, optimizer: torch.optim.SGD, run: dict[str, object]
 ) -> tuple[int, torch.Tensor | None]:
     """Loads a checkpoint and returns how many epochs it holds, and the generator's state after them."""
-    try:
-        with safe_open(path, "pt") as file:
-            stored = json.loads(file.metadata()["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise AssetError(f"{path}: not readable as a checkpoint ({error}); remove it to start anew") from error
-    done = int(stored.pop("epochs_done"))
+    stored, tensors = read_checkpoint(path, "epochs_done")
+    done = stored.pop("epochs_done")
     # A training may go on where the processor multiplies bfloat16, or does not.
     if {**stored, "bf16": run["bf16"]} != json.loads(json.dumps(run)):
         raise AssetError(f"{path}: written by another training (another recipe, seed or data); remove it to start anew")

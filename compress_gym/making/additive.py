@@ -23,22 +23,14 @@ def fit_additive(
 ) -> SurrogateAccuracy:
     """Fits an ensemble of ridge regressions of logits, each to rows drawn with replacement (bagging).
 
-    Every choice but a decision's lowest has a weight of its own; what is inactive has the lowest, and so none.
-
-    Args:
-        decisions: The space.
-        strategies: int64 `[N, T]`.
-        accuracies: Live ones, above 0 and below 1, float64 `[N]`.
-        baseline: Accuracy of the uncompressed network.
-        seed: Of the rows drawn.
-        ridge: Penalty of squared weights.
-
-    Returns:
-        The surrogate. Its spread is 1 until it is calibrated on rows held out.
+    Every choice but a decision's lowest has a weight of its own; what is inactive has the lowest, and so none. A sum of
+    logits has no place for what is never or always right, so accuracies are kept off 0 and 1. The surrogate's spread is
+    1 until it is calibrated on rows held out.
     """
     rows, rng = decisions.check(strategies), np.random.default_rng(seed)
     columns = [(t, v) for t, size in enumerate(decisions.sizes) for v in range(1, size)]
     chosen = np.stack([rows[:, t] == v for t, v in columns], axis=1).astype(np.float64)
+    accuracies = accuracies.clip(1e-4, 1 - 1e-4)
     logits = np.log(accuracies) - np.log1p(-accuracies)
     first = np.zeros((MEMBERS, len(decisions), int(decisions.sizes.max()), HIDDEN), dtype=np.float32)
     second = np.zeros((MEMBERS, HIDDEN + 1, HIDDEN), dtype=np.float32)

@@ -6,7 +6,7 @@ import math
 import shutil
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compress_gym.data.corruptions import CORRUPTIONS
 from compress_gym.kinds import Case
 from compress_gym.making.sampling import broad_sample, mixed_sample
-from compress_gym.making.scoring import SHARD, LiveScores, identity, score
+from compress_gym.making.scoring import identity, score
 from compress_gym.problem.decisions import BIT_KINDS, ENUMERABLE
 from compress_gym.problem.scores.measured import save, save_columns
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
@@ -64,125 +64,139 @@ def collect(
         ValueError: The shards there belong to another measurement, or are being written by another process.
     """
     conditions = replace(conditions or Conditions(), recovery=case.task.recovery)
-    scorer, shards = case.scorer(**vars(conditions)), out / f"shards{case.kind.file_ending}"
-    probes = other_conditions(case, conditions)
+    scorer, probes = case.scorer(**vars(conditions)), other_conditions(case, conditions)
     for probe in probes:  # what its last step needs is missed before the first
         case.scorer(**vars(probe))
+    run = _Collection(case, conditions, scorer, out, workers, count, seed, command)
     if case.decisions().count <= ENUMERABLE and not sample and costly is None:
-        path = _collect_all(case, conditions, scorer, out, shards, workers, command)
+        path = run.all()
     elif hasattr(scorer, "images"):
-        path = _sample(case, conditions, scorer, out, shards, workers, count, seed, command, probes)
+        path = run.sample(probes)
     else:
-        return _sample_columns(case, conditions, scorer, out, shards, workers, count, seed, command, costly, minutes)
-    shutil.rmtree(shards, ignore_errors=True)
+        return run.columns(costly, minutes)
+    shutil.rmtree(run.shards, ignore_errors=True)
     return path
 
 
-def _collect_all(
-    case: Case, conditions: Conditions, scorer: Any, out: Path, shards: Path, workers: int, command: str
-) -> Path:
-    decisions = case.decisions()
-    scores = score(case, decisions.enumerate(), conditions, shards / "all", workers)
-    table = out / case.asset("measured").name
-    others = {name: column for name, column in scores.columns.items() if name != "correct"}
-    if hasattr(scorer, "images"):  # what is counted is kept as counts
-        save(table, decisions, scores.correct.sum(1), scorer.images, round(scorer.baseline * scorer.images), others)
-    else:
-        save_columns(table, decisions, others, scorer.baseline)
-    card = {
-        "what": f"live validation accuracy of every strategy of {case.kind.name} on task {case.task.name}",
-        "strategies": decisions.count,
-        **identity(case, scorer),
-        "statistic": _STATISTIC,
-        "stated_error": _stated_error(case),
-        "scored_on": scores.hardware,
-        **provenance(command, _PACKAGES),
-    }
-    write_card(table, card)
-    return table
+@dataclass(frozen=True)
+class _Collection:
+    """How a case is measured; see `collect`."""
 
+    case: Case
+    conditions: Conditions
+    scorer: Any
+    out: Path
+    workers: int
+    count: int
+    seed: int
+    command: str
 
-def _sample(
-    case: Case,
-    default: Conditions,
-    scorer: Any,
-    out: Path,
-    shards: Path,
-    workers: int,
-    count: int,
-    seed: int,
-    command: str,
-    probes: Sequence[Conditions],
-) -> Path:
-    """Measures a sample, which is there to be used before its probes are."""
-    path = out / case.asset("strategies").name
-    if path.exists() and card_path(path).exists() and not ((shards / "sample").exists() and _is_interrupted(path)):
-        measured, scored_on, commands = _begun(path, case, scorer, count, seed)
-    else:
-        rows = wanted_sample(case, count, seed)
-        scores = score(case, rows, default, shards / "sample", workers)
-        measured = MeasuredStrategies(
-            rows,
-            np.zeros(count, dtype=np.int64),
-            {name: column for name, column in scores.columns.items() if name != "correct"},
-            scores.correct.astype(np.int64),
-            scorer.images,
-            round(scorer.baseline * scorer.images),
+    @property
+    def shards(self) -> Path:
+        return self.out / f"shards{self.case.kind.file_ending}"
+
+    def all(self) -> Path:
+        """Measures every strategy."""
+        case, scorer, decisions = self.case, self.scorer, self.case.decisions()
+        scores = score(case, decisions.enumerate(), self.conditions, self.shards / "all", self.workers)
+        table = self.out / case.asset("measured").name
+        others = {name: column for name, column in scores.columns.items() if name != "correct"}
+        if hasattr(scorer, "images"):  # what is counted is kept as counts
+            save(table, decisions, scores.correct.sum(1), scorer.images, round(scorer.baseline * scorer.images), others)
+        else:
+            save_columns(table, decisions, others, scorer.baseline)
+        card = {
+            "what": f"live validation accuracy of every strategy of {case.kind.name} on task {case.task.name}",
+            "strategies": decisions.count,
+            **identity(case, scorer),
+            "statistic": _STATISTIC,
+            "stated_error": _stated_error(case),
+            "scored_on": scores.hardware,
+            **provenance(self.command, _PACKAGES),
+        }
+        write_card(table, card)
+        return table
+
+    def sample(self, probes: Sequence[Conditions]) -> Path:
+        """Measures a sample, which is there to be used before its probes are."""
+        case, scorer, path = self.case, self.scorer, self.out / self.case.asset("strategies").name
+        begun = path.exists() and card_path(path).exists()
+        if begun and not ((self.shards / "sample").exists() and _is_interrupted(path)):
+            measured, scored_on, commands = self.begun(path)
+        else:
+            rows = wanted_sample(case, self.count, self.seed)
+            scores = score(case, rows, self.conditions, self.shards / "sample", self.workers)
+            measured = MeasuredStrategies(
+                rows,
+                np.zeros(self.count, dtype=np.int64),
+                {name: column for name, column in scores.columns.items() if name != "correct"},
+                scores.correct.astype(np.int64),
+                scorer.images,
+                round(scorer.baseline * scorer.images),
+            )
+            scored_on, commands = scores.hardware, list[str]()
+            write_strategies(case, measured, path, self.conditions, scored_on, [self.command])
+        if not probes:
+            return path
+        broad = int((measured.rounds == 0).sum())
+        probed = np.random.default_rng([self.seed, 1]).permutation(broad)[:PROBED]
+        found = [
+            score(case, measured.strategies[probed], c, self.shards / f"probe-{n}", self.workers, (ACCURACY_COLUMN,))
+            for n, c in enumerate(probes)
+        ]
+        measured = replace(
+            measured,
+            probes=tuple(c.name for c in probes),
+            probe_rows=probed,
+            probe_correct=np.stack([p.correct.astype(np.int64) for p in found], axis=1),
         )
-        scored_on, commands = scores.hardware, list[str]()
-        write_strategies(case, measured, path, default, scored_on, [command])
-    if not probes:
+        hardware = tuple(sorted({*scored_on, *(name for p in found for name in p.hardware)}))
+        write_strategies(case, measured, path, self.conditions, hardware, [*commands, self.command])
         return path
-    broad = int((measured.rounds == 0).sum())
-    probed = np.random.default_rng([seed, 1]).permutation(broad)[:PROBED]
-    rows = measured.strategies[probed]
-    found = [score(case, rows, c, shards / f"probe-{n}", workers, (ACCURACY_COLUMN,)) for n, c in enumerate(probes)]
-    measured = replace(
-        measured,
-        probes=tuple(c.name for c in probes),
-        probe_rows=probed,
-        probe_correct=np.stack([p.correct.astype(np.int64) for p in found], axis=1),
-    )
-    hardware = tuple(sorted({*scored_on, *(name for p in found for name in p.hardware)}))
-    write_strategies(case, measured, path, default, hardware, [*commands, command])
-    return path
 
+    def columns(self, costly: int | None, minutes: float) -> Path:
+        """Measures a sample whose scores are no counts; what has been scored is a sample of all at any time."""
+        case, rows = self.case, wanted_sample(self.case, self.count, self.seed)
+        (whole,) = np.nonzero((rows == case.decisions().uncompressed).all(axis=1))
+        order, first = _spread_order(len(rows), len(rows) if costly is None else min(costly, len(rows)), whole)
+        further: dict[str, Any] = {"costly": first, "minutes": minutes, "shard": _COSTLY_SHARD}
+        scores = score(case, rows[order], self.conditions, self.shards, self.workers, **further)
+        done = scores.count
+        measured = MeasuredStrategies(rows[order][:done], np.zeros(done, dtype=np.int64), scores.columns)
+        path = self.out / case.asset("strategies").name
+        measured.save(path, case.decisions())
+        scored = ", ".join(f"{int(measured.scored(name).sum()):,} of them {name}" for name in scores.columns)
+        card = {
+            "what": f"live scores of {done:,} strategies of {case.kind.name} on task {case.task.name}, {scored}",
+            "wanted": self.count,
+            "seed": self.seed,
+            **identity(case, self.scorer),
+            "scored_on": scores.hardware,
+            **provenance(self.command, _PACKAGES),
+        }
+        write_card(path, card)
+        if done == len(rows):
+            shutil.rmtree(self.shards, ignore_errors=True)
+        return path
 
-def _sample_columns(
-    case: Case,
-    conditions: Conditions,
-    scorer: Any,
-    out: Path,
-    shards: Path,
-    workers: int,
-    count: int,
-    seed: int,
-    command: str,
-    costly: int | None,
-    minutes: float,
-) -> Path:
-    """Measures a sample whose scores are no counts; what has been scored is a sample of all at any time."""
-    rows = wanted_sample(case, count, seed)
-    (whole,) = np.nonzero((rows == case.decisions().uncompressed).all(axis=1))
-    order, first = _spread_order(len(rows), len(rows) if costly is None else min(costly, len(rows)), whole)
-    scores = score(case, rows[order], conditions, shards, workers, costly=first, minutes=minutes, shard=_COSTLY_SHARD)
-    done = scores.count
-    measured = MeasuredStrategies(rows[order][:done], np.zeros(done, dtype=np.int64), scores.columns)
-    path, decisions = out / case.asset("strategies").name, case.decisions()
-    measured.save(path, decisions)
-    scored = ", ".join(f"{int(measured.scored(name).sum()):,} of them {name}" for name in scores.columns)
-    card = {
-        "what": f"live scores of {done:,} strategies of {case.kind.name} on task {case.task.name}, {scored}",
-        "wanted": count,
-        "seed": seed,
-        **identity(case, scorer),
-        "scored_on": scores.hardware,
-        **provenance(command, _PACKAGES),
-    }
-    write_card(path, card)
-    if done == len(rows):
-        shutil.rmtree(shards, ignore_errors=True)
-    return path
+    def begun(self, path: Path) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
+        """Reads strategies whose probes are not measured yet, the processors that scored them, and the commands.
+
+        Raises:
+            ValueError: The file is complete, or was measured in another way.
+        """
+        card = read_card(path)
+        for key, value in identity(self.case, self.scorer).items():
+            if card.get(key) != value:
+                raise ValueError(f"{path}: measured with {key}={card.get(key)!r}, not {value!r}; choose another --out")
+        measured = MeasuredStrategies.load(path, self.case.decisions())
+        if measured.probes:
+            raise ValueError(f"{path} exists already; remove it or choose another --out")
+        wanted = wanted_sample(self.case, self.count, self.seed)
+        if not np.array_equal(measured.strategies[measured.rounds == 0], wanted):
+            asked = f"--count {self.count} --seed {self.seed}"
+            raise ValueError(f"{path} holds another sample than {asked}; choose another --out")
+        return measured, tuple(card["scored_on"]), list(card["commands"])
 
 
 def _spread_order(count: int, costly: int, whole: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -207,26 +221,6 @@ def _is_interrupted(path: Path) -> bool:
             return bool((arrays["rounds"] == 0).all() and len(arrays["probe_rows"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
-
-
-def _begun(
-    path: Path, case: Case, scorer: Any, count: int, seed: int
-) -> tuple[MeasuredStrategies, tuple[str, ...], list[str]]:
-    """Reads strategies whose probes are not measured yet, the processors that scored them, and the commands.
-
-    Raises:
-        ValueError: The file is complete, or was measured in another way.
-    """
-    card = read_card(path)
-    for key, value in identity(case, scorer).items():
-        if card.get(key) != value:
-            raise ValueError(f"{path}: measured with {key}={card.get(key)!r}, not {value!r}; choose another --out")
-    measured = MeasuredStrategies.load(path, case.decisions())
-    if measured.probes:
-        raise ValueError(f"{path} exists already; remove it or choose another --out")
-    if not np.array_equal(measured.strategies[measured.rounds == 0], wanted_sample(case, count, seed)):
-        raise ValueError(f"{path} holds another sample than --count {count} --seed {seed}; choose another --out")
-    return measured, tuple(card["scored_on"]), list(card["commands"])
 
 
 def wanted_sample(case: Case, count: int, seed: int) -> NDArray[np.int64]:
@@ -275,7 +269,7 @@ def add_round(
     new = np.array([row for row in dict.fromkeys(map(tuple, rows.tolist())) if row not in known], dtype=np.int64)
     if not len(new):
         return measured, ()
-    scores: LiveScores = score(case, new, conditions, folder, workers, shard=SHARD)
+    scores = score(case, new, conditions, folder, workers)
     number = np.full(len(new), measured.rounds.max() + 1)
     columns = {name: np.concatenate([old, scores.columns[name]]) for name, old in measured.columns.items()}
     correct = None

@@ -46,18 +46,9 @@ def fit_surrogate(
 ) -> SurrogateAccuracy:
     """Fits an ensemble by cross-entropy: the likelihood of the correct and wrong images that were counted.
 
-    Args:
-        decisions: The space.
-        strategies: int64 `[N, T]`.
-        accuracies: Live ones, fractions of 1, float64 `[N]`.
-        baseline: Accuracy of the uncompressed network.
-        seed: Of starting weights and orders.
-        settings: Size and schedule.
-        start: A surrogate of some of the decisions (of the channels, say) from whose weights to start; the other
-            decisions start without influence. APQ (Wang et al. 2020) so transfers a predictor of full precision.
-
-    Returns:
-        The surrogate. Its spread is 1 until it is calibrated on rows held out.
+    The weights of a surrogate of some of the decisions (of the channels, say) may be given to `start` from; the other
+    decisions start without influence. APQ (Wang et al. 2020) so transfers a predictor of full precision. The
+    surrogate's spread is 1 until it is calibrated on rows held out.
 
     Raises:
         ValueError: `start` has other decisions, or another size than the settings.

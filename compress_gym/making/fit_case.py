@@ -56,12 +56,8 @@ def fit_column(
 ) -> FittedColumn:
     """Fits a surrogate of a score column to all rows that have it, and predicts each by a fit that did not see it.
 
-    Args:
-        case: What is fitted.
-        measured: Its measured strategies.
-        column: Name of the column.
-        baseline: The column of the uncompressed network, or its accuracy.
-        way: A name of `WAYS`, or `auto`: the better one in cross-validation where rows are few, else `network`.
+    The way is a name of `WAYS`, or `auto`: the better one in cross-validation where rows are few, else `network`. The
+    baseline is the column of the uncompressed network, or its accuracy.
 
     Raises:
         KeyError: Another way.
@@ -69,23 +65,23 @@ def fit_column(
     """
     if way not in ("auto", *WAYS):
         raise unknown_name("model", way, ("auto", *WAYS))
-    decisions, link = case.decisions(), LINKS[case.task.declared.columns[column].link][0]
-    rows = measured.scored(column)
-    strategies, targets = measured.strategies[rows], link(measured.column(column)[rows])
+    decisions, rows = case.decisions(), measured.scored(column)
+    strategies, targets = measured.strategies[rows], _linked(case, measured, column)
     if len(targets) < 10:
         raise ValueError(f"{len(targets)} strategies of {case.name} have the column {column!r}; at least 10 are needed")
     tried = ("network",) if way == "auto" and len(targets) >= _MANY else WAYS if way == "auto" else (way,)
-    found = {}
-    for name in tried:
-        # A sum of logits has no place for what is never or always right.
-        clipped = targets.clip(1e-4, 1 - 1e-4) if name == "additive" else targets
-        found[name] = held_out_predictions(decisions, strategies, clipped, baseline, WAYS[name])
+    found = {name: held_out_predictions(decisions, strategies, targets, baseline, WAYS[name]) for name in tried}
     best = min(found, key=lambda name: np.abs(found[name][0] - targets).mean())
     predicted, uncertain = found[best]
     spread = float(np.sqrt(((predicted - targets) ** 2).mean() / max((uncertain**2).mean(), 1e-12)))
-    clipped = targets.clip(1e-4, 1 - 1e-4) if best == "additive" else targets
-    final = replace(WAYS[best](decisions, strategies, clipped, baseline), spread=spread)
+    final = replace(WAYS[best](decisions, strategies, targets, baseline), spread=spread)
     return FittedColumn(final, best, rows, predicted, targets)
+
+
+def _linked(case: Case, measured: MeasuredStrategies, column: str) -> NDArray[np.float64]:
+    """Returns what a surrogate of a column predicts, of the rows that have it."""
+    link = LINKS[case.task.declared.columns[column].link][0]
+    return link(measured.column(column)[measured.scored(column)])
 
 
 def facts_of(case: Case, measured: MeasuredStrategies, fitted: FittedColumn, baseline: float) -> dict[str, Any]:
@@ -118,9 +114,8 @@ def baseline_of(case: Case, measured: MeasuredStrategies, column: str) -> float:
     """
     if column == ACCURACY_COLUMN and measured.correct is not None:
         return measured.baseline_correct / measured.images
-    link, rows = LINKS[case.task.declared.columns[column].link][0], measured.scored(column)
-    targets = link(measured.column(column)[rows])
-    uncompressed = (measured.strategies[rows] == case.decisions().uncompressed).all(axis=1)
+    rows, targets = measured.strategies[measured.scored(column)], _linked(case, measured, column)
+    uncompressed = (rows == case.decisions().uncompressed).all(axis=1)
     return float(targets[uncompressed if uncompressed.any() else slice(None)].max())
 
 
@@ -135,7 +130,8 @@ def surrogate_card(
 ) -> dict[str, Any]:
     """Returns a surrogate's card."""
     strategies = read_card(source)
-    of = f"live validation {column}" if column == ACCURACY_COLUMN else f"{column}, as {_link(case, column)}"
+    link = case.task.declared.columns[column].link.replace("x", column)
+    of = f"live validation {column}" if column == ACCURACY_COLUMN else f"{column}, as {link}"
     return {
         "what": f"surrogate of {of} of {case.kind.name} on task {case.task.name}",
         **{key: strategies[key] for key in (*_SAME, *_ALSO_SAME) if key in strategies},
@@ -152,14 +148,9 @@ def surrogate_card(
 def fit_case(
     case: Case, out: Path, command: str, source: Path | None = None, way: str = "auto"
 ) -> dict[str, dict[str, Any]]:
-    """Fits the surrogates of all score columns and writes them with their cards.
+    """Fits the surrogates of all score columns and writes them with their cards; see `fit_column` for the ways.
 
-    Args:
-        case: What is fitted.
-        out: Folder to write to.
-        command: The command line, for the cards.
-        source: The file of measured strategies; default: the task's own.
-        way: See `fit_column`.
+    Without a source they are fitted to the task's own measured strategies.
 
     Returns:
         What is stated of each column's surrogate.
@@ -183,7 +174,3 @@ def fit_case(
         error = {key: stated[name][key] for key in ("held_out", "front")}
         write_card(written, surrogate_card(case, path, measured, name, fitted, error, command))
     return stated
-
-
-def _link(case: Case, column: str) -> str:
-    return case.task.declared.columns[column].link.replace("x", column)

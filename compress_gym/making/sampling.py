@@ -23,20 +23,10 @@ _SPREADS = (0.05, 0.4)
 
 
 def broad_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count: int, seed: int) -> NDArray[np.int64]:
-    """Draws distinct strategies over the whole range of a cost.
+    """Draws distinct strategies over the whole range of a cost, int64 `[count, T]`.
 
-    First the uniform strategies (every decision at the same fraction), then, in turns: what a random agent does
-    under a random budget, and strategies around a random level with a random spread.
-
-    Args:
-        decisions: The space.
-        terms: Its costs.
-        metric: The cost whose range is covered.
-        count: How many strategies.
-        seed: Of the draws.
-
-    Returns:
-        int64 `[count, T]`.
+    First the uniform strategies (every decision at the same fraction), then, in turns: what a random agent does under a
+    random budget, and strategies around a random level with a random spread.
 
     Raises:
         ValueError: The space has fewer strategies than that.
@@ -64,13 +54,6 @@ def mixed_sample(decisions: DecisionSpace, terms: CostTerms, metric: str, count:
     each cost there are strategies with many channels of few bits, with few channels of many bits, and between. Drawn
     are strategies with a random level for each kind of decision, from which their choices stray by a random spread.
     Where a part of the ranges holds fewer than its share, the others of the same cost, then other costs, get more.
-
-    Args:
-        decisions: The space.
-        terms: Its costs, `macs` among them.
-        metric: The cost whose range is covered.
-        count: How many strategies.
-        seed: Of the draws.
 
     Returns:
         int64 `[count, T]`; among them the uniform strategies (every decision at the same fraction).

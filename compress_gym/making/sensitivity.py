@@ -31,17 +31,9 @@ _BATCH = 64
 
 
 def measure_sensitivities(task: Task, command: str, path: Path) -> Path:
-    """Measures a task's sensitivities and writes them with their card.
+    """Measures a task's sensitivities and writes them with their card; returns the path.
 
     Every network, the uncompressed one too, is recovered as the task says, because that is how strategies are scored.
-
-    Args:
-        task: The task.
-        command: The command line, for the card.
-        path: Where to write.
-
-    Returns:
-        `path`.
     """
     network, training = task.network(), task.split("train")
     shown = training.part(slice(-IMAGES, None))

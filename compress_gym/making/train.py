@@ -73,15 +73,8 @@ def train_cycles(
 ) -> bool:
     """Trains a module in place, cycle after cycle; the n-th has seed `seed + n`.
 
-    Args:
-        module: What is trained.
-        data: Training images.
-        cycles: The recipes.
-        seed: Of the first cycle.
-        bf16: Whether to compute in bfloat16.
-        checkpoint: Each cycle has a file of this name with its number before the ending; a killed training goes on
-            from the latest.
-        device: Where to compute, `cpu` or `cuda`.
+    Each cycle has a checkpoint of its own, with its number before the ending; a killed training goes on from the
+    latest.
 
     Returns:
         Whether it went on from a checkpoint.
@@ -107,13 +100,7 @@ def share_correct(module: nn.Module, data: Split) -> float:
 
 
 def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
-    """Trains a task's network on its training images and writes weights, card and network description.
-
-    Args:
-        task: The task; its recipe is `train`.
-        out: Folder to write to.
-        settings: How it is trained.
-        command: The command line, for the card.
+    """Trains a task's network by its recipe `train` and writes weights, card and network description.
 
     Returns:
         What was reached, a line for people.
@@ -122,12 +109,13 @@ def train(task: Task, out: Path, settings: TrainSettings, command: str) -> str:
         ValueError: The task has no recipe and `epochs` is not given, or its data set has no training images.
     """
     settings.refuse("updates", "minutes", "lr", "warm_start")
-    cycles = [Recipe.of(cycle) for cycle in task.declared.recipes.get("train", ())] or [DEFAULT_TRAINING]
+    data = task.data()
+    usual = replace(DEFAULT_TRAINING, batch_size=min(DEFAULT_TRAINING.batch_size, len(data.train.labels)))
+    cycles = [Recipe.of(cycle) for cycle in task.declared.recipes.get("train", ())] or [usual]
     if settings.epochs:
         cycles = [replace(cycles[-1], epochs=settings.epochs)]
     device = checked_device("cuda" if settings.cuda else "cpu")
     bf16 = bf16_supported(device) if settings.bf16 is None else settings.bf16
-    data = task.data()
     torch.manual_seed(settings.seed)
     module = task.untrained_module()
     network = trace(module, data.train.pixels.shape[1:], task.name)
@@ -158,13 +146,7 @@ def write_weights(
 ) -> dict[str, Any]:
     """Writes a network's description, its weights and their card with the accuracies of all splits; returns the card.
 
-    Args:
-        folder: Where to.
-        network: The description.
-        module: The trained module, in evaluation mode.
-        data: Its data set.
-        card: What else the card says.
-        half: Whether weights are stored in half precision.
+    The module is in evaluation mode; `card` is what else the card says.
     """
     description = json.dumps(network.to_json(), indent=1) + "\n"
     write_atomically(folder / "network.json", lambda p: p.write_text(description))

@@ -7,7 +7,6 @@ four times as large, are left out: they are made anew during the warm-up.
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import sys
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compress_gym.live.weights import load_tensors, read_checkpoint, read_tensors
 from compress_gym.support.cards import provenance, read_card, write_atomically, write_card
 from compress_gym.support.commands import run_command
 from compress_gym.support.errors import AssetError
@@ -29,11 +28,7 @@ LIMIT = 4_500_000
 def save_shards(weights: dict[str, Tensor], folder: Path, card: dict[str, Any], limit: int = LIMIT) -> list[Path]:
     """Writes weights in half precision, in files of at most so many bytes (or one tensor), each with its card.
 
-    Args:
-        weights: Tensor by name.
-        folder: Where to; shards that lie there already are replaced.
-        card: What the cards say.
-        limit: Most bytes of a file's tensors.
+    Shards that lie there already are replaced.
     """
     groups, room = list[dict[str, Tensor]](), 0
     for name, tensor in weights.items():
@@ -66,16 +61,8 @@ def load_shards(module: nn.Module, folder: Path) -> None:
     weights: dict[str, Tensor] = {}
     for path in paths:
         read_card(path)
-        try:
-            weights |= load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise AssetError(f"{path}: not readable as safetensors ({error})") from error
-    expected = module.state_dict()
-    differing = sorted(set(expected) ^ set(weights))
-    differing += [n for n in expected if n in weights and expected[n].shape != weights[n].shape]
-    if differing:
-        raise AssetError(f"{folder}: tensors differ from the network's: {', '.join(differing[:5])}")
-    module.load_state_dict(weights)
+        weights |= read_tensors(path)
+    load_tensors(module, weights, folder)
 
 
 def copy_vocabulary(source: Path, target: Path) -> None:
@@ -92,13 +79,8 @@ def copy_vocabulary(source: Path, target: Path) -> None:
 def main(checkpoint: Path, vocabulary: Path, folder: Path) -> None:
     """Writes the averaged weights of a training's CHECKPOINT to FOLDER, in shards, with its VOCABULARY."""
     read_card(vocabulary)
-    try:
-        with safe_open(checkpoint, "pt") as file:
-            run = json.loads(file.metadata()["run"])
-            names = [name for name in file.keys() if name.startswith("average.")]
-            weights = {name.removeprefix("average."): file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise AssetError(f"{checkpoint}: not readable as a checkpoint ({error})") from error
+    run, tensors = read_checkpoint(checkpoint, "updates_done", "average.", remedy="")
+    weights = {name.removeprefix("average."): tensor for name, tensor in tensors.items()}
     command = shlex.join(["python", "-m", "compress_gym.making.weight_shards", *sys.argv[1:]])
     card = {"what": "averaged weights of an unfinished training, float16", **run, **provenance(command, ["torch"])}
     paths = save_shards(weights, folder, card)

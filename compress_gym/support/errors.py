@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AssetError(ValueError):
@@ -30,3 +31,12 @@ def unknown_name(argument: str, given: object, legal: Iterable[str]) -> KeyError
 def missing_extra(package: str, extra: str, purpose: str) -> ImportError:
     """Builds the error for an optional dependency that is not installed."""
     return ImportError(f"{purpose} needs {package}; install it with: pip install 'compress_gym[{extra}]'")
+
+
+@contextmanager
+def needing(package: str, extra: str, purpose: str) -> Iterator[None]:
+    """Imports an optional dependency: one that is not installed is told by `missing_extra`."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(package, extra, purpose) from error

@@ -7,12 +7,12 @@ import torch
 from compress_gym.data import load_dataset
 from compress_gym.kinds import get_case
 from compress_gym.live import compressor as compressor_module
-from compress_gym.live.scorer import ImageScorer, image_scorer
+from compress_gym.live.scorer import ImageScorer
 from compress_gym.live.training import Recipe
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import bf16_supported, processor_name
 from compress_gym.tasks import get_task, list_tasks
-from tests.helpers import needs_data, recorded_here
+from tests.helpers import image_scorer, needs_data, recorded_here
 
 KIND = "ChannelPrune-v0"
 every_task = pytest.mark.parametrize("name", list_tasks(KIND))

@@ -17,14 +17,13 @@ from compress_gym.live import compressor as compressor_module
 from compress_gym.live.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.live.quantise import RememberedScales, input_ranges, quantise, weight_scales
 from compress_gym.live.recovery import adaptive_batch_norm
-from compress_gym.live.scorer import image_scorer
 from compress_gym.live.shared_layers import PrefixRunner, PrunedPrefixes
 from compress_gym.live.training import Recipe
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import bf16_supported
 from compress_gym.tasks import get_task
-from tests.helpers import needs_data, recorded_here
+from tests.helpers import image_scorer, needs_data, recorded_here
 from tests.user_nets import build
 
 TASK, DATA = get_task("digits-cnn"), load_dataset("digits")

@@ -228,7 +228,6 @@ def test_shifts_roll_a_batch_by_at_most_a_pixel():
 
 def test_sizes_by_epoch():
     assert [RECIPE.size(epoch) for epoch in range(4)] == [6, 9, 9, None]
-    assert RECIPE.for_epochs(7) == replace(RECIPE, epochs=7)
 
 
 def test_fewer_images_than_a_batch_are_told():

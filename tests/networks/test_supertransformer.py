@@ -8,7 +8,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from compress_gym.devices.costs.transformer import architecture_counts
+from compress_gym.devices.costs.transformer import (
+    cross_attention_counts,
+    decoder_layer_counts,
+    embedding_counts,
+    encoder_layer_counts,
+)
 from compress_gym.networks.supertransformer import BEGIN, END, MAX_LENGTH, PAD, Transformer, cut_out, positions
 from compress_gym.networks.transformer import Architecture, DecoderLayer, EncoderLayer, TransformerSpace
 
@@ -92,6 +97,16 @@ def test_decoding_stops_when_all_have_ended(module):
         loud.embedding.weight[END] = 50 * loud.decoder_norm.bias  # every step predicts an end
     assert loud.greedy(source, 20).tolist() == [[END]] * len(source)
     assert loud.greedy(source, 5, stop=False).tolist() == [[END, *[PAD] * 4]] * len(source)
+
+
+def architecture_counts(a, length):
+    counts = [embedding_counts(length, a.vocabulary, a.encoder_embed, a.decoder_embed)]
+    counts += [encoder_layer_counts(length, a.encoder_embed, e.ffn, e.heads * a.head_width) for e in a.encoder]
+    for d in a.decoder:
+        counts.append(decoder_layer_counts(length, a.decoder_embed, d.ffn, d.self_heads * a.head_width))
+        heads = d.cross_heads * a.head_width
+        counts.append(cross_attention_counts(length, a.encoder_embed, a.decoder_embed, heads, d.span))
+    return [sum(column) for column in zip(*counts, strict=True)]
 
 
 @pytest.mark.parametrize("architecture", [SPACE.smallest, SPACE.largest, *map(drawn, SEEDS)])

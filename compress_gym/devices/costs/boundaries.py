@@ -23,12 +23,7 @@ def boundary_terms(
 ) -> list[Term]:
     """Returns a term for each tensor that may have to be converted: latency and energy, after `free` costs of 0.
 
-    Args:
-        network: The network.
-        decisions: About the precision of layers, and perhaps channels.
-        device: Has the operations `quantize` and `dequantize`.
-        free: How many metrics come before latency.
-        estimates: Takes how each conversion's latency is made.
+    How each conversion's latency is made is added to the estimates.
 
     Raises:
         ValueError: The device has no measurement of a conversion; the message names the tensor.

@@ -34,11 +34,6 @@ DEVICE_METRICS = ("latency_ms", "energy_mj")
 def network_cost_terms(network: Network, decisions: DecisionSpace, device: AnyDevice | None = None) -> CostTerms:
     """Builds the cost terms of decisions about channels, bits, or both; the same ones once in a process.
 
-    Args:
-        network: The network.
-        decisions: Their subjects are the network's channel groups, or layers whose bits are decided.
-        device: Where latencies come from; `None` leaves them out.
-
     Returns:
         Terms with the metrics macs, params, size_bytes, bops and, on a device, latency_ms and energy_mj.
 

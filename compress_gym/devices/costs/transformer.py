@@ -20,7 +20,7 @@ from compress_gym.devices.transformer_latency import (
     embedding_features,
     encoder_features,
 )
-from compress_gym.networks.transformer import DEPTH, Architecture, TransformerSpace
+from compress_gym.networks.transformer import DEPTH, TransformerSpace
 from compress_gym.problem.costs.terms import CostTerms, Term, pack
 from compress_gym.problem.decisions import DecisionSpace
 
@@ -74,30 +74,10 @@ def energy_mj(macs: int, weights_read: int) -> float:
     return (macs * FP32_MAC_PJ + on_chip_bytes * ON_CHIP_PJ_PER_BYTE + dram_bytes * DRAM_PJ_PER_BYTE) * 1e-9
 
 
-def architecture_counts(architecture: Architecture, length: int) -> Counts:
-    """Counts a whole transformer."""
-    a, width = architecture, architecture.head_width
-    counts = [embedding_counts(length, a.vocabulary, a.encoder_embed, a.decoder_embed)]
-    counts += [encoder_layer_counts(length, a.encoder_embed, e.ffn, e.heads * width) for e in a.encoder]
-    for d in a.decoder:
-        counts.append(decoder_layer_counts(length, a.decoder_embed, d.ffn, d.self_heads * width))
-        cross = cross_attention_counts(length, a.encoder_embed, a.decoder_embed, d.cross_heads * width, d.span)
-        counts.append(cross)
-    macs, params, weights = (sum(column) for column in zip(*counts, strict=True))
-    return macs, params, weights
-
-
 def transformer_cost_terms(
     space: TransformerSpace, decisions: DecisionSpace, device: AnyDevice | None = None
 ) -> CostTerms:
-    """Builds the cost terms of a space of transformers.
-
-    A decoder layer beyond the depth costs nothing, whatever its genes.
-
-    Args:
-        space: The architectures.
-        decisions: Their genes, from `transformer_decisions`.
-        device: Where latencies come from; `None` leaves them out.
+    """Builds the cost terms of a space of transformers; a decoder layer beyond the depth costs nothing.
 
     Returns:
         Terms with the metrics macs, params, size_bytes, bops, energy_mj and, on a device, those that it has.
@@ -129,35 +109,25 @@ def transformer_cost_terms(
             table[choices] = cost(*genes)
         return Term(".".join(names), indices, table)
 
+    def of_embeddings(e: int, d: int) -> list[float]:
+        return costs(embedding_counts(length, space.vocabulary, e, d), embedding_features(e, d))
+
+    def of_encoder(e: int, f: int, h: int) -> list[float]:
+        return costs(encoder_layer_counts(length, e, f, head(h)), encoder_features(e, f, h))
+
+    def of_decoder(d: int, f: int, h: int) -> list[float]:
+        return costs(decoder_layer_counts(length, d, f, head(h)), decoder_features(d, f, h))
+
+    def of_cross(e: int, d: int, h: int, s: int) -> list[float]:
+        return costs(cross_attention_counts(length, e, d, head(h), s), cross_features(e, d, h, s))
+
     encoder, decoder = "encoder.embed_dim", "decoder.embed_dim"
-    terms = [
-        term(
-            (encoder, decoder),
-            lambda e, d: costs(embedding_counts(length, space.vocabulary, e, d), embedding_features(e, d)),
-        )
-    ]
+    terms = [term((encoder, decoder), of_embeddings)]
     for n in range(1, space.encoder_layers + 1):
-        names = (encoder, f"encoder.layer{n}.ffn_dim", f"encoder.layer{n}.heads")
-        terms.append(
-            term(
-                names,
-                lambda e, f, h: costs(encoder_layer_counts(length, e, f, head(h)), encoder_features(e, f, h)),
-            )
-        )
+        terms.append(term((encoder, f"encoder.layer{n}.ffn_dim", f"encoder.layer{n}.heads"), of_encoder))
     for n in range(1, space.decoder_layers[-1] + 1):
         layer = f"decoder.layer{n}"
-        terms.append(
-            term(
-                (DEPTH, decoder, f"{layer}.ffn_dim", f"{layer}.self_heads"),
-                lambda d, f, h: costs(decoder_layer_counts(length, d, f, head(h)), decoder_features(d, f, h)),
-                n,
-            )
-        )
-        terms.append(
-            term(
-                (DEPTH, encoder, decoder, f"{layer}.cross_heads", f"{layer}.attention_span"),
-                lambda e, d, h, s: costs(cross_attention_counts(length, e, d, head(h), s), cross_features(e, d, h, s)),
-                n,
-            )
-        )
+        terms.append(term((DEPTH, decoder, f"{layer}.ffn_dim", f"{layer}.self_heads"), of_decoder, n))
+        cross = (DEPTH, encoder, decoder, f"{layer}.cross_heads", f"{layer}.attention_span")
+        terms.append(term(cross, of_cross, n))
     return pack(decisions, metrics, terms)

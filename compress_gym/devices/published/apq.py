@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, shown
+from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, shown
 from compress_gym.support.errors import AssetError
 
 ENDS = ("head", "tail")
@@ -94,14 +94,8 @@ class ApqTable(PublishedTable):
         return tuple(dict.fromkeys(ApqLayer(*shape) for shape in shapes if shape[0]))
 
     def _row(self, key: str) -> tuple[float, float]:
-        if key not in self._index:
-            raise absent("layer", key, self._index, self.path)
-        row = self._index[key]
+        row = self.row_of("layer", key)
         return float(self.columns["latency_ms"][row]), float(self.columns["energy_mj"][row])
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.columns["key"].tolist())}
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -21,8 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from compress_gym.devices.published.table import PublishedTable, absent, columns_of, in_range, number, shown, whole
-from compress_gym.support.errors import AssetError, missing_extra, unknown_name
+from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, number, shown, whole
+from compress_gym.support.errors import AssetError, needing, unknown_name
 
 BLOCK = "expanded_conv"
 ROW_KINDS = ("Conv", "Conv_1", "Conv_2", "AvgPool2D", "Logits", BLOCK)
@@ -120,13 +120,7 @@ class OfaTable(PublishedTable):
         Raises:
             KeyError: The table does not have it.
         """
-        if str(operation) not in self._index:
-            raise absent("operation", str(operation), self._index, self.path)
-        return float(self.columns["latency_ms"][self._index[str(operation)]])
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.columns["key"].tolist())}
+        return float(self.columns["latency_ms"][self.row_of("operation", str(operation))])
 
 
 def parse_key(key: str) -> OfaOperation:
@@ -257,10 +251,8 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, str, dict[str, float]
 
 def _events(path: Path, text: str) -> Iterator[tuple[str, int, str, bool]]:
     """Yields kind, line, text and whether it is unquoted, of each event; refuses what could construct or multiply."""
-    try:
+    with needing("pyyaml", "devices", f"reading the YAML table {path}"):
         import yaml
-    except ImportError as error:
-        raise missing_extra("pyyaml", "devices", f"reading the YAML table {path}") from error
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1 if event.start_mark else 1  # The parser always gives one.

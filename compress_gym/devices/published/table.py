@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,27 @@ class PublishedTable:
             raise unknown_name("name", name, self.columns)
         return self.columns[name]
 
+    def row_of(self, argument: str, key: str) -> int:
+        """Returns the row of a key, of a table that has a column of keys.
+
+        Raises:
+            KeyError: The table does not have it; it may have thousands, so only the closest is named.
+        """
+        if key not in self._index:
+            close = difflib.get_close_matches(key, self._index, n=1)
+            hint = f" The closest that it has is {close[0]!r}." if close else ""
+            raise KeyError(f"{argument}={shown(key)} is not in {self.path}.{hint}")
+        return self._index[key]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.columns["key"].tolist())}
+
 
 def shown(text: object) -> str:
     """Returns a value as a message shows it: on one line and not longer than a line."""
     quoted = repr(text)
     return quoted if len(quoted) <= 100 else f"{quoted[:96]}...{quoted[-1]}"
-
-
-def absent(argument: str, key: str, keys: Iterable[str], path: Path) -> KeyError:
-    """Builds the error for a key that a table does not have; it may have thousands, so only the closest is named."""
-    close = difflib.get_close_matches(key, keys, n=1)
-    hint = f" The closest that it has is {close[0]!r}." if close else ""
-    return KeyError(f"{argument}={shown(key)} is not in {path}.{hint}")
 
 
 def number(name: str, text: str) -> float:

@@ -12,8 +12,7 @@ pixels); a window's bits are padded to whole words of the dot-product units.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +20,16 @@ from numpy.typing import NDArray
 from compress_gym.devices.energy import (
     CONVOLUTION,
     DRAM_PJ_PER_BYTE,
-    FREE,
     LINEAR,
     moved_values,
-    operation_numbers,
     output_side,
 )
-from compress_gym.devices.operations import Operation
+from compress_gym.devices.simulators.accelerator import Accelerator
 from compress_gym.support.jit import jit
-
-# HAQ, section 1: "BISMO proposed the bit-serial multiplier to support multiplications of 1 to 8 bits".
-LEGAL_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
-class Bismo:
+class Bismo(Accelerator):
     """The accelerator's parameters; the defaults are `edge`.
 
     Attributes:
@@ -49,6 +43,9 @@ class Bismo:
         dram_pj: Energy of moving a bit from or to DRAM.
     """
 
+    title = "BISMO"
+    # HAQ, section 1: "BISMO proposed the bit-serial multiplier to support multiplications of 1 to 8 bits".
+    legal_bits = (1, 2, 3, 4, 5, 6, 7, 8)
     # The authors' repository (EECS-NTNU/bismo, doc/platforms.md): the largest on a PYNQ-Z1, which is a Zynq-7020, is
     # 8 x 256 x 8 at 200 MHz, 6.5 binary TOPS. HAQ, table 3 (recalled): 8 x 8 on that chip.
     rows: int = 8
@@ -66,28 +63,10 @@ class Bismo:
     # Horowitz, ISSCC 2014.
     dram_pj: float = DRAM_PJ_PER_BYTE / 8
 
-    @cached_property
-    def constants(self) -> NDArray[np.float64]:
-        """Returns the parameters as `bismo_cost` takes them, in order of the attributes."""
-        return np.array(astuple(self), dtype=np.float64)
-
-    def cost(self, operation: Operation) -> tuple[float, float]:
-        """Simulates one call of an operation.
-
-        Returns:
-            Latency in microseconds and energy in millijoules.
-
-        Raises:
-            ValueError: A bit width is not one of `LEGAL_BITS`.
-        """
-        numbers = operation_numbers(operation)
-        weighted, active = numbers[0] in (CONVOLUTION, LINEAR), numbers[0] != FREE
-        for name, matters in (("weight_bits", weighted), ("activation_bits", active)):
-            if matters and getattr(operation, name) not in LEGAL_BITS:
-                legal = ", ".join(map(str, LEGAL_BITS))
-                raise ValueError(f"{name}={getattr(operation, name)} of {operation}: BISMO has {legal}")
-        latency_us, energy_mj = bismo_cost(self.constants, *numbers)
-        return float(latency_us), float(energy_mj)
+    @staticmethod
+    def simulate(constants: NDArray[np.float64], *numbers: int) -> tuple[float, float]:
+        """As of `Accelerator`."""
+        return bismo_cost(constants, *numbers)
 
 
 BISMO_PRESETS = {
@@ -119,19 +98,7 @@ def bismo_cost(
     one is the latency; how the pipeline fills and drains is left out. An operation without weights costs its DRAM
     traffic (`moved_values`).
 
-    Args:
-        constants: `Bismo.constants`.
-        code: The kind, a value of `KIND_CODES`; the others are as `operation_numbers` returns them.
-        in_channels: Channels that enter.
-        out_channels: Channels that leave.
-        kernel: Side of the kernel.
-        stride: Stride.
-        groups: Groups; of a depth-wise convolution, the channels.
-        in_height: Input height in pixels.
-        in_width: Input width in pixels.
-        weight_bits: Bits of a weight.
-        activation_bits: Bits of an activation.
-        batch: Inputs a call.
+    It takes `Bismo.constants` and what `operation_numbers` returns.
 
     Returns:
         Latency in microseconds and energy in millijoules.

@@ -13,26 +13,16 @@ ISCA 2018. Two kinds of source are named below:
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.energy import (
-    CONVOLUTION,
-    FREE,
-    LINEAR,
-    moved_values,
-    operation_numbers,
-    output_side,
-)
-from compress_gym.devices.operations import Operation
+from compress_gym.devices.energy import CONVOLUTION, LINEAR, moved_values, output_side
+from compress_gym.devices.simulators.accelerator import Accelerator
 from compress_gym.support.jit import jit
 
-# Bricks fuse to 2, 4, 8 and 16 bits (HAQ, section 1, says so of it). 6 bits run as 8, packed in DRAM only (inferred).
-LEGAL_BITS = (2, 4, 6, 8, 16)
 WIDEST = 16
 
 # Loops over tiles, outermost first, in every order that differs: batch, rows, columns, input channels, output channels.
@@ -46,7 +36,7 @@ _OUTPUT_LOOPS = np.array([True, True, True, False, True])
 
 
 @dataclass(frozen=True)
-class BitFusion:
+class BitFusion(Accelerator):
     """The accelerator's parameters.
 
     Attributes:
@@ -71,6 +61,9 @@ class BitFusion:
         dram_pj: Energy of moving a bit from or to DRAM.
     """
 
+    title = "Bit Fusion"
+    # Bricks fuse to 2, 4, 8 and 16 bits (HAQ, section 1). 6 bits run as 8, packed in DRAM only (inferred).
+    legal_bits = (2, 4, 6, 8, 16)
     # released: bf_e_conf.ini (a, c, high_prec, frequency, Wgt_SRAM, Act_SRAM, Out_SRAM, if_width). The paper's
     # comparison with Eyeriss has the same 112 KB of buffers and 500 MHz (recalled). That APQ's rows are of this version
     # is inferred.
@@ -101,30 +94,10 @@ class BitFusion:
     # released: 15 pJ a bit.
     dram_pj: float = 15.0
 
-    @cached_property
-    def constants(self) -> NDArray[np.float64]:
-        """Returns the parameters as `bitfusion_cost` takes them, in order of the attributes."""
-        return np.array(astuple(self), dtype=np.float64)
-
-    def cost(self, operation: Operation) -> tuple[float, float]:
-        """Simulates one call of an operation.
-
-        Returns:
-            Latency in microseconds and energy in millijoules.
-
-        Raises:
-            ValueError: A bit width is not one of `LEGAL_BITS`.
-        """
-        numbers = operation_numbers(operation)
-        weighted, active = numbers[0] in (CONVOLUTION, LINEAR), numbers[0] != FREE
-        for name, matters in (("weight_bits", weighted), ("activation_bits", active)):
-            if matters and getattr(operation, name) not in LEGAL_BITS:
-                legal = ", ".join(map(str, LEGAL_BITS))
-                raise ValueError(f"{name}={getattr(operation, name)} of {operation}: Bit Fusion has {legal}")
-        latency_us, energy_mj = bitfusion_cost(self.constants, *numbers)
-        if not math.isfinite(latency_us):
-            raise ValueError(f"kernel={operation.kernel} of {operation}: its weights do not fit Bit Fusion's buffers")
-        return float(latency_us), float(energy_mj)
+    @staticmethod
+    def simulate(constants: NDArray[np.float64], *numbers: int) -> tuple[float, float]:
+        """As of `Accelerator`."""
+        return bitfusion_cost(constants, *numbers)
 
 
 @jit
@@ -149,19 +122,7 @@ def bitfusion_cost(
     Latency never falls as bits grow. As channels or inputs grow it can, in fewer than 1 % of random layers, where one
     that fits the buffers waits for them to fill. Energy is that of the fastest schedule, not the least.
 
-    Args:
-        constants: `BitFusion.constants`.
-        code: The kind, a value of `KIND_CODES`; the others are as `operation_numbers` returns them.
-        in_channels: Channels that enter.
-        out_channels: Channels that leave.
-        kernel: Side of the kernel.
-        stride: Stride.
-        groups: Groups; of a depth-wise convolution, the channels.
-        in_height: Input height in pixels.
-        in_width: Input width in pixels.
-        weight_bits: Bits of a weight.
-        activation_bits: Bits of an activation.
-        batch: Inputs a call.
+    It takes `BitFusion.constants` and what `operation_numbers` returns.
 
     Returns:
         Latency in microseconds and energy in millijoules.

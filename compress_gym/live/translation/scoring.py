@@ -13,7 +13,7 @@ from compress_gym.live.translation.batches import Batch, TokenPairs, batch_of, b
 from compress_gym.live.translation.training import batch_loss
 from compress_gym.networks.supertransformer import PAD, Transformer
 from compress_gym.networks.transformer import Architecture
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 if TYPE_CHECKING:
     from sacrebleu.metrics import BLEU
@@ -53,10 +53,7 @@ def validation_loss(module: Transformer, batches: Sequence[Batch], architecture:
 
 
 def translate(
-    module: Transformer,
-    vocabulary: Vocabulary,
-    sentences: Sequence[str],
-    architecture: Architecture | None = None,
+    module: Transformer, vocabulary: Vocabulary, sentences: Sequence[str], architecture: Architecture | None = None
 ) -> list[str]:
     """Translates sentences greedily, those of like length together.
 
@@ -89,8 +86,6 @@ def bleu(translations: Sequence[str], references: Sequence[str]) -> Bleu:
 @lru_cache(maxsize=4)
 def _metric(references: tuple[str, ...]) -> BLEU:
     """Splits references into words once."""
-    try:
+    with needing("sacrebleu", "translation", "the BLEU of translations"):
         from sacrebleu.metrics import BLEU
-    except ImportError as error:
-        raise missing_extra("sacrebleu", "translation", "the BLEU of translations") from error
     return BLEU(references=[list(references)])

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from compress_gym.live.translation.batches import Batch, TokenPairs, batch_of, batches_by_length
+from compress_gym.live.weights import read_checkpoint, write_checkpoint
 from compress_gym.networks.supertransformer import PAD, Transformer
 from compress_gym.networks.transformer import Architecture, TransformerSpace
-from compress_gym.support.cards import write_atomically
 from compress_gym.support.errors import AssetError
 
 _CHECKPOINT_SECONDS = 180
@@ -178,21 +176,16 @@ def _save(
         tensors[f"module.{name}"] = parameter.detach()
         # A part that no update has trained yet has no moments.
         tensors |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
-    write_atomically(path, lambda p: save_file(tensors, p, metadata={"run": json.dumps(run)}))
+    write_checkpoint(path, tensors, run)
 
 
 def _resume(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module, run: dict[str, object]
 ) -> int:
     """Loads a checkpoint and returns the number of updates it holds; the recipe may have changed since."""
-    try:
-        with safe_open(path, "pt") as file:
-            stored = json.loads(file.metadata()["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        done = int(stored.pop("updates_done"))
-        stored.pop("recipe")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise AssetError(f"{path}: not readable as a checkpoint ({error}); remove it to start anew") from error
+    stored, tensors = read_checkpoint(path, "updates_done")
+    done = stored.pop("updates_done")
+    stored.pop("recipe", None)
     if stored != json.loads(json.dumps(run)):
         raise AssetError(f"{path}: written by another training (another space, seed or data); remove it to start anew")
     for part, prefix in ((module, "module."), (average, "average.")):

@@ -1,6 +1,6 @@
 """A SubTransformer on its own: stored, loaded, and used to translate.
 
-python -m compress_gym.live.translation.translator translate small "A dog runs on the beach."
+python -m compress_gym.live.translation.translator small "A dog runs on the beach."
 """
 
 from __future__ import annotations

@@ -21,18 +21,10 @@ RUNNER = Path(__file__).with_name("runner.py")
 
 
 def export_bundle(task: Task, plan: ProfilePlan, out: Path) -> Path:
-    """Writes a zip with everything that a device needs to be measured.
-
-    Args:
-        task: The task.
-        plan: What to measure, how often; its runtime must be `onnxruntime`.
-        out: Path of the zip.
-
-    Returns:
-        `out`.
+    """Writes a zip with everything that a device needs to be measured, and returns its path.
 
     Raises:
-        ValueError: The plan is for another runtime.
+        ValueError: The plan is for another runtime than ONNX Runtime on the processor.
     """
     if plan.runtime != "onnxruntime" or plan.cuda:
         raise ValueError("--export writes ONNX models; it needs --runtime onnxruntime without --cuda")

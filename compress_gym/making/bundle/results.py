@@ -23,15 +23,7 @@ COLUMNS = ["item", "fastest_us", "median_us", "p10_us", "repetitions"]
 
 
 def import_results(path: Path, out: Path, command: str) -> Device:
-    """Makes a latency table of a bundle's results.
-
-    Args:
-        path: `results.csv`, as the runner wrote it.
-        out: The table's path, ending in `.csv`; its card is written beside it.
-        command: The command line, for the card.
-
-    Returns:
-        The device, as written.
+    """Makes a latency table and its card of the `results.csv` that a runner wrote, and returns the device as written.
 
     Raises:
         AssetError: The file is damaged, or from a bundle of another task or version; the message names file and line.

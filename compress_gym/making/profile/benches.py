@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from torch import nn
 
 from compress_gym.devices.operations import Operation
+from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.session import open_session
 from compress_gym.making.profile.onnx_runtime import operation_model, quantize_network, timed
 from compress_gym.making.profile.timing import Timed
@@ -24,56 +25,13 @@ Build: TypeAlias = Callable[[], nn.Module]
 RUNTIMES = {"onnxruntime": ("fp32", "int8", "mixed"), "torch": ("fp32", "bf16", "fp16")}
 
 
-class Bench(Protocol):
-    """A runtime, at one precision, with one number of threads."""
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Packages whose versions are part of the provenance."""
-        ...
-
-    @property
-    def measures_layout(self) -> bool:
-        """Whether lone operations pay for layout changes that networks do not."""
-        ...
-
-    def keeps(self, file: Path) -> bool:
-        """Whether what takes long to build of a network is there already; `file` as of `network`."""
-        ...
-
-    def operation(self, operation: Operation) -> Opener:
-        """Returns what opens an operation."""
-        ...
-
-    def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
-        """Returns what opens a compressed network.
-
-        Args:
-            build: Makes the network.
-            network: Its description.
-            file: May keep what takes long to build.
-            floats: Layers in full precision, where that is a choice.
-        """
-        ...
-
-
-def open_bench(runtime: str, precision: str, threads: int, cuda: bool, batch: int) -> Bench:
-    """Opens a runtime.
-
-    Raises:
-        ValueError: The runtime, or this machine, does not know the precision.
-    """
-    if precision not in RUNTIMES[runtime]:
-        raise ValueError(f"precision={precision!r} is not one of {RUNTIMES[runtime]} of runtime={runtime!r}")
-    if runtime == "torch":
-        return TorchBench(precision, threads, cuda, batch)
-    if cuda:
-        raise ValueError("--cuda needs --runtime torch; ONNX Runtime is measured on the processor")
-    return OnnxBench(precision, threads, batch)
-
-
 class OnnxBench:
-    """ONNX Runtime on the processor."""
+    """ONNX Runtime on the processor, at one precision, with one number of threads.
+
+    Attributes:
+        packages: Packages whose versions are part of the provenance.
+        measures_layout: Whether lone operations pay for layout changes that networks do not.
+    """
 
     packages = ("onnxruntime", "onnx", "numpy", "torch")
     measures_layout = True
@@ -84,7 +42,7 @@ class OnnxBench:
         open_session(operation_model(Operation("call", 1, 1)), threads)
 
     def keeps(self, file: Path) -> bool:
-        """Whether the network was exported."""
+        """Whether what takes long to build of a network is there already; `file` as of `network`."""
         return file.with_suffix(".onnx").exists()
 
     def operation(self, operation: Operation) -> Opener:
@@ -92,7 +50,14 @@ class OnnxBench:
         return partial(self._open, operation_model(operation))
 
     def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
-        """Returns what opens an exported network."""
+        """Returns what opens a compressed network.
+
+        Args:
+            build: Makes the network.
+            network: Its description.
+            file: May keep what takes long to build.
+            floats: Layers in full precision, where that is a choice.
+        """
         return partial(self._open, self.export(build, network, file, floats).read_bytes())
 
     def _open(self, model: bytes) -> Timed:
@@ -117,7 +82,7 @@ class OnnxBench:
 
 
 class TorchBench:
-    """torch, on the processor or on a CUDA device."""
+    """torch, on the processor or on a CUDA device; methods as of `OnnxBench`."""
 
     packages = ("torch", "numpy")
     measures_layout = False
@@ -144,7 +109,25 @@ class TorchBench:
 
     def network(self, build: Build, network: Network, file: Path, floats: Collection[str]) -> Opener:
         """Returns what opens a network, batch norms folded."""
-        from compress_gym.making.profile.torch_runtime import network_module, timed_module
+        from compress_gym.making.profile.torch_runtime import timed_module
 
-        shape = (self.batch, *network.input_shape)
-        return partial(timed_module, network_module(build(), network), (shape,), self.precision, self.cuda)
+        shape, folded = (self.batch, *network.input_shape), fold_batch_norms(build().eval(), network)
+        return partial(timed_module, folded, (shape,), self.precision, self.cuda)
+
+
+Bench: TypeAlias = OnnxBench | TorchBench
+
+
+def open_bench(runtime: str, precision: str, threads: int, cuda: bool, batch: int) -> Bench:
+    """Opens a runtime.
+
+    Raises:
+        ValueError: The runtime, or this machine, does not know the precision.
+    """
+    if precision not in RUNTIMES[runtime]:
+        raise ValueError(f"precision={precision!r} is not one of {RUNTIMES[runtime]} of runtime={runtime!r}")
+    if runtime == "torch":
+        return TorchBench(precision, threads, cuda, batch)
+    if cuda:
+        raise ValueError("--cuda needs --runtime torch; ONNX Runtime is measured on the processor")
+    return OnnxBench(precision, threads, batch)

@@ -62,9 +62,6 @@ def fit(parts: NDArray[np.float64], measured: NDArray[np.float64]) -> Correction
         parts: From `features`, float64 `[N, 5]`.
         measured: Latencies of the same whole networks in microseconds, float64 `[N]`.
 
-    Returns:
-        The correction; no coefficient is negative, and not more than the layout changes is taken off.
-
     Raises:
         ValueError: The networks' latencies do not grow with those of their operations.
     """

@@ -22,21 +22,10 @@ from rich.progress import track
 from compress_gym.devices.correction import Correction, times_us
 from compress_gym.devices.device import Device
 from compress_gym.devices.energy import PROVENANCE
-from compress_gym.devices.operations import (
-    Measurement,
-    Operation,
-    write_operations,
-)
+from compress_gym.devices.operations import Measurement, Operation, write_operations
 from compress_gym.making.profile.benches import Bench, Build, OnnxBench, Opener, open_bench
 from compress_gym.making.profile.correction import errors, features, fit, fit_mixed, mixed_features, worst_of
-from compress_gym.making.profile.plan import (
-    ProfilePlan,
-    contents,
-    contents_digest,
-    decisions_of,
-    networks_of,
-    plan_of,
-)
+from compress_gym.making.profile.plan import ProfilePlan, contents, contents_digest, decisions_of, networks_of, plan_of
 from compress_gym.making.profile.rounds import measure, measured, missing_rounds
 from compress_gym.making.profile.timing import agreement, sample_us
 from compress_gym.problem.decisions import FLOAT_BITS
@@ -51,16 +40,9 @@ PILOT = 40
 
 
 def profile(tasks: Sequence[Task], plan: ProfilePlan, out: Path, command: str) -> Device:
-    """Measures this machine for tasks and writes a latency table with its card.
+    """Measures this machine for tasks, writes a latency table with its card, and returns the device as written.
 
-    Args:
-        tasks: The tasks; an operation that several of them reach is measured once.
-        plan: What to measure, how often.
-        out: The table's path, ending in `.csv`; finished rounds wait in a folder beside it.
-        command: The command line, for the card.
-
-    Returns:
-        The device, as written.
+    An operation that several tasks reach is measured once. Finished rounds wait in a folder beside the table.
 
     Raises:
         ValueError: The unfinished rounds beside `out` belong to another plan, or the runtime lacks the precision.

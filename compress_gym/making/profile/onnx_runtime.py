@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from compress_gym.devices.operations import BOUNDARIES, Operation
 from compress_gym.making.profile.timing import Timed
-from compress_gym.support.errors import missing_extra
+from compress_gym.support.errors import needing
 
 # Type, inputs, outputs, attributes.
 Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
 _OPSET = 18
+# What bytes stand for.
+_BYTES: Arrays = {"scale8": np.array(0.02, np.float32), "zero8": np.array(0, np.uint8)}
 
 
 def timed(session: Any) -> Timed:
@@ -47,11 +49,10 @@ def operation_model(operation: Operation) -> bytes:
     Raises:
         ValueError: The kind or the bits are not known to this runtime.
     """
-    try:
+    with needing("onnx", "devices", "measuring latency"):
         from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise missing_extra("onnx", "devices", "measuring latency") from error
-    nodes, shapes, weights = _graph(operation)
+    nodes, shapes, found = _graph(operation)
+    weights = {name: w if name in _BYTES else w.astype(np.float32) for name, w in found.items()}
     kind_of_tensor, outputs = TensorProto.FLOAT, TensorProto.FLOAT
     bits = operation.weight_bits, operation.activation_bits
     if operation.kind in BOUNDARIES:
@@ -80,15 +81,8 @@ def quantize_network(
 ) -> bytes:
     """Quantises an exported network to 8 bits (QDQ, weights per channel), its ranges from random inputs.
 
-    Args:
-        path: The float model.
-        input_shape: Shape of one input.
-        batch: Inputs a call.
-        floats: Names of layers that stay in full precision, with what follows them up to the next layer with weights,
-            and with what comes before the first; `None`: everything is quantised.
-
-    Returns:
-        The quantised model. Its accuracy means nothing; its speed does.
+    Layers that are named by `floats` stay in full precision, with what follows them up to the next layer with weights,
+    and with what comes before the first; `None`: everything is quantised. The accuracy means nothing; the speed does.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -149,7 +143,7 @@ def _no_logging() -> Iterator[None]:
 def _quantized(nodes: list[Node], shapes: dict[str, list[int]], weights: dict[str, Array]) -> tuple[list[Node], Arrays]:
     """Puts quantise and dequantise nodes around an operation; ONNX Runtime fuses them into one quantised operation."""
     count = len(weights["w"]) if "w" in weights else 0
-    quantised: Arrays = {"scale8": np.array(0.02, np.float32), "zero8": np.array(0, np.uint8)}
+    quantised = dict(_BYTES)
     if count:
         quantised |= {
             "w": np.clip(np.rint(weights["w"] * 40), -127, 127).astype(np.int8),
@@ -174,12 +168,6 @@ def _quantized(nodes: list[Node], shapes: dict[str, list[int]], weights: dict[st
 
 def _graph(o: Operation) -> tuple[list[Node], dict[str, list[int]], Arrays]:
     """Returns an operation's nodes, the shapes of its inputs, and its weights."""
-    nodes, shapes, weights = _float_graph(o)
-    types = {"zero8": np.uint8}
-    return nodes, shapes, {name: weight.astype(types.get(name, np.float32)) for name, weight in weights.items()}
-
-
-def _float_graph(o: Operation) -> tuple[list[Node], dict[str, list[int]], Arrays]:
     rng = np.random.default_rng(0)
     image = [o.batch, o.in_channels, o.in_height, o.in_width]
     relu: Node = ("Relu", ["h"], ["y"], {})
@@ -212,8 +200,7 @@ def _float_graph(o: Operation) -> tuple[list[Node], dict[str, list[int]], Arrays
         return [("MaxPool", ["x"], ["y"], {"kernel_shape": [1, 1]})], {"x": image}, {}
     if o.kind in BOUNDARIES:
         name = "QuantizeLinear" if o.kind == "quantize" else "DequantizeLinear"
-        stored = {"scale8": np.array(0.02), "zero8": np.array(0)}
-        return [(name, ["x", "scale8", "zero8"], ["y"], {})], {"x": image}, stored
+        return [(name, ["x", "scale8", "zero8"], ["y"], {})], {"x": image}, dict(_BYTES)
     if o.kind == "call":
         return [("Identity", ["x"], ["y"], {})], {"x": image}, {}
     raise ValueError(f"kind={o.kind!r} cannot be measured under ONNX Runtime")

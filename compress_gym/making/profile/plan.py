@@ -12,14 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.devices.costs.boundaries import boundaries
-from compress_gym.devices.operations import (
-    CALL,
-    MIXED_BITS,
-    PRECISION_BITS,
-    Operation,
-    layout_of,
-    operation_of,
-)
+from compress_gym.devices.operations import CALL, MIXED_BITS, PRECISION_BITS, Operation, layout_of, operation_of
 from compress_gym.making.profile.benches import RUNTIMES
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
@@ -97,21 +90,11 @@ class ProfilePlan:
         return self.precision == "mixed"
 
 
-def plan_of(
-    runtime: str,
-    precision: str,
-    threads: int,
-    cuda: bool,
-    batch: int,
-    *,
-    rounds: int = ProfilePlan.rounds,
-    repetitions: int = ProfilePlan.repetitions,
-    fitted: int = ProfilePlan.fit_networks,
-    checked: int = ProfilePlan.check_networks,
-) -> ProfilePlan:
+def plan_of(runtime: str, precision: str, threads: int, cuda: bool, batch: int, **counts: int) -> ProfilePlan:
     """Returns the plan that a command asks for; raises as `ProfilePlan`."""
-    counts = {"fit_networks": fitted, "check_networks": checked}
-    return ProfilePlan(runtime, precision, threads, cuda, batch, rounds, repetitions, **counts)
+    names = {"fitted": "fit_networks", "checked": "check_networks"}
+    named = {names.get(name, name): count for name, count in counts.items()}
+    return ProfilePlan(runtime, precision, threads, cuda, batch, **named)
 
 
 def reachable_operations(

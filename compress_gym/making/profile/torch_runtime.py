@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress_gym.devices.operations import BOUNDARIES, Operation
-from compress_gym.live.fold import fold_batch_norms
+from compress_gym.devices.operations import Operation
 from compress_gym.making.profile.timing import Timed
-from compress_gym.networks import Network
 from compress_gym.support.processor import bf16_supported
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,11 +57,6 @@ def timed_module(module: nn.Module, inputs: tuple[tuple[int, ...], ...], precisi
     return run
 
 
-def network_module(module: nn.Module, network: Network) -> nn.Module:
-    """Returns a copy of a compressed module as it is deployed: batch norms folded."""
-    return fold_batch_norms(copy.deepcopy(module).eval(), network)
-
-
 def operation_module(operation: Operation) -> tuple[nn.Module, tuple[tuple[int, ...], ...]]:
     """Builds one operation as a module, with the shapes of its inputs.
 
@@ -91,7 +84,7 @@ def operation_module(operation: Operation) -> tuple[nn.Module, tuple[tuple[int, 
         "layout": nn.Identity(),
         "call": nn.Identity(),
     }
-    if o.kind not in simple or o.kind in BOUNDARIES:
+    if o.kind not in simple:
         raise ValueError(f"kind={o.kind!r} cannot be measured under torch")
     return simple[o.kind], (image,)
 

@@ -30,15 +30,9 @@ def hat_features(table: HatTable) -> NDArray[np.float64]:
 def fit_coefficients(
     features: NDArray[np.float64], latency_ms: NDArray[np.float64], relative: bool = False
 ) -> NDArray[np.float64]:
-    """Fits coefficients by least squares that are not negative.
+    """Fits coefficients by least squares that are not negative: milliseconds of one unit of each feature, `[features]`.
 
-    Args:
-        features: `[N, features]`.
-        latency_ms: Measured, `[N]`.
-        relative: Minimise relative errors instead of those in milliseconds.
-
-    Returns:
-        Milliseconds of one unit of each feature, `[features]`.
+    Relative errors are minimised if so wished, instead of those in milliseconds.
     """
     from scipy.optimize import nnls
 

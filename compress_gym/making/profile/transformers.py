@@ -76,13 +76,8 @@ def plan_of(runtime: str, precision: str, threads: int, cuda: bool, batch: int, 
 def profile(tasks: Sequence[Task], plan: TransformerPlan, out: Path, command: str) -> TransformerDevice:
     """Measures, fits and checks; killed, it goes on with the round it was at.
 
-    Latency does not depend on the weights' values: they are fresh ones, and no data set is needed.
-
-    Args:
-        tasks: One task.
-        plan: What is measured.
-        out: The table of coefficients; its card is written beside it. Finished rounds wait in a folder `.rounds`.
-        command: The command line, for the card.
+    Latency does not depend on the weights' values: they are fresh ones, and no data set is needed. Finished rounds wait
+    in a folder `.rounds` beside the table of coefficients and its card.
 
     Raises:
         ValueError: The rounds there belong to another plan, space or machine, or several tasks are given.
@@ -115,14 +110,9 @@ def profile(tasks: Sequence[Task], plan: TransformerPlan, out: Path, command: st
 def device_of(
     name: str, task: str, architectures: list[Architecture], measured_ms: NDArray[np.float64], plan: TransformerPlan
 ) -> TransformerDevice:
-    """Fits a device to measured latencies and states its errors on those that were not fitted.
+    """Fits a device to measured latencies, in milliseconds `[SubTransformers, lengths]`, the fitted ones first.
 
-    Args:
-        name: Name of the device.
-        task: Name of the task.
-        architectures: What was measured, those that are fitted first.
-        measured_ms: Their latencies, in milliseconds, `[SubTransformers, lengths]`.
-        plan: Says how many are fitted.
+    Its errors are stated on those that were not fitted.
     """
     features = np.stack([architecture_features(a) for a in architectures])
     fit, check = slice(plan.fitted), slice(plan.fitted, None)

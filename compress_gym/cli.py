@@ -50,6 +50,10 @@ class KindName(click.ParamType):
         return f"[{'|'.join(sorted(kind.name for kind in KINDS.values()))}]"
 
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+with_env = click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
@@ -95,12 +99,7 @@ def task_group() -> None:
 @task_group.command()
 @click.argument("name")
 @click.option("--network", required=True, help="FILE.py:FUNCTION (or MODULE:FUNCTION) that returns the torch module.")
-@click.option(
-    "--weights",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Its trained weights, safetensors.",
-)
+@click.option("--weights", required=True, type=FILE, help="Its trained weights, safetensors.")
 @click.option("--data", "splits", required=True, help="FILE.py:FUNCTION that returns train, validation and test.")
 @click.option("--device", help="The device that its environments take by default: a name, or a table's path.")
 @click.option("--levels", type=click.IntRange(2, 16), default=16, show_default=True, help="Channel counts of a group.")
@@ -129,7 +128,7 @@ def new(
 
 @cli.command()
 @click.argument("name", required=False)
-@click.option("--plot", type=click.Path(path_type=Path), help="With NAME: also draw latency over channel counts (PNG).")
+@click.option("--plot", type=PATH, help="With NAME: also draw latency over channel counts (PNG).")
 @as_json
 def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
     """Lists the devices, or shows the card of the device NAME (or of the table at a path)."""
@@ -169,7 +168,7 @@ def devices(name: str | None, plot: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
+@with_env
 @as_json
 def describe(task: str, env: str | None, as_json: bool) -> None:
     """Shows TASK's layers and channel groups, where it has such, and its decisions."""
@@ -229,13 +228,9 @@ def describe(task: str, env: str | None, as_json: bool) -> None:
 @click.option(
     "--checked", type=click.IntRange(2), help="Whole networks that the error is stated on [default: 50; 100]."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The table [default: TASK-RUNTIME-PRECISION.csv].")
-@click.option(
-    "--export", type=click.Path(path_type=Path), help="Write a bundle (zip) for a device without this package."
-)
-@click.option(
-    "--import", "results", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle's results.csv."
-)
+@click.option("--out", type=PATH, help="The table [default: TASK-RUNTIME-PRECISION.csv].")
+@click.option("--export", type=PATH, help="Write a bundle (zip) for a device without this package.")
+@click.option("--import", "results", type=FILE, help="A bundle's results.csv.")
 @click.option("--name", help="With --import: the name under which the device is installed.")
 def profile(
     tasks: tuple[str, ...],
@@ -308,8 +303,8 @@ def _report(device: Any, path: Path, use: str) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own, else TASK-measured].")
+@with_env
+@click.option("--out", type=PATH, help="Folder [default: your task's own, else TASK-measured].")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--count", type=click.IntRange(10), default=4000, show_default=True, help="Of a space too large for all.")
 @click.option("--costly", type=click.IntRange(10), help="How many get the costly scores, too (BLEU) [default: all].")
@@ -344,9 +339,9 @@ def collect(
 
 @cli.command()
 @click.argument("task")
-@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
-@click.option("--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Strategies.npz.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: your task's own].")
+@with_env
+@click.option("--from", "source", type=FILE, help="Strategies.npz.")
+@click.option("--out", type=PATH, help="Folder [default: your task's own].")
 @click.option("--model", default="auto", show_default=True, help="network, additive, or the better one where few.")
 def fit(task: str, env: str | None, source: Path | None, out: Path | None, model: str) -> None:
     """Fits the surrogates of TASK to what `collect` measured, and states their errors on their cards."""
@@ -361,7 +356,7 @@ def fit(task: str, env: str | None, source: Path | None, out: Path | None, model
 
 @cli.command()
 @click.argument("task")
-@click.option("--out", type=click.Path(path_type=Path), help="A file [default: your task's own].")
+@click.option("--out", type=PATH, help="A file [default: your task's own].")
 def sensitivity(task: str, out: Path | None) -> None:
     """Measures how far TASK's outputs move when one layer alone is compressed; observations can hold it."""
     case = _case(task)
@@ -373,7 +368,7 @@ def sensitivity(task: str, out: Path | None) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [default: yours, of the task's name].")
+@click.option("--out", type=PATH, help="Folder [default: yours, of the task's name].")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--bf16/--no-bf16", default=None, help="[default: bf16 where it is computed natively]")
 @click.option("--cuda", is_flag=True, help="Train on the first CUDA device.")
@@ -381,11 +376,9 @@ def sensitivity(task: str, out: Path | None) -> None:
 @click.option("--updates", type=click.IntRange(1), help="Of a SuperTransformer, instead of the recipe's.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate, of a SuperTransformer.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so many, whatever is left.")
-@click.option(
-    "--warm-start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Weights to begin with."
-)
+@click.option("--warm-start", type=FOLDER, help="Weights to begin with.")
 @click.option("--threads", type=click.IntRange(1), help="[default: torch's]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Written now and then; a killed training goes on.")
+@click.option("--checkpoint", type=PATH, help="Written now and then; a killed training goes on.")
 def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> None:
     """Trains TASK's network on its training split and writes weights, card and network description."""
     case = _case(task)
@@ -405,11 +398,9 @@ def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> 
 
 @cli.command()
 @click.argument("task")
-@click.argument("strategy", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--env", type=KindName(), help="Whose decisions [default: the first kind of the task].")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Where to: ONNX; of a transformer a folder."
-)
+@click.argument("strategy", type=FILE)
+@with_env
+@click.option("--out", required=True, type=PATH, help="Where to: ONNX; of a transformer a folder.")
 def export(task: str, strategy: Path, env: str | None, out: Path) -> None:
     """Writes the compressed network of STRATEGY, a run's best_strategy.json, to a file."""
     case, found = _case(task, env), read_json(strategy)
@@ -427,9 +418,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("name", type=click.Choice(sorted(ARCHIVES)))
-@click.option(
-    "--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Take it from this folder."
-)
+@click.option("--from", "source", type=FOLDER, help="Take it from this folder.")
 def fetch(name: str, source: Path | None) -> None:
     """Brings data set NAME into the data root: downloads its official archive unless it is there, or takes a copy."""
     archive = ARCHIVES[name]
@@ -482,10 +471,8 @@ def _show(rows: Sequence[Mapping[str, object]], as_json: bool) -> None:
         return
     # A pipe has no width of its own; names are not to be cut there.
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_COLUMNS
-    console, cells = (
-        Console(width=wide),
-        {name.replace("_", " "): [_cell(row[name]) for row in rows] for name in rows[0]},
-    )
+    console = Console(width=wide)
+    cells = {name.replace("_", " "): [_cell(row[name]) for row in rows] for name in rows[0]}
     # Names come first; they can be copied however narrow the terminal is. So can what has no words to break it at,
     # where that leaves enough to the columns of words.
     of_words = [name for name, texts in cells.items() if any(" " in text for text in texts)]

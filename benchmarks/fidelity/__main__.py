@@ -28,7 +28,7 @@ from benchmarks.fidelity.refit import (
 )
 from benchmarks.fidelity.report import GAPS, write_report, write_tables
 from benchmarks.fidelity.transfer import transfer_curve
-from compress_gym.cli import KindName
+from compress_gym.cli import with_env
 from compress_gym.kinds import Case, get_case
 from compress_gym.making.collect import write_strategies
 from compress_gym.making.fit_case import FittedColumn, baseline_of, facts_of, fit_column, surrogate_card
@@ -47,11 +47,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
 
 @click.command()
 @click.argument("name", metavar="TASK")
-@click.option(
-    "--env",
-    type=KindName(),
-    help="Whose decisions [default: the first kind of the task].",
-)
+@with_env
 @click.option("--rounds", type=click.IntRange(0), default=0, show_default=True, help="Refit so often first.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, one thread each.")
 @click.option("--work", type=click.Path(path_type=Path), help="Folder of unfinished scores [default: TASK-fidelity].")

@@ -109,14 +109,7 @@ def found_within(case: Case, problem: Problem, method: str, seeds: range, best: 
 def refit_round(
     case: Case, measured: MeasuredStrategies, conditions: Conditions, folder: Path, workers: int
 ) -> tuple[MeasuredStrategies, dict[str, Any] | None, tuple[str, ...]]:
-    """Fits, searches, scores what was found, and adds it.
-
-    Args:
-        case: What is measured.
-        measured: The rows so far.
-        conditions: How strategies are scored.
-        folder: Holds the round's shards.
-        workers: Processes, one thread each.
+    """Fits, searches, scores what was found into shards in a folder, and adds it to the measured rows.
 
     Returns:
         The longer table, what the round found out (`None`: nothing that was not measured), and the processors that

@@ -17,33 +17,20 @@ from compress_gym.support.cards import write_atomically
 def write_report(
     name: str, facts: dict[str, Any], predicted: NDArray[np.float64], measured: MeasuredStrategies, folder: Path
 ) -> None:
-    """Writes `<name>.json`, `<name>.md` and `<name>.png`.
-
-    Args:
-        name: Name of the report.
-        facts: What was found.
-        predicted: Held-out predictions, float64 `[N]`.
-        measured: The rows.
-        folder: Where to write.
-    """
+    """Writes `<name>.json`, `<name>.md` and `<name>.png`; held-out predictions `[N]` are drawn over measured rows."""
     write_tables(name, facts, folder)
     write_atomically(folder / f"{name}.png", lambda p: _draw(facts, predicted, measured, p))
 
 
 def write_tables(name: str, facts: dict[str, Any], folder: Path) -> None:
-    """Writes `<name>.json` and `<name>.md`, without the picture; arguments are those of `write_report`."""
+    """Writes `<name>.json` and `<name>.md`, without the picture."""
     write_atomically(folder / f"{name}.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n"))
     write_atomically(folder / f"{name}.md", lambda p: p.write_text(_markdown(name, facts)))
 
 
 # What is found out of an unseen search: within the sampled cost, within latency, and within another device's, also
 # near its cheapest.
-GAPS = (
-    "exploitation",
-    "exploitation_latency_ms",
-    "exploitation_other_device",
-    "exploitation_other_device_cheap",
-)
+GAPS = ("exploitation", "exploitation_latency_ms", "exploitation_other_device", "exploitation_other_device_cheap")
 COST_WORDS = {"macs": "MACs", "bops": "bit operations", "latency_ms": "latency"}
 _FRONT = ("kendall_tau", "tau_of_the_best_live", "tau_of_halves", "ceiling", "share_of_ceiling")
 

@@ -132,9 +132,8 @@ class Episodes:
             return
         draws = np.full(len(chosen), -1)
         for n in np.flatnonzero(chosen):
-            draws[n] = numbers[
-                kernels.drawn(self.states[n, kernels.KEY], self.states[n, kernels.EPISODE], len(numbers))
-            ]
+            key, episode = self.states[n, kernels.KEY], self.states[n, kernels.EPISODE]
+            draws[n] = numbers[kernels.drawn(key, episode, len(numbers))]
         for number in numbers:
             kernels.reset_rows(*self.reset_arguments(draws == number, number, budget))
 
@@ -152,24 +151,12 @@ class Episodes:
         self, chosen: NDArray[np.bool_], problem: int = -1, budget: float = math.nan
     ) -> tuple[Any, ...]:
         """Returns the arguments of `kernels.reset_rows`, in order."""
-        program = self.program
-        return (
-            program.ints,
-            program.floats,
-            program.singles,
-            self.states,
-            self.amounts,
-            self.rows,
-            chosen,
-            problem,
-            budget,
-        )
+        return (*self.program.packed, self.states, self.amounts, self.rows, chosen, problem, budget)
 
     @property
     def arguments(self) -> tuple[NDArray[Any], ...]:
         """The arguments of `kernels.step_rows`, in order."""
-        program = self.program
-        return (program.ints, program.floats, program.singles, *self._rows)
+        return (*self.program.packed, *self._rows)
 
     @property
     def _rows(self) -> tuple[NDArray[Any], ...]:
@@ -188,17 +175,15 @@ class Episodes:
 
     def _step_in_threads(self) -> int:
         """Lets each thread step its share of the rows: rows do not read each other, so nothing else changes."""
-        program = self.program
-        bad = kernels.first_bad_action(program.ints, self.states, self.actions)
+        bad = kernels.first_bad_action(self.program.ints, self.states, self.actions)
         if bad >= 0:
             return int(bad)
         if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
             self._pool, self._pool_process = ThreadPoolExecutor(self.threads - 1), os.getpid()
         edges = np.linspace(0, len(self.states), self.threads + 1).astype(int).tolist()
         shares = [tuple(rows[a:b] for rows in self._rows) for a, b in zip(edges, edges[1:], strict=False)]
-        packed = program.ints, program.floats, program.singles
-        others = [self._pool.submit(kernels.step_rows, *packed, *share) for share in shares[1:]]
-        kernels.step_rows(*packed, *shares[0])
+        others = [self._pool.submit(kernels.step_rows, *self.program.packed, *share) for share in shares[1:]]
+        kernels.step_rows(*self.program.packed, *shares[0])
         for other in others:
             other.result()
         return -1

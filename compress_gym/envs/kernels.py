@@ -7,7 +7,6 @@ What does not change is a `Program`. An episode is one row of three arrays, whos
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress_gym.envs import packing as p
 from compress_gym.problem.budgets import CLIP, REPAIR, TOLERANCE, inactive, nearest_legal, repair
@@ -18,6 +17,7 @@ from compress_gym.problem.costs.increments import (
     STARTS,
     TERM,
     TOUCH,
+    advance,
     exact_cost,
     exact_cost_with,
     move,
@@ -27,7 +27,7 @@ from compress_gym.problem.decisions import MAX_VALUES
 from compress_gym.problem.rewards import named_reward
 from compress_gym.problem.scores.batched import FEWEST, predict_batch
 from compress_gym.problem.scores.surrogate import predict_row
-from compress_gym.support.jit import inlined, jit
+from compress_gym.support.jit import Bools, Floats, Ints, Singles, inlined, jit
 
 ACTION_TOLERANCE = 1e-6
 # Rows that are stepped, scored and observed before the next ones: as many as stay in a core's cache.
@@ -71,7 +71,7 @@ def drawn(key: int, episode: int, count: int) -> int:
 
 
 @jit
-def first_bad_action(ints: NDArray[np.int64], states: NDArray[np.int64], actions: NDArray[np.float32]) -> int:
+def first_bad_action(ints: Ints, states: Ints, actions: Singles) -> int:
     """Returns the first row whose action is NaN or out of range; -1 if all are fine.
 
     Rows that are about to be reset ignore their action; indices of values were checked before.
@@ -90,13 +90,13 @@ def first_bad_action(ints: NDArray[np.int64], states: NDArray[np.int64], actions
 
 
 @jit
-def part(ints: NDArray[np.int64], at: int, length: int) -> NDArray[np.int64]:
+def part(ints: Ints, at: int, length: int) -> Ints:
     """Returns a stretch of `ints`."""
     return ints[at : at + length]
 
 
 @jit
-def end_of_run(states: NDArray[np.int64], first: int, end: int) -> int:
+def end_of_run(states: Ints, first: int, end: int) -> int:
     """Returns where, before `end`, the rows stop that are at the same step of the same problem as the first.
 
     They came there by the same step. Such rows are handled together, so that what they share is looked up once.
@@ -113,15 +113,7 @@ def end_of_run(states: NDArray[np.int64], first: int, end: int) -> int:
 
 
 @jit
-def reset_row(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    n: int,
-    problem: int,
-    budget: float,
-) -> None:
+def reset_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int, problem: int, budget: float) -> None:
     """Starts an episode in a row: of the given problem and budget, drawn where they are -1 and NaN."""
     if problem < 0:
         problem = drawn(states[n, KEY], states[n, EPISODE], ints[p.PROBLEMS]) if ints[p.PROBLEMS] > 1 else 0
@@ -148,13 +140,13 @@ def reset_row(
 
 @inlined
 def sums_with(
-    ints: NDArray[np.int64],
+    ints: Ints,
     layout: int,
-    floats: NDArray[np.float64],
+    floats: Floats,
     costs: int,
-    places: NDArray[np.int64],
+    places: Ints,
     at: int,
-    amounts: NDArray[np.float64],
+    amounts: Floats,
     n: int,
     t: int,
     size: int,
@@ -177,24 +169,14 @@ def sums_with(
 
 
 @inlined
-def place(
-    ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int, t: int, size: int, choice: int
-) -> None:
-    """Makes decision `t`: the places of the terms it touches follow."""
-    for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
-        k = at + ints[i + TERM]
-        places[k] = places[k] * size + choice
-
-
-@inlined
 def decide(
-    ints: NDArray[np.int64],
+    ints: Ints,
     layout: int,
-    floats: NDArray[np.float64],
+    floats: Floats,
     costs: int,
-    places: NDArray[np.int64],
+    places: Ints,
     at: int,
-    amounts: NDArray[np.float64],
+    amounts: Floats,
     n: int,
     t: int,
     size: int,
@@ -206,17 +188,17 @@ def decide(
     amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = sums_with(
         ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
     )
-    place(ints, layout, places, at, t, size, choice)
+    advance(ints, layout, places, at, t, size, choice)
 
 
 @jit
 def step_run(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    observations: NDArray[np.float32],
-    actions: NDArray[np.float32],
+    ints: Ints,
+    floats: Floats,
+    states: Ints,
+    amounts: Floats,
+    observations: Singles,
+    actions: Singles,
     first: int,
     stop: int,
 ) -> None:
@@ -262,7 +244,7 @@ def step_run(
                     ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
                 )
             amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, low, high
-            place(ints, layout, places, at, t, size, choice)
+            advance(ints, layout, places, at, t, size, choice)
             states[n, strategy + t] = states[n, EXECUTED + a] = choice
             observations[n, told + a] = action_of(choice, size)
     steps = ints[header + p.STEPS]
@@ -278,15 +260,7 @@ def step_run(
 
 
 @jit
-def skip_inactive(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    header: int,
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    n: int,
-    step: int,
-) -> int:
+def skip_inactive(ints: Ints, floats: Floats, header: int, states: Ints, amounts: Floats, n: int, step: int) -> int:
     """Returns the next step in which something is active; what is not takes its first choice on the way."""
     slots, places, sizes = ints[p.SLOTS], states.reshape(-1), ints[header + p.AT_SIZES]
     layout, costs, references = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED], ints[header + p.AT_REFERENCES]
@@ -312,13 +286,7 @@ def skip_inactive(
 
 @jit
 def finish_run(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    observations: NDArray[np.float32],
-    first: int,
-    stop: int,
+    ints: Ints, floats: Floats, states: Ints, amounts: Floats, observations: Singles, first: int, stop: int
 ) -> None:
     """Turns places into rows, repairs strategies where that is the rule, and sums anew what was carried along."""
     header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
@@ -349,12 +317,12 @@ def finish_run(
 
 @jit
 def observe_run(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    singles: NDArray[np.float32],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    observations: NDArray[np.float32],
+    ints: Ints,
+    floats: Floats,
+    singles: Singles,
+    states: Ints,
+    amounts: Floats,
+    observations: Singles,
     first: int,
     stop: int,
 ) -> None:
@@ -381,13 +349,7 @@ def observe_run(
 
 @jit
 def score_run(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    singles: NDArray[np.float32],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    first: int,
-    stop: int,
+    ints: Ints, floats: Floats, singles: Singles, states: Ints, amounts: Floats, first: int, stop: int
 ) -> None:
     """Writes the costs of finished strategies, and accuracy and reward where the kernel knows them."""
     header = ints[p.HEADERS + states[first, PROBLEM]]
@@ -429,13 +391,7 @@ def score_run(
 
 
 @jit
-def reward_row(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    n: int,
-) -> None:
+def reward_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int) -> None:
     """Writes the named reward of an outcome whose accuracy is known."""
     header = ints[p.HEADERS + states[n, PROBLEM]]
     macs = ints[header + p.MACS]
@@ -451,28 +407,19 @@ def reward_row(
 
 @jit
 def reset_rows(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    singles: NDArray[np.float32],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    observations: NDArray[np.float32],
-    chosen: NDArray[np.bool_],
+    ints: Ints,
+    floats: Floats,
+    singles: Singles,
+    states: Ints,
+    amounts: Floats,
+    observations: Singles,
+    chosen: Bools,
     problem: int,
     budget: float,
 ) -> None:
     """Starts an episode in every chosen row and writes its observation, in place.
 
-    Args:
-        ints: Of the program, as are the next two.
-        floats: See `Program`.
-        singles: See `Program`.
-        states: int64 `[N, ...]`.
-        amounts: float64 `[N, ...]`.
-        observations: float32 `[N, ...]`.
-        chosen: Which rows, bool `[N]`.
-        problem: Number of the problem; -1: drawn.
-        budget: The budget; NaN: drawn, or the problem's own.
+    A problem of number -1 is drawn; a budget that is NaN is drawn, or the problem's own.
     """
     for n in range(states.shape[0]):
         if chosen[n]:
@@ -482,20 +429,14 @@ def reset_rows(
 
 @jit
 def step_rows(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    singles: NDArray[np.float32],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    observations: NDArray[np.float32],
-    actions: NDArray[np.float32],
+    ints: Ints, floats: Floats, singles: Singles, states: Ints, amounts: Floats, observations: Singles, actions: Singles
 ) -> int:
     """Executes one action in every row, in place; rows whose episode is over start the next one instead.
 
     Args:
-        ints: Of the program, as are the next two.
-        floats: See `Program`.
-        singles: See `Program`.
+        ints: Of the `Program`, as are the next two.
+        floats: The program's.
+        singles: The program's.
         states: int64 `[N, EXECUTED + slots + width]`.
         amounts: float64 `[N, COSTS + metrics]`; only what has ended has a reward that is not 0.
         observations: float32 `[N, columns + slots]`, overwritten: the observation, and the centres of the executed bins
@@ -536,7 +477,7 @@ def step_rows(
 
 
 @jit
-def first_columns(rows: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+def first_columns(rows: Singles, columns: int) -> Singles:
     """Returns a contiguous copy of the first columns of rows (NumPy takes twice as long)."""
     copied = np.empty((rows.shape[0], columns), dtype=np.float32)
     for n in range(rows.shape[0]):
@@ -546,13 +487,7 @@ def first_columns(rows: NDArray[np.float32], columns: int) -> NDArray[np.float32
 
 
 @jit
-def mask_rows(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    states: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    masks: NDArray[np.bool_],
-) -> None:
+def mask_rows(ints: Ints, floats: Floats, states: Ints, amounts: Floats, masks: Bools) -> None:
     """Writes which choices of each row's next decision are executed as they are, bool `[N, most values]`, in place."""
     masks[:] = False
     for n in range(states.shape[0]):

@@ -19,43 +19,18 @@ from numpy.typing import NDArray
 from compress_gym.problem import Problem, budgets
 from compress_gym.problem.observations import kinds_of, observation_names, static_features
 from compress_gym.problem.scores import AccuracyModel, MeasuredAccuracy
+from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 
 # How `ints` begins.
 PROBLEMS, SLOTS, HEADERS = range(3)
 # How `floats` begins: the range of sampled budgets.
 LOWEST_BUDGET, HIGHEST_BUDGET = range(2)
 # The fields of a header.
-(
-    STEPS,
-    DECISIONS,
-    TERMS,
-    METRICS,
-    BOUNDED,
-    MACS,
-    RULE,
-    DISCRETE,
-    REWARD,
-    ACCURACY,
-    FEATURES,
-    MEMBERS,
-    VALUES,
-    HIDDEN,
-    TABLE_ROWS,
-    CONDITIONAL,
-    AT_SLOTS,
-    AT_SIZES,
-    AT_CONDITIONS,
-    AT_CHEAPEST,
-    AT_REFERENCES,
-    AT_STAGES,
-    AT_STRIDES,
-    AT_FEATURES,
-    AT_STAGED,
-    AT_TABLES,
-    AT_CONSTANTS,
-    AT_ACCURACY,
-) = range(28)
-FIELDS = AT_ACCURACY + 1
+STEPS, DECISIONS, TERMS, METRICS, BOUNDED, MACS, RULE, DISCRETE = range(8)
+REWARD, ACCURACY, FEATURES, MEMBERS, VALUES, HIDDEN, TABLE_ROWS, CONDITIONAL = range(8, 16)
+AT_SLOTS, AT_SIZES, AT_CONDITIONS, AT_CHEAPEST, AT_REFERENCES, AT_STAGES, AT_STRIDES = range(16, 23)
+AT_FEATURES, AT_STAGED, AT_TABLES, AT_CONSTANTS, AT_ACCURACY = range(23, 28)
+FIELDS = 28
 # The constants of a problem, in `floats`.
 BASELINE_COST, BASELINE_ACCURACY, BUDGET, CERTAIN, LEAST, MOST = range(6)
 # Where accuracies come from: a table, a surrogate, or a model that only Python can call.
@@ -89,6 +64,11 @@ class Program:
     metrics: tuple[str, ...]
     observation_names: tuple[str, ...]
     most_values: int
+
+    @property
+    def packed(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+        """The arrays with which the arguments of kernels begin."""
+        return self.ints, self.floats, self.singles
 
     def header(self, number: int) -> int:
         """Where the header of a problem begins in `ints`."""
@@ -170,16 +150,8 @@ def _header(
     table = np.full((len(steps), slots), -1, dtype=np.int64)
     for row, step in zip(table, steps, strict=True):
         row[: len(step)] = step
-    features = static_features(
-        decisions,
-        steps,
-        kinds_of(decisions),
-        problem.shapes,
-        problem.device_features,
-        terms,
-        problem.cost,
-        problem.extra_features,
-    )
+    kinds, shapes, device = kinds_of(decisions), problem.shapes, problem.device_features
+    features = static_features(decisions, steps, kinds, shapes, device, terms, problem.cost, problem.extra_features)
     stages = problem.stages
     certain = [terms.tables[row[0], problem.metric] for row in terms.terms if row[1] == 0]
     least = problem.costs(cheapest)[problem.cost][0]
@@ -209,8 +181,6 @@ def _header(
 
 
 def _accuracy_code(model: AccuracyModel) -> int:
-    from compress_gym.problem.scores.surrogate import SurrogateAccuracy
-
     # Subclasses may predict otherwise.
     return {MeasuredAccuracy: MEASURED, SurrogateAccuracy: SURROGATE}.get(type(model), ELSEWHERE)
 

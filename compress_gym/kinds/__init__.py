@@ -1,7 +1,6 @@
 """The ways to compress, one file each; `shared` holds what they have in common."""
 
-from compress_gym.kinds.shared.case import Case, cases_of, get_case
-from compress_gym.kinds.shared.catalogue import scored_tasks
+from compress_gym.kinds.shared.case import Case, cases_of, get_case, scored_tasks
 from compress_gym.kinds.shared.environment import KindEnv, problem_of
 from compress_gym.kinds.shared.kind import Benchmark, Kind, Sampling
 from compress_gym.kinds.shared.registry import KINDS, get_kind, load_plugins, register_kind, register_shipped

@@ -26,17 +26,8 @@ from compress_gym.networks.network import WEIGHTED, ChannelGroup, Layer, Network
 _RELU_MODULES = (nn.ReLU, nn.ReLU6)
 _ELEMENTWISE_MODULES = (
     *_RELU_MODULES,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Identity,
+    *(nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh),
+    *(nn.Dropout, nn.Dropout2d, nn.Identity),
 )
 _RELU_FUNCTIONS = (torch.relu, torch.relu_, F.relu, F.relu6, "relu", "relu_")
 _ELEMENTWISE_FUNCTIONS = (
@@ -163,7 +154,7 @@ class _Tracer:
             raise self.refuse(node, "a parameter is used outside a layer")
         sources = [self.tensors[n] for n in node.all_input_nodes if n in self.tensors]
         target = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else node.target
-        if not sources or not _is_tensor(node):
+        if not sources or "tensor_meta" not in node.meta:
             return None  # shapes and other numbers
         if node.op == "call_module":
             return self.follow_module(node, target, sources[0])
@@ -222,22 +213,14 @@ class _Tracer:
                 raise self.refuse(node, "a grouped convolution reads a concatenation")
             for channels in (entering[0].root(), leaving[0]):
                 channels.divisions = lcm(channels.divisions, module.groups)
-        return self.add(
-            node,
-            source,
-            leaving,
-            kind=kind,
-            kernel=kernel[0],
-            stride=stride[0],
-            groups=module.groups,
-            bias=module.bias is not None,
-        )
+        side, step, bias = kernel[0], stride[0], module.bias is not None
+        return self.add(node, source, leaving, kind, kernel=side, stride=step, groups=module.groups, bias=bias)
 
     def linear(self, node: fx.Node, module: nn.Linear, source: _Tensor) -> _Tensor:
         if len(source.shape) != 2 and not source.flat:
             raise self.refuse(node, f"it is applied to a tensor of shape {source.shape}; flatten it first")
         leaving = (_Channels(module.out_features),)
-        return self.add(node, source, leaving, kind="linear", bias=module.bias is not None)
+        return self.add(node, source, leaving, "linear", bias=module.bias is not None)
 
     def batch_norm(self, node: fx.Node, source: _Tensor) -> _Tensor:
         self.refuse_pixels(node, source)
@@ -246,7 +229,7 @@ class _Tracer:
             if found.layer.kind in WEIGHTED and found.layer.batch_norm is None:
                 self.found[source.layer] = replace(found, layer=replace(found.layer, batch_norm=str(node.target)))
                 return source
-        return self.add(node, source, source.segments, kind="batch-norm")
+        return self.add(node, source, source.segments, "batch-norm")
 
     def elementwise(self, node: fx.Node, source: _Tensor, relu: bool) -> _Tensor:
         if relu and source.layer is not None and len(node.all_input_nodes[0].users) == 1:
@@ -260,7 +243,7 @@ class _Tracer:
             kind = "pool"
         # Kernel and stride only matter to a device; both are read off the shapes.
         side = 1 if kind == "pool" else max(1, round(_pixels(source)[0] / after[0]))
-        return self.add(node, source, source.segments, kind=kind, kernel=side, stride=side)
+        return self.add(node, source, source.segments, kind, kernel=side, stride=side)
 
     def flatten(self, node: fx.Node, source: _Tensor) -> _Tensor:
         shape = _shape(node)
@@ -284,7 +267,7 @@ class _Tracer:
         for a, b in zip(left.segments, right.segments, strict=True):
             _unify(a, b)
         larger = left if _pixels(left) >= _pixels(right) else right
-        return self.add(node, larger, larger.segments, (left.made, right.made), kind=kind)
+        return self.add(node, larger, larger.segments, kind, (left.made, right.made))
 
     def concat(self, node: fx.Node) -> _Tensor:
         parts: Any = node.args[0] if node.args else node.kwargs["tensors"]
@@ -297,13 +280,14 @@ class _Tracer:
             raise self.refuse(node, f"it concatenates along dim={given}; only channels (dim=1) are understood")
         segments = tuple(s for tensor in joined for s in tensor.segments)
         sources = tuple(tensor.made for tensor in joined)
-        return self.add(node, replace(joined[0], segments=segments), segments, sources, kind="concat")
+        return self.add(node, replace(joined[0], segments=segments), segments, "concat", sources)
 
     def add(
         self,
         node: fx.Node,
         source: _Tensor,
         leaving: tuple[_Channels, ...],
+        kind: str,
         sources: tuple[str | None, ...] | None = None,
         **fields: Any,
     ) -> _Tensor:
@@ -312,17 +296,7 @@ class _Tracer:
         name = str(node.target) if node.op == "call_module" else node.name
         name = node.name if name in self.found else name
         after = _Tensor(leaving, _shape(node), name, name)
-        (in_height, in_width), (out_height, out_width) = _pixels(source), _pixels(after)
-        layer = Layer(
-            name=name,
-            inputs=(),
-            outputs=(),
-            in_height=in_height,
-            in_width=in_width,
-            out_height=out_height,
-            out_width=out_width,
-            **fields,
-        )
+        layer = Layer(name, kind, (), (), *_pixels(source), *_pixels(after), **fields)
         self.found[name] = _Found(layer, source.segments, leaving, sources or (source.made,))
         return after
 
@@ -374,10 +348,6 @@ def _segments(channels: tuple[_Channels, ...], names: dict[_Channels, str]) -> t
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape)
-
-
-def _is_tensor(node: fx.Node) -> bool:
-    return "tensor_meta" in node.meta
 
 
 def _pixels(tensor: _Tensor) -> tuple[int, int]:

@@ -86,11 +86,9 @@ class Architecture:
 
     def fits_into(self, other: Architecture) -> bool:
         """Returns whether a transformer of this architecture can be cut out of one of the other."""
-        if (self.vocabulary, self.head_width, len(self.encoder)) != (
-            other.vocabulary,
-            other.head_width,
-            len(other.encoder),
-        ):
+        if (self.vocabulary, self.head_width) != (other.vocabulary, other.head_width):
+            return False
+        if len(self.encoder) != len(other.encoder):
             return False
         if self.encoder_embed > other.encoder_embed or self.decoder_embed > other.decoder_embed:
             return False

@@ -1,13 +1,12 @@
 """Budgets that hold by construction: the rules `clip` (AMC's) and `repair` (HAQ's), jitted.
 
-Both work on a strategy in progress, see `costs/increments.py`. A budget is never below the cost of the cheapest
-strategy known.
+Both work on a strategy in progress, and take it as `costs/increments.py` does. A budget is never below the cost of the
+cheapest strategy known.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress_gym.problem.costs.increments import (
     LOWER,
@@ -22,7 +21,7 @@ from compress_gym.problem.costs.increments import (
 )
 from compress_gym.problem.costs.kernels import strategy_cost
 from compress_gym.problem.decisions import MAX_VALUES
-from compress_gym.support.jit import jit
+from compress_gym.support.jit import Floats, Ints, jit
 
 BUDGET_RULES = ("clip", "repair", "none")
 NONE, CLIP, REPAIR = -1, 0, 1
@@ -36,11 +35,11 @@ def rule_code(rule: str) -> int:
 
 @jit
 def exact_nearest_legal(
-    ints: NDArray[np.int64],
+    ints: Ints,
     layout: int,
-    floats: NDArray[np.float64],
+    floats: Floats,
     costs: int,
-    places: NDArray[np.int64],
+    places: Ints,
     at: int,
     t: int,
     size: int,
@@ -50,20 +49,9 @@ def exact_nearest_legal(
 ) -> int:
     """Returns the legal choice of a decision nearest to the wanted one, ties to the cheaper.
 
-    A choice is legal if the strategy costs at most `limit` with it, everything later as in the cheapest strategy.
-
-    Args:
-        ints: Holds the integers of `Stages`.
-        layout: Where they begin.
-        floats: Holds the costs of `Stages`.
-        costs: Where they begin.
-        places: Holds each term's place.
-        at: Where they begin.
-        t: The decision.
-        size: How many values it has.
-        before: Its choice in the cheapest strategy, which keeps the cost as it was, so there always is a legal one.
-        wanted: The choice wanted.
-        limit: The budget in the cost's unit.
+    A choice of decision `t`, which has `size` values, is legal if the strategy costs at most `limit` with it,
+    everything later as in the cheapest strategy. Its choice there, `before`, keeps the cost as it was, so there always
+    is a legal one.
     """
     for distance in range(size):
         lower, upper = wanted - distance, wanted + distance
@@ -78,11 +66,11 @@ def exact_nearest_legal(
 
 @jit
 def nearest_legal(
-    ints: NDArray[np.int64],
+    ints: Ints,
     layout: int,
-    floats: NDArray[np.float64],
+    floats: Floats,
     costs: int,
-    places: NDArray[np.int64],
+    places: Ints,
     at: int,
     t: int,
     size: int,
@@ -90,24 +78,12 @@ def nearest_legal(
     wanted: int,
     cost: float,
     limit: float,
-    sums: NDArray[np.float64],
+    sums: Floats,
 ) -> int:
     """Returns what `exact_nearest_legal` does, and asks it only where the last bits matter.
 
-    Args:
-        ints: See there, as are the next nine.
-        layout: See there.
-        floats: See there.
-        costs: See there.
-        places: See there.
-        at: See there.
-        t: See there.
-        size: See there.
-        before: See there.
-        wanted: See there.
-        cost: What the strategy costs with the decision as in the cheapest one, exact but for the last bits.
-        limit: The budget in the same unit.
-        sums: float64 `[size]` or more, overwritten.
+    `cost` is what the strategy costs with the decision as in the cheapest one, exact but for the last bits; `sums`,
+    `[size]` or more, is overwritten.
     """
     touched_costs(ints, layout, floats, costs, places, at, t, size, sums)
     margin = MARGIN * limit
@@ -131,31 +107,20 @@ def nearest_legal(
 
 @jit
 def repair(
-    ints: NDArray[np.int64],
+    ints: Ints,
     layout: int,
-    floats: NDArray[np.float64],
+    floats: Floats,
     costs: int,
-    rows: NDArray[np.int64],
+    rows: Ints,
     at: int,
-    choices: NDArray[np.int64],
-    cheapest: NDArray[np.int64],
+    choices: Ints,
+    cheapest: Ints,
     limit: float,
 ) -> None:
     """Lowers choices, from the last decision to the first and again, until the budget holds; in place.
 
     Each is lowered to the choice that `Stages` says. Where costs are not monotone even the lowest choices may not fit;
-    then the cheapest strategy is taken.
-
-    Args:
-        ints: Holds the integers of `Stages`.
-        layout: Where they begin.
-        floats: Holds the costs of `Stages`.
-        costs: Where they begin.
-        rows: Holds the row of each term's table.
-        at: Where they begin.
-        choices: The strategy.
-        cheapest: The cheapest strategy.
-        limit: The budget.
+    then the cheapest strategy is taken. The rows of terms follow.
     """
     lower = layout + ints[layout + LOWER]
     while exact_cost(ints, layout, floats, costs, rows, at) > limit:
@@ -177,22 +142,15 @@ def repair(
 
 
 @jit
-def inactive(conditions: NDArray[np.int64], t: int, choices: NDArray[np.int64]) -> bool:
+def inactive(conditions: Ints, t: int, choices: Ints) -> bool:
     """Returns whether a decision does not matter under what was chosen before it."""
     return conditions[t, 0] >= 0 and choices[conditions[t, 0]] < conditions[t, 1]
 
 
 @jit
 def keep_budget(
-    ints: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    sizes: NDArray[np.int64],
-    conditions: NDArray[np.int64],
-    cheapest: NDArray[np.int64],
-    wanted: NDArray[np.int64],
-    rule: int,
-    limit: float,
-) -> NDArray[np.int64]:
+    ints: Ints, floats: Floats, sizes: Ints, conditions: Ints, cheapest: Ints, wanted: Ints, rule: int, limit: float
+) -> Ints:
     """Returns what becomes of wanted strategies `[N, T]` under a rule: the same as an episode would make of them.
 
     Args:
@@ -218,7 +176,7 @@ def keep_budget(
                 choices[t] = nearest_legal(
                     ints, layout, floats, costs, places, at, t, sizes[t], cheapest[t], wanted[n, t], cost, limit, sums
                 )
-            advance(ints, layout, places, at, t, choices[t])
+            advance(ints, layout, places, at, t, sizes[t], choices[t])
         if rule == REPAIR:
             to_rows(ints, layout, places, at)
             repair(ints, layout, floats, costs, places, at, choices, cheapest, limit)
@@ -228,13 +186,7 @@ def keep_budget(
     return kept
 
 
-def cheapest(
-    sizes: NDArray[np.int64],
-    terms: NDArray[np.int64],
-    tables: NDArray[np.float64],
-    metric: int,
-    lowest: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:
+def cheapest(sizes: Ints, terms: Ints, tables: Floats, metric: int, lowest: Ints | None = None) -> Ints:
     """Finds a cheap strategy by coordinate descent from the lowest choices, int64 `[T]`.
 
     Args:

@@ -311,19 +311,10 @@ def channel_values(channels: int, levels: int = 8, multiple: int = 4, divisions:
     return tuple(sorted(min(channels, part) for part in parts))
 
 
-def channel_decisions(network: Network, levels: int = 8, multiple: int = 4) -> DecisionSpace:
+def channel_decisions(network: Network, levels: int = 8) -> DecisionSpace:
     """Returns one `channels` decision per channel group, in forward order."""
-    return DecisionSpace(
-        tuple(
-            Decision(
-                f"{group.name}.channels",
-                "channels",
-                channel_values(group.channels, levels, multiple, group.divisions),
-                group.name,
-            )
-            for group in network.groups
-        )
-    )
+    values = {g.name: channel_values(g.channels, levels, divisions=g.divisions) for g in network.groups}
+    return DecisionSpace(tuple(Decision(f"{name}.channels", "channels", v, name) for name, v in values.items()))
 
 
 @dataclass(frozen=True)
@@ -368,14 +359,14 @@ def bit_decisions(network: Network, bits: BitValues, fixed: Sequence[str] | None
 
 
 def joint_decisions(
-    network: Network, bits: BitValues, fixed: Sequence[str] | None = None, levels: int = 8, multiple: int = 4
+    network: Network, bits: BitValues, fixed: Sequence[str] | None = None, levels: int = 8
 ) -> DecisionSpace:
     """Returns the decisions about bits and channels, layer by layer in forward order.
 
     A group's channels are decided with its first producer, after that layer's bits, so that every kind has the same
     place in each layer. Fixed layers that produce a group have bits of one value, 8.
     """
-    held, channels = _fixed(network, fixed), channel_decisions(network, levels, multiple)
+    held, channels = _fixed(network, fixed), channel_decisions(network, levels)
     groups = {d.subject: d for d in channels.decisions}
     rows: list[Decision] = []
     for name in weighted_layers(network):
@@ -427,8 +418,7 @@ def steps_by_layer(decisions: DecisionSpace) -> tuple[tuple[int, ...], ...]:
     """Returns the steps in which neighbouring decisions about one layer are made together."""
     steps: list[list[int]] = []
     for t, decision in enumerate(decisions.decisions):
-        together = t > 0 and decision.subject and decision.subject == decisions.decisions[t - 1].subject
-        if together:
+        if t > 0 and decision.subject and decision.subject == decisions.decisions[t - 1].subject:
             steps[-1].append(t)
         else:
             steps.append([t])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
@@ -76,52 +75,10 @@ class ProblemDistribution:
         if not found:
             origins = [{key: p.origin.get(key) for key in ("task", "device")} for p in self.problems]
             names = {str(origin[key]) for origin in origins for key in wanted}
-            close = [
-                match for value in wanted.values() for match in get_close_matches(str(value), names - {value}, n=1)
-            ]
+            close = [match for v in wanted.values() for match in get_close_matches(str(v), names - {v}, n=1)]
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"options={wanted} fit none of the problems; there are {origins}.{hint}")
         return found
-
-
-def draw_from(
-    build: Callable[..., Problem],
-    task: str | Sequence[str],
-    device: str | None | Sequence[str | None],
-    budget: float | Sequence[float],
-    **settings: Any,
-) -> ProblemDistribution:
-    """Builds one problem for each task and device.
-
-    Args:
-        build: Takes `task`, `device`, `budget` and the settings.
-        task: A name, or several.
-        device: A name, or several.
-        budget: A fraction, or the pair of the lowest and the highest that are drawn.
-        **settings: The same for all.
-
-    Raises:
-        ValueError: An empty list, or a range of budgets that is none.
-    """
-    tasks, devices = _listed("task", task), _listed("device", device)
-    for name, values in (("task", tasks), ("device", devices)):
-        if not values:
-            raise ValueError(f"{name}={values} must name at least one")
-    if not isinstance(budget, (tuple, list)):
-        return ProblemDistribution(tuple(build(t, d, budget=budget, **settings) for t in tasks for d in devices))
-    check_range(budget)
-    low, high = float(budget[0]), float(budget[1])
-    problems = tuple(build(t, d, budget=high, **settings) for t in tasks for d in devices)
-    return ProblemDistribution(problems, (low, high))
-
-
-def _listed(name: str, value: Any) -> list[Any]:
-    """Returns one value or several as a list."""
-    if value is None or isinstance(value, (str, os.PathLike)):
-        return [value]
-    if not isinstance(value, Iterable):
-        raise ValueError(f"{name}={value!r} must be a name, or a list of names")
-    return list(value)
 
 
 def check_range(budgets: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,26 +25,12 @@ THROUGHPUT_AT_1 = 1e15
 
 SHAPE_NAMES = (
     *(f"layer_is_{kind}" for kind in OBSERVED_LAYER_KINDS),
-    "in_channels",
-    "out_channels",
-    "kernel",
-    "stride",
-    "input_pixels",
-    "parameters",
+    *("in_channels", "out_channels", "kernel", "stride", "input_pixels", "parameters"),
 )
 SHARES = ("macs", "params", "size_bytes", "bops", "latency_ms", "energy_mj")
 SHARE_NAMES = (*(f"share_of_{cost}" for cost in SHARES), "share_of_bounded_cost")
 DEVICE_NAMES = ("device_is_cpu", "device_is_gpu", "device_is_accelerator", "device_throughput")
 DYNAMIC_NAMES = ("spent", "least_total", "most_total", "budget")
-
-
-class HasKind(Protocol):
-    """A device, as far as an observation describes it."""
-
-    @property
-    def kind(self) -> str:
-        """`cpu`, `gpu` or `accelerator`."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,33 +70,21 @@ def observation_names(kinds: Sequence[str], slots: int, extra: Sequence[str] = (
 
 
 def shape_features(network: Network, decisions: DecisionSpace) -> NDArray[np.float32]:
-    """Describes, for each decision, the layer it is about: a group stands for its first producer.
-
-    Returns:
-        float32 `[T, len(SHAPE_NAMES)]` in [0, 1].
-    """
+    """Describes each decision's layer, a group's is its first producer, float32 `[T, len(SHAPE_NAMES)]` in [0, 1]."""
     producer = {group.name: group.producers[0] for group in network.groups}
     rows = [_layer_row(network.layer(producer.get(d.subject, d.subject))) for d in decisions.decisions]
     return np.array(rows, dtype=np.float32)
 
 
-def no_shape_features(decisions: DecisionSpace) -> NDArray[np.float32]:
-    """Returns zeros: a table of one's own has no layers."""
-    return np.zeros((len(decisions), len(SHAPE_NAMES)), dtype=np.float32)
-
-
-def device_features(device: HasKind, macs: float, latency_ms: float) -> NDArray[np.float32]:
-    """Describes the device: its kind, and how many MACs a second it reaches on the uncompressed network.
+def device_features(kind: str, macs: float, latency_ms: float) -> NDArray[np.float32]:
+    """Describes a device, float32 `[len(DEVICE_NAMES)]` in [0, 1].
 
     Args:
-        device: The device.
-        macs: Multiply-accumulates of the uncompressed network.
-        latency_ms: Its latency in milliseconds.
-
-    Returns:
-        float32 `[len(DEVICE_NAMES)]` in [0, 1].
+        kind: `cpu`, `gpu` or `accelerator`.
+        macs: Multiply-accumulates of the uncompressed network; the MACs a second that it reaches on them are told.
+        latency_ms: The network's latency in milliseconds.
     """
-    kinds = [float(device.kind == kind) for kind in ("cpu", "gpu", "accelerator")]
+    kinds = [float(kind == known) for known in ("cpu", "gpu", "accelerator")]
     return np.array([*kinds, _log(macs / latency_ms * 1000, THROUGHPUT_AT_1)], dtype=np.float32)
 
 
@@ -177,8 +150,8 @@ def _share(terms: CostTerms, metric: str, step: Sequence[int], baseline: NDArray
     if metric not in terms.metrics:
         return 0.0
     column, total, own = terms.column(metric), 0.0, 0.0
-    for k, (offset, length, *pairs) in enumerate(terms.terms.tolist()):
+    for offset, length, *pairs in terms.terms.tolist():
         row = offset + sum(pairs[2 * d + 1] * int(baseline[pairs[2 * d]]) for d in range(length))
         total += terms.tables[row, column]
-        own += terms.tables[row, column] * any(terms.depends_on(k, t) for t in step)
+        own += terms.tables[row, column] * any(t in pairs[: 2 * length : 2] for t in step)
     return own / total if total > 0 else 0.0

@@ -18,7 +18,7 @@ from compress_gym.problem import budgets
 from compress_gym.problem.costs import CostTerms, Term, pack
 from compress_gym.problem.costs.increments import Stages, stages_of
 from compress_gym.problem.decisions import ENUMERABLE, MAX_VALUES, DecisionSpace, from_lists, with_references
-from compress_gym.problem.observations import DEVICE_NAMES, ExtraFeatures, no_shape_features
+from compress_gym.problem.observations import DEVICE_NAMES, SHAPE_NAMES, ExtraFeatures
 from compress_gym.problem.rewards import Outcome, Reward, RewardFunction, get_reward
 from compress_gym.problem.scores import AccuracyModel, MeasuredAccuracy
 from compress_gym.problem.scores.model import ACCURACY_COLUMN, columns_of, scores_of
@@ -132,7 +132,7 @@ class Problem:
         if [t for step in self.steps for t in step] != list(range(len(self.decisions))):
             raise ValueError(f"steps={self.steps} must contain every decision once, in order")
         if self.shapes is None:
-            object.__setattr__(self, "shapes", no_shape_features(self.decisions))
+            object.__setattr__(self, "shapes", np.zeros((len(self.decisions), len(SHAPE_NAMES)), dtype=np.float32))
         if self.device_features is None:
             object.__setattr__(self, "device_features", np.zeros(len(DEVICE_NAMES), dtype=np.float32))
         if self.extra_features is not None and len(self.extra_features.values) != len(self.decisions):

@@ -44,27 +44,6 @@ def architecture_of(space: TransformerSpace, decisions: DecisionSpace, strategy:
     return space.architecture(decisions.describe(strategy))
 
 
-def strategy_of(space: TransformerSpace, decisions: DecisionSpace, architecture: Architecture) -> np.ndarray:
-    """Returns the canonical strategy `[T]` of an architecture of the space.
-
-    Raises:
-        ValueError: A size of it is not a value of the space.
-    """
-    a = architecture
-    values = {name: legal[0] for name, legal in space.genes.items()}
-    values |= {"encoder.embed_dim": a.encoder_embed, "decoder.embed_dim": a.decoder_embed, DEPTH: len(a.decoder)}
-    for n, e in enumerate(a.encoder, start=1):
-        values |= {f"encoder.layer{n}.ffn_dim": e.ffn, f"encoder.layer{n}.heads": e.heads}
-    for n, d in enumerate(a.decoder, start=1):
-        values |= {
-            f"decoder.layer{n}.ffn_dim": d.ffn,
-            f"decoder.layer{n}.self_heads": d.self_heads,
-            f"decoder.layer{n}.cross_heads": d.cross_heads,
-            f"decoder.layer{n}.attention_span": d.span,
-        }
-    return decisions.check(decisions.encode(values))[0]
-
-
 def transformer_network(space: TransformerSpace) -> Network:
     """Describes what each gene is about as a linear layer of the uncompressed transformer, for observations."""
     embed, attention = space.embed[-1], space.attention_width

@@ -9,7 +9,9 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -85,12 +87,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays as a compressed npz, through a temporary file."""
+    write_atomically(path, lambda p: np.savez_compressed(p, **arrays))  # type: ignore[arg-type]
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
-    write_atomically(path, write)
+@contextmanager
+def stored_arrays(path: Path, what: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens an npz that has a card, for reading within the block.
+
+    Raises:
+        AssetError: The file is not the one on its card, or is not readable as what it should be.
+    """
+    read_card(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except AssetError:
+        raise
+    except (KeyError, IndexError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
+        raise AssetError(f"{path}: not readable as {what} ({error})") from error
 
 
 def sha256(path: Path) -> str:
@@ -114,8 +128,5 @@ def provenance(command: str, packages: Iterable[str]) -> dict[str, Any]:
         "hardware": processor_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in sorted(packages)},
-        },
+        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in sorted(packages)}},
     }

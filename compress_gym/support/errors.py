@@ -12,16 +12,7 @@ class AssetError(ValueError):
 
 
 def unknown_name(argument: str, given: object, legal: Iterable[str]) -> KeyError:
-    """Builds the error for a name that is not in a registry.
-
-    Args:
-        argument: The argument that was wrong, as the user wrote it.
-        given: What was given.
-        legal: The names that would have been accepted.
-
-    Returns:
-        A `KeyError` to raise. `str(error.args[0])` is the message.
-    """
+    """Builds the error for a name that is not in a registry; `str(error.args[0])` is the message."""
     names = sorted(legal)
     close = difflib.get_close_matches(str(given), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

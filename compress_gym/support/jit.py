@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+# What kernels read and write.
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Singles = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -36,12 +36,7 @@ def claim(folder: Path, identity: dict[str, Any]) -> None:
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Writes one piece; it is there whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda p: np.save(p, array, allow_pickle=False))
 
 
 def load_arrays(paths: list[Path], axis: int) -> np.ndarray:

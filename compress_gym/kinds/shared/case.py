@@ -24,7 +24,7 @@ from compress_gym.problem.scores.surrogate import SurrogateAccuracy
 from compress_gym.support.cards import card_path, sha256
 from compress_gym.support.errors import AssetError, unknown_name
 from compress_gym.support.lazy import load
-from compress_gym.tasks import Task, get_task
+from compress_gym.tasks import Task, get_task, list_tasks
 from compress_gym.tasks.conditions import Conditions
 
 ACCURACIES = ("auto", "measured", "surrogate", "live")
@@ -146,13 +146,11 @@ class Case:
             decisions: What strategies decide; default: the case's.
             **conditions: Of `compress_gym.tasks.conditions.Conditions`.
         """
-        build = load(self.kind.scorer)
-        return build(self.task, decisions or self.decisions(), Conditions(**conditions))
+        return load(self.kind.scorer)(self.task, decisions or self.decisions(), Conditions(**conditions))
 
     def compressor(self, decisions: DecisionSpace | None = None, **conditions: Any) -> Any:
         """Builds what turns strategies into modules and files; arguments as of `scorer`."""
-        build = load(self.kind.compressor)
-        return build(self.task, decisions or self.decisions(), Conditions(**conditions))
+        return load(self.kind.compressor)(self.task, decisions or self.decisions(), Conditions(**conditions))
 
     def accuracy_model(self, accuracy: str | AccuracyModel, decisions: DecisionSpace) -> AccuracyModel:
         """Returns what gives the scores of strategies.
@@ -250,12 +248,7 @@ class Case:
         )
 
     def assembled(
-        self,
-        decisions: DecisionSpace,
-        model: AccuracyModel,
-        device: Any,
-        origin: Mapping[str, Any],
-        **settings: Any,
+        self, decisions: DecisionSpace, model: AccuracyModel, device: Any, origin: Mapping[str, Any], **settings: Any
     ) -> Problem:
         """Builds a problem of decisions and an accuracy model of one's own.
 
@@ -309,7 +302,7 @@ def _device_features(hardware: Any, terms: CostTerms, decisions: DecisionSpace) 
         return None
     whole = dict(zip(terms.metrics, terms.evaluate(decisions.uncompressed[None])[0], strict=True))
     latency = next(name for name in terms.metrics if name.startswith("latency"))
-    return device_features(hardware, whole["macs"], whole[latency])
+    return device_features(hardware.kind, whole["macs"], whole[latency])
 
 
 def _device_origin(hardware: Any, terms: CostTerms) -> Mapping[str, Any]:
@@ -340,6 +333,17 @@ def get_case(kind: str | Kind, task: str | Task) -> Case:
             f"{kind.network.__name__}; kinds that fit the task: {', '.join(fitting) or 'none'}"
         )
     return Case(kind, task)
+
+
+def scored_tasks(env_id: str) -> dict[str, str]:
+    """Returns the tasks whose scores are measured or predicted for an environment, name to `measured` or `surrogate`.
+
+    Raises:
+        KeyError: There is no such environment.
+    """
+    kind = get_kind(env_id)
+    signals = {name: get_case(kind, name).best_signal() for name in list_tasks(kind.id)}
+    return {name: signal for name, signal in signals.items() if signal != "live"}
 
 
 def cases_of(task: Task) -> list[Case]:

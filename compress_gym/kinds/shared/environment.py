@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from compress_gym.kinds.shared.case import get_case
 from compress_gym.kinds.shared.kind import Kind
 from compress_gym.kinds.shared.registry import KINDS
 from compress_gym.problem import Problem
-from compress_gym.problem.distribution import ProblemDistribution, draw_from
+from compress_gym.problem.distribution import ProblemDistribution, check_range
 from compress_gym.problem.rewards import RewardFunction
 from compress_gym.problem.scores import AccuracyModel
 
@@ -29,11 +30,30 @@ def problem_of(kind: Kind, task: str, device: str | None = "auto", **settings: A
 def distribution_of(
     kind: Kind, task: Tasks = None, device: Devices = "auto", budget: Budgets = None, **settings: Any
 ) -> ProblemDistribution:
-    """Builds one problem for each task and device; what is `None` is the kind's default."""
-    defaults = kind.defaults
-    task = defaults["task"] if task is None else task
-    budget = defaults.get("budget", 0.5) if budget is None else budget
-    return draw_from(partial(problem_of, kind), task, device, budget, **settings)
+    """Builds one problem for each task and device; what is `None` is the kind's default.
+
+    Raises:
+        ValueError: An empty list, or a range of budgets that is none.
+    """
+    tasks = _listed("task", kind.defaults["task"] if task is None else task)
+    devices = _listed("device", device)
+    budgets = None
+    if isinstance(budget, (tuple, list)):
+        check_range(budget)
+        budgets = float(budget[0]), float(budget[1])
+        budget = budgets[1]
+    problems = tuple(problem_of(kind, t, d, budget=budget, **settings) for t in tasks for d in devices)
+    return ProblemDistribution(problems, budgets)
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    """Returns one value or several as a list."""
+    listed = [value] if value is None or isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(listed, Iterable):
+        raise ValueError(f"{name}={value!r} must be a name, or a list of names")
+    if not (listed := list(listed)):
+        raise ValueError(f"{name}={listed} must name at least one")
+    return listed
 
 
 class KindEnv(CompressionEnv):
@@ -77,9 +97,6 @@ def vector_env(
     kind: Kind,
     num_envs: int,
     *,
-    task: Tasks = None,
-    device: Devices = "auto",
-    budget: Budgets = None,
     action_type: str = "continuous",
     render_mode: str | None = None,
     autoreset_mode: str = "NextStep",
@@ -87,22 +104,8 @@ def vector_env(
     num_threads: int = 1,
     **settings: Any,
 ) -> CompressionVectorEnv:
-    """Builds the native vector environment of a kind.
-
-    Args:
-        kind: The kind.
-        num_envs: How many environments.
-        task: As of the kind's environment, like the next four.
-        device: See there.
-        budget: See there.
-        action_type: See there.
-        render_mode: See there.
-        autoreset_mode: See `CompressionVectorEnv`, like the next two.
-        copy: See there.
-        num_threads: See there.
-        **settings: What the environment takes beside.
-    """
-    problems = distribution_of(kind, task, device, budget, **settings)
+    """Builds the native vector environment of a kind; settings are what its environment takes beside."""
+    problems = distribution_of(kind, **settings)
     return CompressionVectorEnv(problems, num_envs, action_type, render_mode, autoreset_mode, copy, num_threads)
 
 

@@ -7,7 +7,9 @@ progress needs one number for each term, its *place*: the choices made so far, t
 made, place and offset add up to the row of the term's table.
 
 Kernels read all this from two arrays, in which it begins anywhere; handing over more arrays would take longer than
-reading them. Positions in them are relative to that beginning.
+reading them. Positions in them are relative to that beginning. So the integers of `Stages` begin in `ints` at `layout`,
+its costs in `floats` at `costs`, and each term's place in `places`, or row in `rows`, at `at`. (Views in every call
+would cost more than the sums.)
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress_gym.problem.costs.terms import CostTerms
 from compress_gym.problem.decisions import MAX_VALUES
-from compress_gym.support.jit import inlined, jit
+from compress_gym.support.jit import Floats, Ints, inlined, jit
 
 # How the integers begin: how many terms; where in them lie, for each decision and term, the first touch by it or a
 # later one, and each term's offset; where in the costs the terms' tables begin; where in them lies the choice to which
@@ -43,17 +44,17 @@ class Stages(NamedTuple):
         costs: float64.
     """
 
-    ints: NDArray[np.int64]
-    costs: NDArray[np.float64]
+    ints: Ints
+    costs: Floats
 
 
 def stages_of(
     terms: CostTerms,
     metric: int,
-    sizes: NDArray[np.int64],
-    cheapest: NDArray[np.int64],
-    references: NDArray[np.int64] | None = None,
-    lower: NDArray[np.int64] | None = None,
+    sizes: Ints,
+    cheapest: Ints,
+    references: Ints | None = None,
+    lower: Ints | None = None,
 ) -> Stages:
     """Lays out the stages of one metric.
 
@@ -72,7 +73,7 @@ def stages_of(
     shaped = [
         table[row[0] :][: int(np.prod(sizes[u]))].reshape(sizes[u]) for row, u in zip(terms.terms, used, strict=True)
     ]
-    touches, staged, length = list[list[int]](), list[NDArray[np.float64]](), 0
+    touches, staged, length = list[list[int]](), list[Floats](), 0
     starts = [STARTS + len(sizes) + 1]
     for t in range(len(sizes)):
         for k, decided in enumerate(used):
@@ -98,19 +99,8 @@ def stages_of(
 
 
 @jit
-def exact_cost(
-    ints: NDArray[np.int64], layout: int, floats: NDArray[np.float64], costs: int, rows: NDArray[np.int64], at: int
-) -> float:
-    """Sums the terms of a finished strategy in their order, as `strategy_cost` does: equal to it bit for bit.
-
-    Args:
-        ints: Holds the integers of `Stages`.
-        layout: Where they begin.
-        floats: Holds the costs of `Stages`.
-        costs: Where they begin.
-        rows: Holds each term's row. (Views of it in every call would cost more than the sums.)
-        at: Where they begin.
-    """
+def exact_cost(ints: Ints, layout: int, floats: Floats, costs: int, rows: Ints, at: int) -> float:
+    """Sums the terms of a finished strategy in their order, as `strategy_cost` does: equal to it bit for bit."""
     total, table = 0.0, costs + ints[layout + TABLES]
     for k in range(at, at + ints[layout + TERMS]):
         total += floats[table + rows[k]]
@@ -119,27 +109,9 @@ def exact_cost(
 
 @jit
 def exact_cost_with(
-    ints: NDArray[np.int64],
-    layout: int,
-    floats: NDArray[np.float64],
-    costs: int,
-    places: NDArray[np.int64],
-    at: int,
-    t: int,
-    choice: int,
+    ints: Ints, layout: int, floats: Floats, costs: int, places: Ints, at: int, t: int, choice: int
 ) -> float:
-    """Sums the terms with a choice of decision `t`, later ones at the cheapest; equal to `strategy_cost` bit for bit.
-
-    Args:
-        ints: See `exact_cost`, as are the next three.
-        layout: See there.
-        floats: See there.
-        costs: See there.
-        places: Holds each term's place after the decisions before `t`.
-        at: Where they begin.
-        t: The decision.
-        choice: Its choice.
-    """
+    """Sums the terms with a choice of decision `t`, later ones at the cheapest; as `strategy_cost`, bit for bit."""
     total, terms, table = 0.0, ints[layout + TERMS], costs + ints[layout + TABLES]
     following, offsets = layout + ints[layout + FOLLOWING] + t * terms, layout + ints[layout + OFFSETS]
     for k in range(terms):
@@ -154,15 +126,7 @@ def exact_cost_with(
 
 @inlined
 def touched_costs(
-    ints: NDArray[np.int64],
-    layout: int,
-    floats: NDArray[np.float64],
-    costs: int,
-    places: NDArray[np.int64],
-    at: int,
-    t: int,
-    size: int,
-    sums: NDArray[np.float64],
+    ints: Ints, layout: int, floats: Floats, costs: int, places: Ints, at: int, t: int, size: int, sums: Floats
 ) -> None:
     """Sums the terms that decision `t` touches for each of its choices: float64 `[size]` or more, overwritten."""
     for other in range(size):
@@ -174,16 +138,16 @@ def touched_costs(
             sums[other] += own[other]
 
 
-@jit
-def advance(ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int, t: int, choice: int) -> None:
+@inlined
+def advance(ints: Ints, layout: int, places: Ints, at: int, t: int, size: int, choice: int) -> None:
     """Makes decision `t`: the places of the terms it touches follow."""
     for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
         k = at + ints[i + TERM]
-        places[k] = places[k] * ints[i + SIZE] + choice
+        places[k] = places[k] * size + choice
 
 
 @jit
-def to_rows(ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at: int) -> None:
+def to_rows(ints: Ints, layout: int, places: Ints, at: int) -> None:
     """Turns the places of a finished strategy into rows of the terms' tables, in place."""
     offsets = layout + ints[layout + OFFSETS]
     for k in range(ints[layout + TERMS]):
@@ -191,7 +155,7 @@ def to_rows(ints: NDArray[np.int64], layout: int, places: NDArray[np.int64], at:
 
 
 @jit
-def move(ints: NDArray[np.int64], layout: int, rows: NDArray[np.int64], at: int, t: int, moved: int) -> None:
+def move(ints: Ints, layout: int, rows: Ints, at: int, t: int, moved: int) -> None:
     """Moves a choice of a finished strategy by so many: the rows of the terms it touches follow."""
     for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):
         rows[at + ints[i + TERM]] += ints[i + STRIDE] * moved

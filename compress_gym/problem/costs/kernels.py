@@ -7,15 +7,12 @@ a strategy is row `offset + sum(stride * choice)` of `tables`, one column a metr
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compress_gym.support.jit import jit
+from compress_gym.support.jit import Floats, Ints, jit
 
 
 @jit
-def strategy_cost(
-    terms: NDArray[np.int64], tables: NDArray[np.float64], metric: int, choices: NDArray[np.int64]
-) -> float:
+def strategy_cost(terms: Ints, tables: Floats, metric: int, choices: Ints) -> float:
     """Returns one metric of one strategy `[T]`: the sum over terms, in their order."""
     total = 0.0
     for k in range(terms.shape[0]):
@@ -27,9 +24,7 @@ def strategy_cost(
 
 
 @jit
-def strategy_costs(
-    terms: NDArray[np.int64], tables: NDArray[np.float64], strategies: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def strategy_costs(terms: Ints, tables: Floats, strategies: Ints) -> Floats:
     """Returns all metrics of strategies `[N, T]` as float64 `[N, metrics]`.
 
     Each metric is summed in the order of `strategy_cost`, so the two agree bit for bit.

@@ -52,11 +52,6 @@ class CostTerms:
         """Returns a metric's column."""
         return self.metrics.index(metric)
 
-    def depends_on(self, term: int, decision: int) -> bool:
-        """Returns whether a term's cost depends on a decision."""
-        used = self.terms[term, 1]
-        return decision in self.terms[term, 2 : 2 + 2 * used : 2]
-
 
 def pack(decisions: DecisionSpace, metrics: Sequence[str], terms: Sequence[Term]) -> CostTerms:
     """Packs terms for the kernel; those that depend on the same decisions become one.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compress_gym.support.jit import jit
+from compress_gym.problem.scores.surrogate import look_up
+from compress_gym.support.jit import Floats, Ints, Singles, jit
 
 # Strategies at a time: what they need of the layers stays in a core's first cache.
 LANES = 128
@@ -21,23 +21,9 @@ FEWEST = 8
 
 @jit
 def predict_batch(
-    weights: NDArray[np.float32],
-    members: int,
-    values: int,
-    hidden: int,
-    strategies: NDArray[np.int64],
-    accuracies: NDArray[np.float64],
+    weights: Singles, members: int, values: int, hidden: int, strategies: Ints, accuracies: Floats
 ) -> None:
-    """Predicts accuracies of strategies.
-
-    Args:
-        weights: As of `surrogate.predict_member`, as are the next two.
-        members: See there.
-        values: See there.
-        hidden: Units of a layer, a multiple of 4.
-        strategies: int64 `[N, T]`.
-        accuracies: float64 `[N]`, overwritten.
-    """
+    """Writes the accuracies `[N]` of strategies `[N, T]`; weights and sizes are as of `surrogate.predict_member`."""
     unit, below = np.empty(hidden, dtype=np.float32), np.empty((hidden, LANES), dtype=np.float32)
     above, sums = np.empty((2, LANES), dtype=np.float32), np.empty((4, LANES), dtype=np.float32)
     inputs, outputs = strategies.shape[1], np.empty((members, LANES), dtype=np.float32)
@@ -59,45 +45,16 @@ def predict_batch(
 
 
 @jit
-def _first_layer(
-    weights: NDArray[np.float32],
-    first: int,
-    values: int,
-    strategies: NDArray[np.int64],
-    unit: NDArray[np.float32],
-    below: NDArray[np.float32],
-) -> None:
+def _first_layer(weights: Singles, first: int, values: int, strategies: Ints, unit: Singles, below: Singles) -> None:
     """Looks up what choices add to the first layer: rectified units `[hidden, LANES]` of strategies `[N, T]`."""
-    inputs, hidden, zero = strategies.shape[1], len(unit), np.float32(0)
-    fours = inputs - inputs % 4
     for n in range(len(strategies)):
-        choices = strategies[n]
-        for j in range(hidden):
-            unit[j] = zero
-        for i in range(0, fours, 4):
-            row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
-            row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
-            row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
-            row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
-            for j in range(hidden):
-                unit[j] = (((unit[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
-        for i in range(fours, inputs):
-            row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
-            for j in range(hidden):
-                unit[j] += row[j]
-        for j in range(hidden):
-            below[j, n] = max(unit[j], zero)
+        look_up(weights, first, values, strategies[n], unit)
+        for j in range(len(unit)):
+            below[j, n] = max(unit[j], np.float32(0))
 
 
 @jit
-def _second_layer(
-    weights: NDArray[np.float32],
-    second: int,
-    below: NDArray[np.float32],
-    above: NDArray[np.float32],
-    sums: NDArray[np.float32],
-    count: int,
-) -> None:
+def _second_layer(weights: Singles, second: int, below: Singles, above: Singles, sums: Singles, count: int) -> None:
     """Computes the second layer, two units at a time, and their part of the last one: four sums in turns."""
     hidden, zero = below.shape[0], np.float32(0)
     biases, last = second + hidden * hidden, second + (hidden + 1) * hidden

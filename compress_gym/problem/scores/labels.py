@@ -24,17 +24,25 @@ def stored_labels(decisions: DecisionSpace) -> dict[str, NDArray[np.str_]]:
     return {"labels": np.array([[*map(str, row), *[""] * (most - len(row))] for row in rows])}
 
 
-def read_labels(file: Mapping[str, NDArray]) -> list[list[str]]:
-    """Returns the labels that a file holds, one list a decision; none where all values are numbers."""
-    return file["labels"].tolist() if "labels" in file else []
+def check_stored(path: Path, file: Mapping[str, NDArray], decisions: DecisionSpace, made: str) -> None:
+    """Checks that a file was made for these decisions: their names and numbers of values, and their labels.
+
+    Raises:
+        AssetError: It was made for others.
+    """
+    names = tuple(file["decisions"].tolist())
+    if names != decisions.names or not np.array_equal(file["sizes"], decisions.sizes):
+        raise AssetError(f"{path}: {made} for decisions {list(names)}, not for {list(decisions.names)}")
+    check_labels(path, file, decisions)
 
 
-def check_labels(path: Path, stored: list[list[str]], decisions: DecisionSpace) -> None:
+def check_labels(path: Path, file: Mapping[str, NDArray], decisions: DecisionSpace) -> None:
     """Checks that a file was written for the labels of these decisions.
 
     Raises:
         AssetError: It has others; the message names the first decision whose labels differ.
     """
+    stored = file["labels"].tolist() if "labels" in file else []
     for t, decision in enumerate(decisions.decisions):
         found = [label for label in (stored[t] if t < len(stored) else []) if label]
         wanted = list(decision.values) if decision.has_labels else []

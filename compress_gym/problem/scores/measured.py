@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
+from compress_gym.problem.scores.labels import check_labels, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
-from compress_gym.support.cards import read_card, write_arrays
+from compress_gym.support.cards import read_card, stored_arrays, write_arrays
 from compress_gym.support.errors import AssetError
 
 _KNOWN = frozenset("decisions values labels correct images baseline_correct baseline".split())
@@ -85,27 +84,21 @@ class MeasuredAccuracy:
         Raises:
             AssetError: The file is damaged, or was measured for other decisions.
         """
-        card = read_card(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names, values = file["decisions"].tolist(), file["values"]
-                labels = read_labels(file)
-                others = {name: file[name].astype(np.float64) for name in file.files if name not in _KNOWN}
-                if "correct" in file:
-                    correct, images = file["correct"], int(file["images"])
-                    baseline, accuracy = int(file["baseline_correct"]) / images, correct / images
-                else:
-                    accuracy, baseline = others.pop(ACCURACY_COLUMN), float(file["baseline"])
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, ZeroDivisionError) as error:
-            raise AssetError(f"{path}: not readable as a measured table ({error})") from error
-        expected = _values_matrix(decisions)
-        if names != list(decisions.names) or not np.array_equal(values, expected):
-            raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
-        check_labels(path, labels, decisions)
+        with stored_arrays(path, "a measured table") as file:
+            names = file["decisions"].tolist()
+            if names != list(decisions.names) or not np.array_equal(file["values"], _values_matrix(decisions)):
+                raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
+            check_labels(path, file, decisions)
+            others = {name: file[name].astype(np.float64) for name in file if name not in _KNOWN}
+            if "correct" in file:
+                correct, images = file["correct"], int(file["images"])
+                baseline, accuracy = int(file["baseline_correct"]) / images, correct / images
+            else:
+                accuracy, baseline = others.pop(ACCURACY_COLUMN), float(file["baseline"])
         try:
             return cls(decisions, accuracy, baseline, others)
         except ValueError as error:
-            raise AssetError(f"{path}: {error} ({card.get('what')})") from error
+            raise AssetError(f"{path}: {error} ({read_card(path).get('what')})") from error
 
 
 def save(

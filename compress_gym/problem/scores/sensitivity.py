@@ -7,7 +7,6 @@ ten).
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from compress_gym.networks import Network
 from compress_gym.problem.decisions import BIT_KINDS, DecisionSpace
 from compress_gym.problem.observations import ExtraFeatures
-from compress_gym.support.cards import read_card, write_arrays
+from compress_gym.support.cards import stored_arrays, write_arrays
 from compress_gym.support.errors import AssetError
 
 # Levels of each method: the share of channels that stays, and bits.
@@ -81,16 +80,12 @@ class Sensitivities:
         Raises:
             AssetError: The file is missing or damaged, or holds other levels.
         """
-        read_card(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                levels = tuple(file["shares"].tolist()), tuple(file["bits"].tolist())
-                parts = [
-                    dict(zip(file[f"{name}_of"].tolist(), file[f"{name}_kl"].astype(np.float64), strict=True))
-                    for name in ("channels", "weights", "inputs")
-                ]
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise AssetError(f"{path}: not readable as sensitivities ({error})") from error
+        with stored_arrays(path, "sensitivities") as file:
+            levels = tuple(file["shares"].tolist()), tuple(file["bits"].tolist())
+            parts = [
+                dict(zip(file[f"{name}_of"].tolist(), file[f"{name}_kl"].astype(np.float64), strict=True))
+                for name in ("channels", "weights", "inputs")
+            ]
         divergences = [kl for part in parts for kl in part.values()]
         if levels != (SHARES, BITS) or any(kl.shape != (len(SHARES),) for kl in divergences):
             raise AssetError(f"{path}: measured at shares and bits {levels}, not at {(SHARES, BITS)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
+from compress_gym.problem.scores.labels import check_stored, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
-from compress_gym.support.cards import read_card, write_arrays
+from compress_gym.support.cards import stored_arrays, write_arrays
 from compress_gym.support.errors import AssetError
 
 
@@ -94,25 +93,17 @@ class MeasuredStrategies:
         Raises:
             AssetError: The file is damaged, or was measured for other decisions.
         """
-        read_card(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
-                labels = read_labels(file)
-                strategies = file["strategies"].astype(np.int64)
-                rounds = file["rounds"] if "rounds" in file else np.zeros(len(strategies))
-                counts = {}
-                if "correct" in file:
-                    counts = {name: file[name].astype(np.int64) for name in ("correct", "probe_rows", "probe_correct")}
-                    counts |= {name: int(file[name]) for name in ("images", "baseline_correct")}
-                    counts["probes"] = tuple(file["probes"].tolist())
-                columns = {name: file[name].astype(np.float64) for name in file.files if name not in _KNOWN}
-                loaded = cls(strategies, rounds.astype(np.int64), columns, **counts)
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise AssetError(f"{path}: not readable as measured strategies ({error})") from error
-        if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
-            raise AssetError(f"{path}: measured for decisions {list(names)}, not for {list(decisions.names)}")
-        check_labels(path, labels, decisions)
+        with stored_arrays(path, "measured strategies") as file:
+            check_stored(path, file, decisions, "measured")
+            strategies = file["strategies"].astype(np.int64)
+            rounds = file["rounds"] if "rounds" in file else np.zeros(len(strategies))
+            counts: dict[str, Any] = {}
+            if "correct" in file:
+                counts = {name: file[name].astype(np.int64) for name in ("correct", "probe_rows", "probe_correct")}
+                counts |= {name: int(file[name]) for name in ("images", "baseline_correct")}
+                counts["probes"] = tuple(file["probes"].tolist())
+            columns = {name: file[name].astype(np.float64) for name in file if name not in _KNOWN}
+            loaded = cls(strategies, rounds.astype(np.int64), columns, **counts)
         loaded._check(path)
         decisions.check(loaded.strategies)
         return loaded

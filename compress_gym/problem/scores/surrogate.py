@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.problem.scores.labels import check_labels, read_labels, stored_labels
+from compress_gym.problem.scores.labels import check_stored, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
-from compress_gym.support.cards import read_card, write_arrays
-from compress_gym.support.errors import AssetError
-from compress_gym.support.jit import jit
+from compress_gym.support.cards import stored_arrays, write_arrays
+from compress_gym.support.jit import Floats, Ints, Singles, inlined, jit
 
-Link = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Link = Callable[[Floats], Floats]
+
+
+@inlined
+def look_up(weights: Singles, first: int, values: int, choices: Ints, units: Singles) -> None:
+    """Sums what choices add to the units of the first layer, `[hidden]`, four choices in a pass."""
+    inputs, hidden = len(choices), len(units)
+    for j in range(hidden):
+        units[j] = np.float32(0)
+    fours = inputs - inputs % 4
+    for i in range(0, fours, 4):
+        row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
+        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
+        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
+        for j in range(hidden):
+            units[j] = (((units[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
+    for i in range(fours, inputs):
+        row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        for j in range(hidden):
+            units[j] += row[j]
 
 
 @jit
-def predict_member(
-    weights: NDArray[np.float32],
-    member: int,
-    values: int,
-    choices: NDArray[np.int64],
-    units: NDArray[np.float32],
-) -> float:
+def predict_member(weights: Singles, member: int, values: int, choices: Ints, units: Singles) -> float:
     """Predicts one strategy's accuracy by one network of the ensemble: two hidden layers of rectified units.
 
     What a choice adds to the first layer is looked up. The inner loops run over output units, so they vectorise while
@@ -50,20 +62,9 @@ def predict_member(
     second = first + inputs * values * hidden
     last = second + (hidden + 1) * hidden
     below, above, zero = units[0], units[1], np.float32(0)
+    look_up(weights, first, values, choices, below)
     for j in range(hidden):
-        below[j], above[j] = zero, weights[last - hidden + j]
-    fours = inputs - inputs % 4
-    for i in range(0, fours, 4):
-        row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
-        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
-        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
-        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
-        for j in range(hidden):
-            below[j] = (((below[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
-    for i in range(fours, inputs):
-        row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
-        for j in range(hidden):
-            below[j] += row[j]
+        above[j] = weights[last - hidden + j]
     for i in range(0, hidden, 4):
         a, b = max(below[i], zero), max(below[i + 1], zero)
         c, d = max(below[i + 2], zero), max(below[i + 3], zero)
@@ -86,13 +87,7 @@ def predict_member(
 
 
 @jit
-def predict_row(
-    weights: NDArray[np.float32],
-    members: int,
-    values: int,
-    choices: NDArray[np.int64],
-    units: NDArray[np.float32],
-) -> float:
+def predict_row(weights: Singles, members: int, values: int, choices: Ints, units: Singles) -> float:
     """Predicts one strategy's accuracy: the mean over the ensemble; arguments as of `predict_member`."""
     total = 0.0
     for member in range(members):
@@ -101,9 +96,7 @@ def predict_row(
 
 
 @jit
-def predict_rows(
-    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def predict_rows(weights: Singles, members: int, values: int, hidden: int, strategies: Ints) -> Floats:
     """Predicts strategies `[N, T]`: float64 `[N]`."""
     accuracies, units = np.empty(strategies.shape[0]), np.empty((2, hidden), dtype=np.float32)
     for n in range(strategies.shape[0]):
@@ -112,9 +105,7 @@ def predict_rows(
 
 
 @jit
-def predict_members(
-    weights: NDArray[np.float32], members: int, values: int, hidden: int, strategies: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def predict_members(weights: Singles, members: int, values: int, hidden: int, strategies: Ints) -> Floats:
     """Predicts strategies `[N, T]` by each network of the ensemble: float64 `[N, members]`."""
     accuracies, units = np.empty((strategies.shape[0], members)), np.empty((2, hidden), dtype=np.float32)
     for n in range(strategies.shape[0]):
@@ -146,9 +137,9 @@ class SurrogateAccuracy:
     """
 
     decisions: DecisionSpace
-    first: NDArray[np.float32]
-    second: NDArray[np.float32]
-    last: NDArray[np.float32]
+    first: Singles
+    second: Singles
+    last: Singles
     spread: float
     baseline: float
     others: Mapping[str, tuple[str, SurrogateAccuracy]] = field(default_factory=dict)
@@ -158,7 +149,7 @@ class SurrogateAccuracy:
         """Names of the score columns."""
         return (ACCURACY_COLUMN, *self.others)
 
-    def scores(self, strategies: ArrayLike, columns: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    def scores(self, strategies: ArrayLike, columns: Sequence[str]) -> dict[str, Floats]:
         """Returns the wanted score columns, float64 `[N]` each."""
         rows = self.decisions.check(strategies)
         return {
@@ -187,14 +178,14 @@ class SurrogateAccuracy:
         if not all(np.isfinite(layer).all() for layer in (self.first, self.second, self.last)):
             raise ValueError("layers hold numbers that are not finite")
 
-    def __call__(self, strategies: ArrayLike) -> NDArray[np.float64]:
+    def __call__(self, strategies: ArrayLike) -> Floats:
         """Returns accuracies, fractions of 1, float64 `[N]`."""
-        accuracies: NDArray[np.float64] = predict_rows(self.flat, *self.shape, self.decisions.check(strategies))
+        accuracies: Floats = predict_rows(self.flat, *self.shape, self.decisions.check(strategies))
         return accuracies
 
-    def uncertainty(self, strategies: ArrayLike) -> NDArray[np.float64]:
+    def uncertainty(self, strategies: ArrayLike) -> Floats:
         """Returns the expected error of each prediction, one standard deviation, fractions of 1, float64 `[N]`."""
-        members: NDArray[np.float64] = predict_members(self.flat, *self.shape, self.decisions.check(strategies))
+        members: Floats = predict_members(self.flat, *self.shape, self.decisions.check(strategies))
         return members.std(axis=1) * self.spread
 
     def restricted(self, decisions: DecisionSpace) -> SurrogateAccuracy:
@@ -215,7 +206,7 @@ class SurrogateAccuracy:
         return len(self.last), int(self.decisions.sizes.max()), self.last.shape[1] - 1
 
     @cached_property
-    def flat(self) -> NDArray[np.float32]:
+    def flat(self) -> Singles:
         """What kernels read: each member's layers, one after the other, float32."""
         layers = zip(self.first, self.second, self.last, strict=True)
         return np.concatenate([layer.ravel() for member in layers for layer in member])
@@ -243,18 +234,8 @@ class SurrogateAccuracy:
         Raises:
             AssetError: The file is damaged, or was fitted for other decisions.
         """
-        read_card(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                names, sizes = tuple(file["decisions"].tolist()), file["sizes"]
-                layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
-                spread, baseline = float(file["spread"]), float(file["baseline"])
-                labels = read_labels(file)
-            if names != decisions.names or not np.array_equal(sizes, decisions.sizes):
-                raise AssetError(f"{path}: fitted for decisions {list(names)}, not for {list(decisions.names)}")
-            check_labels(path, labels, decisions)
+        with stored_arrays(path, "a surrogate") as file:
+            check_stored(path, file, decisions, "fitted")
+            layers = [np.ascontiguousarray(file[name], dtype=np.float32) for name in ("first", "second", "last")]
+            spread, baseline = float(file["spread"]), float(file["baseline"])
             return cls(decisions, layers[0], layers[1], layers[2], spread, baseline, others or {})
-        except AssetError:
-            raise
-        except (KeyError, ValueError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
-            raise AssetError(f"{path}: not readable as a surrogate ({error})") from error

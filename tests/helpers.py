@@ -170,9 +170,9 @@ def two_precisions(network: Network, per_channel: bool = False) -> Device:
     return Device("two-precisions", "cpu", table, Correction(0.0, 1.0, 1.0))
 
 
-def image_scorer(network, module, decisions, *, scored, **settings):
+def image_scorer(network, module, decisions, *, scored, columns=("accuracy",), **settings):
     """A scorer with its compressor; the settings are the compressor's."""
     from compress_gym.live.compressor import NetworkCompressor
     from compress_gym.live.scorer import ImageScorer
 
-    return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored)
+    return ImageScorer(NetworkCompressor(network, module, decisions, **settings), scored, columns=columns)

@@ -47,12 +47,11 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
     Raises:
         ValueError: They are none.
     """
-    if not isinstance(given, (tuple, list)) and _is_dataset(given):
-        pairs = [given[n] for n in range(len(given))]
-        given = (np.stack([_array(x) for x, _ in pairs]), np.array([int(y) for _, y in pairs])) if pairs else given
+    if _is_dataset(given):
+        given = _stacked(argument, given)
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{argument} must be a pair of images [N, channels, height, width] and labels [N]")
-    images, labels = inputs(argument, given[0], shape), _array(given[1])
+    images, labels = inputs(argument, given[0], shape), _array(f"the labels of {argument}", given[1])
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{argument} has labels of shape {labels.shape} and dtype {labels.dtype}; expected integers [{len(images)}]"
@@ -60,16 +59,32 @@ def labelled(argument: str, given: Any, shape: tuple[int, ...] | None = None) ->
     return Split(images, labels.astype(np.int64))
 
 
-def _array(given: Any) -> NDArray[Any]:
-    """Returns an array of arrays, lists, or tensors on any device and of any precision."""
+def _is_dataset(given: Any) -> bool:
+    if isinstance(given, (tuple, list, str, Mapping)) or hasattr(given, "shape"):
+        return False
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__")
+
+
+def _stacked(argument: str, dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Reads every pair of a dataset."""
+    try:
+        pairs = [(_array(argument, x), _array(argument, y)) for x, y in (dataset[n] for n in range(len(dataset)))]
+        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} must hold pairs of an image and a label, at least one and all of the same shape: {error}"
+        ) from error
+
+
+def _array(argument: str, given: Any) -> NDArray[Any]:
+    """Returns an array, also of a tensor that has gradients, lies on a device, or has numbers that numpy lacks."""
     if hasattr(given, "detach"):
         given = given.detach().cpu()
         given = given.float() if given.is_floating_point() else given
-    return np.asarray(given)
-
-
-def _is_dataset(given: Any) -> bool:
-    return hasattr(given, "__getitem__") and hasattr(given, "__len__") and not hasattr(given, "shape")
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{argument} cannot be read as an array: {error}") from error
 
 
 def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
@@ -78,7 +93,7 @@ def inputs(argument: str, given: Any, shape: tuple[int, ...] | None = None) -> N
     Raises:
         ValueError: Another shape, other numbers than finite floats, or pixels that are not normalised.
     """
-    images = _array(given)
+    images = _array(argument, given)
     wanted = "[N, channels, height, width]" if shape is None else f"[N, {', '.join(map(str, shape))}]"
     if images.ndim == 4 and not len(images):
         raise ValueError(f"{argument} has no images")

@@ -71,9 +71,7 @@ class ImageScorer:
         """
         if not len(scored.labels):
             raise ValueError("scored= holds 0 images, so nothing can be told by them; give at least one")
-        for name in columns:
-            if name not in COLUMNS:
-                raise unknown_name("column", name, COLUMNS)
+        _check_columns(columns)
         self.compressor, self.columns, self._threads = compressor, tuple(columns), threads
         self.decisions, self.bf16 = compressor.decisions, compressor.bf16
         dtype = torch.bfloat16 if self.bf16 else torch.float32
@@ -121,7 +119,11 @@ class ImageScorer:
         Returns:
             `correct`: correctly classified images of the two halves (images of even and of odd number), int64 `[N, 2]`;
             other columns float64 `[N]` each.
+
+        Raises:
+            KeyError: A column that images do not have.
         """
+        _check_columns(columns)
         rows, logits_of = self.decisions.check(strategies), self._way
         correct, losses = np.zeros((len(rows), 2), dtype=np.int64), np.zeros(len(rows))
         with one_thread():
@@ -190,6 +192,12 @@ class ImageScorer:
                 return torch.cat([run(batch) for batch in self._scored])
             with ThreadPoolExecutor(self._threads) as pool:
                 return torch.cat(list(pool.map(run, self._scored)))
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in COLUMNS:
+            raise unknown_name("column", name, COLUMNS)
 
 
 def build(

@@ -55,14 +55,15 @@ class Recipe:
         """Returns the recipe that a task declares, by default `DEFAULT_FINETUNING`.
 
         Raises:
-            ValueError: A field is missing or unknown, or the augmentation is none.
+            KeyError: An unknown augmentation.
+            ValueError: A field is missing or unknown.
         """
         if declared is None:
             return DEFAULT_FINETUNING
         try:
             sizes = tuple((float(fraction), int(side)) for fraction, side in declared.get("sizes", ()))
             recipe = cls(**{**declared, "sizes": sizes})
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"recipe={dict(declared)} does not fit: {error}") from error
         if recipe.augmentation not in _AUGMENTATIONS:
             raise unknown_name("augmentation", recipe.augmentation, _AUGMENTATIONS)

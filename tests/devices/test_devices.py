@@ -23,6 +23,7 @@ from compress_gym.devices.correction import MixedCorrection, errors_by_task
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
+from compress_gym.kinds import get_case
 from compress_gym.problem.decisions import BitValues
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
@@ -138,7 +139,7 @@ def test_weights_cost_more_inside_a_network(tmp_path):
 def test_on_the_mixed_device_each_layer_has_one_of_two_precisions(task):
     """All layers in 8 bits are faster than all in 32; every change between the two costs something."""
     chosen, device = get_task(task), load_device("epyc-milan-ort-mixed")
-    decisions = chosen.decisions("JointPQ", BitValues((8, 32), paired=True))
+    decisions = get_case("JointPQ", chosen).decisions(bits=BitValues((8, 32), paired=True))
     assert device.bit_values == BitValues((8, 32), paired=True)
     terms = network_cost_terms(chosen.network(), decisions, device)
     full = decisions.sizes - 1

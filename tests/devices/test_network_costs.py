@@ -12,6 +12,7 @@ from compress_gym.devices.correction import Correction
 from compress_gym.devices.costs.boundaries import boundaries
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import CALL, operation_of
+from compress_gym.kinds import get_case
 from compress_gym.networks.trace import trace
 from compress_gym.problem.decisions import BitValues, bit_decisions, joint_decisions
 from compress_gym.tasks import get_task
@@ -60,9 +61,9 @@ def test_channels_and_bits_together_by_hand():
 
 
 def test_channels_alone_are_in_full_precision():
-    task = get_task("digits-cnn")
-    terms = network_cost_terms(NETWORK, task.channel_decisions())
-    found = costs_of(terms, task.channel_decisions().sizes - 1)
+    decisions = get_case("ChannelPrune", "digits-cnn").decisions()
+    terms = network_cost_terms(NETWORK, decisions)
+    found = costs_of(terms, decisions.uncompressed)
     assert found["size_bytes"] == 4 * found["params"] and found["bops"] == 1024 * found["macs"]
 
 

@@ -18,7 +18,7 @@ from compress_gym.devices.published import (
     OfaTable,
     read_published,
 )
-from compress_gym.devices.published.hat import FEATURES, HEADER
+from compress_gym.devices.published.hat import HAT_FEATURES, HEADER
 from compress_gym.support.errors import AssetError
 from tests.devices.published_examples import (
     BLOCK,
@@ -122,7 +122,7 @@ def test_yaml_with_means_alone_has_no_columns_of_nothing(tmp_path):
 def test_hat_has_ten_features_and_times(tmp_path):
     table = read_published(write(tmp_path, GOOD["table.csv"]))
     assert isinstance(table, HatTable) and table.format == "hat"
-    assert table.features.shape == (2, len(FEATURES)) == (2, 10)
+    assert table.features.shape == (2, len(HAT_FEATURES)) == (2, 10)
     assert table.features[0].tolist() == [640, 6, 2048.5, 6, 512, 3, 1024, 4, 2.5, 1]
     assert table.encoder_ms.tolist() == [10.5, 9.0] and table.decoder_ms.tolist() == [200.25, 100.0]
     assert table.latency_ms.tolist() == [210.75, 109.0]

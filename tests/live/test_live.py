@@ -7,6 +7,7 @@ import torch
 from compress_gym.data import load_dataset
 from compress_gym.kinds import get_case
 from compress_gym.live import compressor as compressor_module
+from compress_gym.live.scorer import ImageScorer
 from compress_gym.live.training import Recipe
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import bf16_supported, processor_name
@@ -95,6 +96,56 @@ def test_scores_are_those_of_the_compressed_module(recovery):
         with torch.no_grad():
             predicted = module(torch.from_numpy(validation.images)).argmax(1).numpy()
         assert not module.training and np.array_equal(live.hits(row)[0], predicted == validation.labels)
+
+
+def own(kind, columns):
+    """A scorer of the digits with score columns of one's own."""
+    case, data = get_case(kind, "digits-cnn"), load_dataset("digits")
+    return image_scorer(
+        *(case.task.network(), case.task.trained_module(), case.decisions()),
+        calibration=data.train.take(128),
+        ranges=data.train.take(128),
+        scored=data.validation.take(201),
+        columns=columns,
+    )
+
+
+@pytest.mark.parametrize("kind", [KIND, "MixedQuant", "JointPQ"])
+def test_the_loss_is_the_cross_entropy_of_the_compressed_module(kind):
+    live, validation = own(kind, ("accuracy", "valid_loss")), load_dataset("digits").validation.take(201)
+    rows = np.random.default_rng(0).integers(live.decisions.sizes, size=(3, len(live.decisions)))
+    found = live.scores(rows, ("accuracy", "valid_loss"))
+    assert live.columns == ("accuracy", "valid_loss") and np.array_equal(found["accuracy"], live(rows))
+    for row, loss in zip(rows, found["valid_loss"], strict=True):
+        with torch.no_grad():
+            logits = live.compressor.build(row)(torch.from_numpy(validation.images))
+        expected = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(validation.labels)).item()
+        # Folded batch norms move what is rounded by a hair.
+        assert loss == pytest.approx(expected, rel=1e-5 if kind == KIND else 1e-2)
+    measured, hits = live.measure(rows, ("accuracy", "valid_loss")), live.hits(rows)
+    assert np.array_equal(measured["correct"], np.stack([hits[:, 0::2].sum(1), hits[:, 1::2].sum(1)], axis=1))
+    assert np.array_equal(measured["valid_loss"], found["valid_loss"])
+
+
+@pytest.mark.parametrize("kind", [KIND, "MixedQuant"])
+def test_every_network_is_run_once_for_all_columns(kind, monkeypatch):
+    live, runs = own(kind, ("accuracy", "valid_loss")), []
+    for holder, method in ((ImageScorer, "_logits"), (ImageScorer, "_logits_of_bits")):
+        run = getattr(holder, method)
+        monkeypatch.setattr(holder, method, lambda self, x, run=run: (runs.append(x), run(self, x))[1])
+    rows = np.stack([live.decisions.sizes - 1, 0 * live.decisions.sizes])
+    assert set(live.scores(rows, ("valid_loss", "accuracy"))) == {"accuracy", "valid_loss"} and len(runs) == 2
+    assert set(live.scores(rows, ("valid_loss",))) == {"valid_loss"} and len(runs) == 4
+    assert set(live.measure(rows, ("accuracy",))) == {"correct"}
+
+
+def test_columns_that_images_lack_are_told():
+    with pytest.raises(KeyError, match="column='valid-loss' is not known.*Did you mean 'valid_loss'"):
+        own(KIND, ("accuracy", "valid-loss"))
+    live = own(KIND, ("accuracy",))
+    for score in (live.scores, live.measure):
+        with pytest.raises(KeyError, match="column='psnr' is not known"):
+            score([[0] * 5], ("psnr",))
 
 
 def test_finetuning_recovers_and_repeats():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compress_gym.data import Split
-from compress_gym.live.training import Recipe, augmented, train_module
+from compress_gym.live.training import DEFAULT_FINETUNING, Recipe, augmented, train_module
 from compress_gym.support.errors import AssetError
 from compress_gym.support.processor import one_thread
 
@@ -248,3 +248,28 @@ def test_calibration_images_are_augmented_as_in_training():
         assert any(np.array_equal(crop, c) or np.array_equal(crop, c[:, :, ::-1]) for c in crops)
     with pytest.raises(ValueError, match="augmentation='shift'"):
         augmented(split, "shift")
+
+
+DECLARED = {"epochs": 4, "batch_size": 16, "peak_lr": 0.1, "weight_decay": 1e-3, "augmentation": "crop-flip"}
+
+
+def test_recipes_are_declared_as_plain_data():
+    assert Recipe.of({**DECLARED, "sizes": [[0.25, 6], [0.6, 9]]}) == RECIPE
+    assert Recipe.of(DECLARED) == replace(RECIPE, sizes=()) and Recipe.of(None) == DEFAULT_FINETUNING
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"epoch": 4}, ValueError, "recipe=.*does not fit: .*'epoch'"),
+        ({"peak_lr": None}, ValueError, "recipe=.*does not fit: .*'peak_lr'"),
+        ({"sizes": [0.5]}, ValueError, "recipe=.*does not fit"),
+        ({"sizes": [[0.5]]}, ValueError, "recipe=.*does not fit"),
+        ({"sizes": [["half", 24]]}, ValueError, "recipe=.*does not fit"),
+        ({"augmentation": "crop"}, KeyError, "augmentation='crop' is not known.*Did you mean 'crop-flip'"),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(change, error, words):
+    declared = {name: value for name, value in {**DECLARED, **change}.items() if value is not None}
+    with pytest.raises(error, match=words):
+        Recipe.of(declared)

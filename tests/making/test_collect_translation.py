@@ -27,7 +27,6 @@ from compress_gym.making.fit_case import baseline_of, fit_case, fit_column
 from compress_gym.making.folds import errors
 from compress_gym.making.scoring import score
 from compress_gym.problem.scores.strategies import MeasuredStrategies
-from compress_gym.problem.transformer_decisions import strategy_of
 from compress_gym.support.cards import read_card, write_card
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import Task
@@ -75,7 +74,6 @@ def test_live_scores_are_those_of_the_architecture(case, live, trained):
     assert np.array_equal(found["accuracy"], live(strategies))
     for row, accuracy, loss in zip(strategies, found["accuracy"], found["valid_loss"], strict=True):
         architecture = space.architecture(live.decisions.describe(row))
-        assert np.array_equal(strategy_of(space, live.decisions, architecture), row)
         written = translate(trained, words, CORPUS.validation.source, architecture)
         assert accuracy == bleu(written, CORPUS.validation.target).score / 100
         batches = scoring_batches(TokenPairs.encode(CORPUS.validation, words))

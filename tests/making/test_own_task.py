@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from compress_gym.cli import cli
 from compress_gym.devices import load_device
@@ -61,14 +63,15 @@ def damaged():
 """
 
 
+def dense():
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COMPRESS_GYM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    more = (
-        "def no_module():\n    return 5\n\ndef Dense():\n    return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))\n"
-    )
-    Path("my_net.py").write_text(f"{NETWORK}\n\n{more}")
+    Path("my_net.py").write_text(f"{NETWORK}\n\ndef no_module():\n    return 5\n\n{inspect.getsource(dense)}")
     Path("my_data.py").write_text(DATA)
     torch.manual_seed(0)
     save_weights(TinyNet(), Path("w.safetensors"))
@@ -160,7 +163,6 @@ def test_it_is_profiled(run):
         ({"network": "my_net.py:Nothing"}, "has no 'Nothing'"),
         ({"network": "my_net.py:no_module"}, "returns a int, no torch module"),
         ({"network": "my_net.py"}, "--network my_net.py must be FILE.py:FUNCTION"),
-        ({"network": "my_net.py:Dense"}, "no kind finds anything to decide in it"),
         ({"data": "my_data.py:neighbour"}, "can import what is installed, not its neighbours"),
         ({"data": "my_data.py:not_a_number"}, "4 values that are NaN"),
         ({"data": "my_data.py:labels_from_1"}, "labels from 1 to 10; the network has 10 outputs"),
@@ -176,6 +178,43 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, change, words):
     code, _, errors = new(run, **change)
     assert code == 2 and words in errors and len(errors.strip().splitlines()) == 1
     assert not user_tasks().exists() or not list(user_tasks().iterdir())
+
+
+def test_a_network_without_decisions_is_told(run):
+    save_weights(dense(), Path("dense.safetensors"))
+    code, _, errors = new(run, network="my_net.py:dense", weights="dense.safetensors")
+    assert code == 2 and "no kind finds anything to decide in it (ChannelPrune-v0: network='mine' has no" in errors
+    assert "MixedQuant-v0: the first and the last layer stay at 8 bits, which leaves no layer" in errors
+    assert not list(user_tasks().iterdir())
+
+
+def test_a_weak_accuracy_is_told(run):
+    assert "the accuracy is near chance (10 classes)" in new(run)[2]
+
+
+def test_what_cannot_be_used_is_refused_before_anything_is_made(run):
+    for more, words in ((("--recovery", "magic"), "recovery='magic'"), (("--device", "no-such"), "device='no-such'")):
+        code, _, errors = new(run, "mine", "my_net.py:TinyNet", "w.safetensors", "my_data.py:splits", *more)
+        assert code == 2 and words in errors and not user_tasks().exists()
+
+
+def test_a_damaged_task_hides_no_other_one(run):
+    assert new(run)[0] == new(run, "other")[0] == 0
+    (user_tasks() / "mine" / "task.json").write_text("{}")
+    with pytest.warns(UserWarning, match="the task 'mine' is left out"):
+        assert {"other", "digits-cnn"} <= set(list_tasks())
+
+
+def test_without_a_device_what_is_counted_is_bounded(run):
+    assert new(run)[0] == 0
+    for kind, cost in (("ChannelPrune", "macs"), ("MixedQuant", "bops"), ("JointPQ", "macs")):
+        assert gym.make(f"compress_gym/{kind}-v0", task="mine", budget=0.9).unwrapped.problem.cost == cost
+
+
+def test_what_was_not_collected_is_told(run):
+    assert new(run)[0] == 0
+    code, _, errors = run("fit", "mine")
+    assert code == 2 and "measure strategies first: compress-gym collect mine --env ChannelPrune" in errors
 
 
 def test_a_name_is_taken_once(run):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compress_gym.kinds import get_case
 from compress_gym.problem.decisions import from_lists
 from compress_gym.problem.scores import MeasuredAccuracy, measured
 from compress_gym.problem.scores.strategies import MeasuredStrategies
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
-from compress_gym.tasks import get_task
 
 LABELS = from_lists({"a": ("dense", "2:4"), "b": (4, 8, 16)}, {"a": "dense"})
 OTHERS = [("2:4", "dense"), ("dense", "block"), (1, 2), ("1", "2")]
@@ -22,8 +22,8 @@ def of(values):
 
 def test_shipped_files_are_written_again_byte_for_byte(tmp_path):
     for name, file in (("digits-cnn", "measured.npz"), ("cifar10-plain20", "strategies.npz")):
-        task = get_task(name)
-        decisions, path = task.channel_decisions(), task.folder / file
+        case = get_case("ChannelPrune", name)
+        decisions, path = case.decisions(), case.task.folder / file
         if file == "measured.npz":
             with np.load(path) as stored:
                 columns = stored["correct"], int(stored["images"]), int(stored["baseline_correct"])
@@ -51,8 +51,7 @@ def test_a_measured_table_is_of_its_labels_alone(others, tmp_path):
 @pytest.mark.parametrize("others", OTHERS)
 def test_measured_strategies_are_of_their_labels_alone(others, tmp_path):
     path, rows = tmp_path / "strategies.npz", LABELS.enumerate()
-    scores, probes = np.ones((6, 2), dtype=np.int64), np.empty((0, 0, 2), dtype=np.int64)
-    made = MeasuredStrategies(rows, np.zeros(6, dtype=np.int64), scores, 10, 9, (), np.empty(0, dtype=np.int64), probes)
+    made = MeasuredStrategies(rows, np.zeros(6, dtype=np.int64), {}, np.ones((6, 2), dtype=np.int64), 10, 9)
     made.save(path, LABELS)
     write_card(path, {})
     assert np.array_equal(MeasuredStrategies.load(path, LABELS).strategies, rows)

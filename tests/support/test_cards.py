@@ -26,7 +26,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.npz"
     write_arrays(path, x=np.arange(3))
     before = path.read_bytes()
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", SCRIPT, path], capture_output=True, text=True, cwd=root)
     assert ran.returncode != 0 and "File too large" in ran.stderr
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -49,7 +49,7 @@ def test_commands_on_cards_have_no_folders_of_the_machine_that_made_them():
     assert portable("python -m x --work /home/me/work --out=/a/b.csv y/z 'a/b'") == (
         "python -m x --work work --out=b.csv y/z 'a/b'"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     cards = [*root.glob("compress_gym/**/*.json"), *root.glob("benchmarks/**/*.json")]
     assert len(cards) > 30
     for path in cards:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, shown
+from compress_gym.devices.published.table import PublishedTable, column_places, in_range, shown
 from compress_gym.support.errors import AssetError
 
 ENDS = ("head", "tail")
@@ -141,7 +141,7 @@ def read(path: Path, data: bytes) -> ApqTable:
         "apq",
         "APQ: latency and energy of layers on the BitFusion simulator at pairs of weight and activation bits; "
         "the batch is in the file's name.",
-        columns_of(path, tuple(UNITS), list(rows.values())),
+        column_places(path, tuple(UNITS), list(rows.values())),
         UNITS,
     )
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, number, shown, whole
+from compress_gym.devices.published.table import PublishedTable, column_places, in_range, number, shown, whole
 from compress_gym.support.errors import AssetError
 
-FEATURES = (
+HAT_FEATURES = (
     "encoder_embed_dim",
     "encoder_layer_num",
     "encoder_ffn_embed_dim_avg",
@@ -36,9 +36,9 @@ TIMES = {
     "latency_std_encoder": "encoder_std_ms",
     "latency_std_decoder": "decoder_std_ms",
 }
-HEADER = (*FEATURES, *TIMES)
+HEADER = (*HAT_FEATURES, *TIMES)
 UNITS = {
-    **dict.fromkeys(FEATURES, "channels"),
+    **dict.fromkeys(HAT_FEATURES, "channels"),
     "encoder_layer_num": "layers",
     "decoder_layer_num": "layers",
     "encoder_self_attention_heads_avg": "heads",
@@ -54,8 +54,8 @@ class HatTable(PublishedTable):
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """The ten features, `[rows, 10]`, in the order of `FEATURES`."""
-        return np.stack([self.columns[name].astype(np.float64) for name in FEATURES], axis=1)
+        """The ten features, `[rows, 10]`, in the order of `HAT_FEATURES`."""
+        return np.stack([self.columns[name].astype(np.float64) for name in HAT_FEATURES], axis=1)
 
     @property
     def encoder_ms(self) -> NDArray[np.float64]:
@@ -78,9 +78,9 @@ def mismatch(data: bytes, text: str | None) -> str | None:
     if text is None:
         return "it is not UTF-8 text"
     first = text.split("\n", 1)[0]
-    if FEATURES[0] in first or next(iter(TIMES)) in first:
+    if HAT_FEATURES[0] in first or next(iter(TIMES)) in first:
         return None
-    return f"line 1 names neither the column {FEATURES[0]} nor {next(iter(TIMES))}"
+    return f"line 1 names neither the column {HAT_FEATURES[0]} nor {next(iter(TIMES))}"
 
 
 def read(path: Path, data: bytes) -> HatTable:
@@ -107,7 +107,7 @@ def read(path: Path, data: bytes) -> HatTable:
         "hat",
         "HAT: measured times of encoder and decoder of translation networks on one device; the features are averages "
         "over layers.",
-        columns_of(path, tuple(UNITS), list(seen)),
+        column_places(path, tuple(UNITS), list(seen)),
         UNITS,
     )
 

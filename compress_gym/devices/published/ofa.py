@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from compress_gym.devices.published.table import PublishedTable, columns_of, in_range, number, shown, whole
+from compress_gym.devices.published.table import PublishedTable, column_places, in_range, number, shown, whole
 from compress_gym.support.errors import AssetError, needing, unknown_name
 
 BLOCK = "expanded_conv"
@@ -188,7 +188,7 @@ def read(path: Path, data: bytes) -> OfaTable:
         path,
         name,
         f"{name}: mean times of the operations of a network family, measured on a device that the file does not name.",
-        columns_of(path, columns, rows),
+        column_places(path, columns, rows),
         {column: UNITS[column] for column in columns},
     )
 

@@ -125,7 +125,7 @@ def whole(name: str, value: float, lowest: int = 1) -> int:
     return int(value)
 
 
-def columns_of(path: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, NDArray[Any]]:
+def column_places(path: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, NDArray[Any]]:
     """Turns rows into columns; the type of a column's first value is the column's.
 
     Raises:

@@ -33,10 +33,10 @@ def check_stored(path: Path, file: Mapping[str, NDArray], decisions: DecisionSpa
     names = tuple(file["decisions"].tolist())
     if names != decisions.names or not np.array_equal(file["sizes"], decisions.sizes):
         raise AssetError(f"{path}: {made} for decisions {list(names)}, not for {list(decisions.names)}")
-    check_labels(path, file, decisions)
+    check_stored_labels(path, file, decisions)
 
 
-def check_labels(path: Path, file: Mapping[str, NDArray], decisions: DecisionSpace) -> None:
+def check_stored_labels(path: Path, file: Mapping[str, NDArray], decisions: DecisionSpace) -> None:
     """Checks that a file was written for the labels of these decisions.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress_gym.problem.decisions import DecisionSpace
-from compress_gym.problem.scores.labels import check_labels, stored_labels
+from compress_gym.problem.scores.labels import check_stored_labels, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import read_card, stored_arrays, write_arrays
 from compress_gym.support.errors import AssetError
@@ -88,7 +88,7 @@ class MeasuredAccuracy:
             names = file["decisions"].tolist()
             if names != list(decisions.names) or not np.array_equal(file["values"], _values_matrix(decisions)):
                 raise AssetError(f"{path}: measured for decisions {names}, not for {list(decisions.names)}")
-            check_labels(path, file, decisions)
+            check_stored_labels(path, file, decisions)
             others = {name: file[name].astype(np.float64) for name in file if name not in _KNOWN}
             if "correct" in file:
                 correct, images = file["correct"], int(file["images"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,7 +56,8 @@ def difficulty(problem: Problem, searched: bool = True) -> dict[str, Any]:
 
 @click.command()
 @click.argument("task")
-def main(task: str) -> None:
+@click.option("--out", type=click.Path(path_type=Path), default=Path("."), help="Folder [default: this one].")
+def main(task: str, out: Path) -> None:
     """Measures how hard TASK is at several budgets and writes its card."""
     case = get_case(get_task(task).declared.kinds[0], task)
     problem = case.problem(reward="accuracy")
@@ -67,7 +69,7 @@ def main(task: str) -> None:
         **provenance(f"python -m benchmarks.difficulty {task}", ["numpy"]),
     }
     text = json.dumps(card, indent=2) + "\n"
-    path = case.task.folder / "difficulty.json"
+    path = out / "difficulty.json"
     write_atomically(path, lambda p: p.write_text(text))
     click.echo(json.dumps(rows, indent=2))
 

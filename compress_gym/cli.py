@@ -98,7 +98,7 @@ def task_group() -> None:
 
 @task_group.command()
 @click.argument("name")
-@click.option("--network", required=True, help="FILE.py:FUNCTION (or MODULE:FUNCTION) that returns the torch module.")
+@click.option("--network", required=True, help="FILE.py:FUNCTION that returns the torch module; the file is copied.")
 @click.option("--weights", required=True, type=FILE, help="Its trained weights, safetensors.")
 @click.option("--data", "splits", required=True, help="FILE.py:FUNCTION that returns train, validation and test.")
 @click.option("--device", help="The device that its environments take by default: a name, or a table's path.")

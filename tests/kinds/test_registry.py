@@ -99,15 +99,30 @@ def broken():
     raise OSError("out of order")
 
 
+def halfway():
+    """What a plugin does that ends the process after it registered a kind."""
+    taken = next(iter(KINDS.values()))
+
+    class HalfEnv(KindEnv):
+        """One."""
+
+        kind = Kind("Half-v0", taken.decisions, taken.cost_terms, taken.features, taken.scorer, taken.compressor)
+
+    register_kind(HalfEnv)
+    raise SystemExit("bye")
+
+
 def test_a_plugin_that_fails_is_told_and_the_others_work(monkeypatch):
     called = []
     monkeypatch.setattr(f"{__name__}.works", lambda: called.append(1), raising=False)
     entries = [
         metadata.EntryPoint(name, f"{__name__}:{function}", registry.PLUGINS)
-        for name, function in (("bad", "broken"), ("missing", "nothing"), ("good", "works"))
+        for name, function in (("bad", "broken"), ("missing", "nothing"), ("ends", "leaves"), ("good", "works"))
     ]
+    monkeypatch.setattr(f"{__name__}.leaves", halfway, raising=False)
     monkeypatch.setattr(registry.metadata, "entry_points", lambda group: entries)
     with pytest.warns(UserWarning, match="does not load and is left out") as warned:
         load_plugins()
-    assert called == [1] and len(warned) == 2
+    assert called == [1] and len(warned) == 3
+    assert "Half-v0" not in KINDS and "compress_gym/Half-v0" not in gym.registry
     assert "'bad'" in str(warned[0].message) and "out of order" in str(warned[0].message)

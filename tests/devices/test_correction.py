@@ -9,13 +9,15 @@ from compress_gym.devices import Device, Measurement, Operation
 from compress_gym.devices.correction import Correction, MixedCorrection, activation_kib
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import BOUNDARIES, CALL, layout_of
+from compress_gym.kinds import get_case
 from compress_gym.making.profile.correction import errors, features, fit
 from compress_gym.making.profile.networks import evaluate
 from compress_gym.making.profile.plan import ProfilePlan, decisions_of, operations_of, reachable_operations
 from compress_gym.tasks import get_task
 
-TASK = get_task("digits-cnn")
-NETWORK, DECISIONS, PLAN = TASK.network(), TASK.channel_decisions(), ProfilePlan(fit_networks=28, rounds=8)
+CASE = get_case("ChannelPrune-v0", "digits-cnn")
+TASK, NETWORK, DECISIONS = CASE.task, CASE.task.network(), CASE.decisions()
+PLAN = ProfilePlan(fit_networks=28, rounds=8)
 TRUE = Correction(network_us=12.0, weighted=0.8, other=0.5, layout=0.6, weight_kib=0.3, activation_kib=0.2)
 
 
@@ -125,7 +127,7 @@ TRUE_MIXED = MixedCorrection(
 def planted_mixed(task):
     """Times of operations of both precisions such that a known correction holds for whole networks."""
     rng, network, decisions = np.random.default_rng(0), task.network(), decisions_of(task, MIXED)
-    operations = reachable_operations(network, task.channel_decisions(), MIXED, with_layout=True)
+    operations = reachable_operations(network, get_case("ChannelPrune-v0", task).decisions(), MIXED, with_layout=True)
     lookup = {o: 5.0 + 40.0 * rng.random() + 0.1 * o.out_channels for o in operations} | {CALL: 5.0}
     for o in operations:
         if o.kind == "layout":

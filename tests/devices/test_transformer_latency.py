@@ -6,8 +6,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from compress_gym.kinds.transformer_problem import transformer_decisions, transformer_problem
-from compress_gym.tasks.translation import get_translation_task
 
 from compress_gym.cli import cli
 from compress_gym.devices import TransformerDevice, list_devices, load_device
@@ -15,12 +13,14 @@ from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.costs.transformer import transformer_cost_terms
 from compress_gym.devices.published.hat import HAT_FEATURES, HatTable
 from compress_gym.devices.transformer_latency import FEATURES, architecture_features
+from compress_gym.kinds import get_case
 from compress_gym.making.profile.transformer_latency import (
     fit_coefficients,
     hat_features,
     latency_errors,
     write_coefficients,
 )
+from compress_gym.problem.transformer_decisions import transformer_decisions
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task
@@ -28,7 +28,7 @@ from tests.making.test_collect_translation import Own
 
 RNG = np.random.default_rng(0)
 METRICS = ("latency_ms", "latency_30_ms")
-HAT = get_translation_task("hat-wmt14").space
+HAT = get_task("hat-wmt14").network()
 # Of an architecture, as HAT averages them over layers.
 AVERAGES = {
     "encoder_embed_dim": lambda a: a.encoder_embed,
@@ -80,14 +80,14 @@ def test_errors_are_stated():
 
 @pytest.mark.parametrize("name", ["multi30k-ende", "hat-wmt14"])
 def test_cost_terms_are_the_features_times_the_coefficients(tmp_path, name):
-    task = get_translation_task(name)
+    case = get_case("TransformerNAS-v0", name)
     path = stored(tmp_path, name)
     device = load_device(path)
-    problem = transformer_problem(task.space, Own(), path, {"task": name}, budget=0.6)
+    problem = case.problem(path, Own(), budget=0.6)
     rows = problem.random(RNG, 20)
     costs = problem.costs(rows)
     for n, row in enumerate(rows):
-        features = architecture_features(task.space.architecture(problem.describe(row)))
+        features = architecture_features(case.task.network().architecture(problem.describe(row)))
         assert [costs[metric][n] for metric in METRICS] == pytest.approx((features @ device.coefficients).tolist())
     assert problem.evaluate(rows).feasible.all()
     assert problem.origin["device"] == "mine" and len(problem.origin["device_hash"]) == 16
@@ -96,7 +96,7 @@ def test_cost_terms_are_the_features_times_the_coefficients(tmp_path, name):
 def test_shipped_devices_are_listed_and_loaded():
     for name in list_devices(TransformerDevice):
         device = load_device(name)
-        assert device.name == name and get_translation_task(device.task)
+        assert device.name == name and get_task(device.task)
         assert device.metrics[0] == "latency_ms" and device.card["stated_error"]
 
 
@@ -108,9 +108,9 @@ def test_the_command_shows_their_cards():
 
 def test_devices_of_other_transformers_are_refused(tmp_path):
     path = stored(tmp_path, "hat-wmt14")
-    space = get_translation_task("multi30k-ende").space
+    case = get_case("TransformerNAS-v0", "multi30k-ende")
     with pytest.raises(ValueError, match="measured with the transformers of task 'hat-wmt14', not of 'multi30k-ende'"):
-        transformer_problem(space, Own(), path, {"task": "multi30k-ende"})
+        case.problem(path, Own())
     with pytest.raises(KeyError, match="device='nowhere.csv' is not known"):
         load_device("nowhere.csv")
 
@@ -123,10 +123,10 @@ def test_devices_of_operations_and_of_transformers_are_told_apart():
         transformer_cost_terms(HAT, decisions, load_device("bismo-edge"))
     with pytest.raises(ValueError, match=of_transformers):
         gym.make("compress_gym/TransformerNAS-v0", device="bismo-edge")
-    task = get_task("digits-cnn")
+    case = get_case("ChannelPrune-v0", "digits-cnn")
     of_operations = "'hat-titanxp' has latencies of whole transformers, not of the operations.*use one of.*bismo-edge"
     with pytest.raises(ValueError, match=of_operations):
-        network_cost_terms(task.network(), task.channel_decisions(), load_device("hat-titanxp"))
+        network_cost_terms(case.task.network(), case.decisions(), load_device("hat-titanxp"))
     for env in ("ChannelPrune", "MixedQuant", "JointPQ"):
         with pytest.raises(ValueError, match=of_operations):
             gym.make(f"compress_gym/{env}-v0", task="digits-cnn", device="hat-titanxp")

@@ -262,13 +262,13 @@ class Case:
             **settings: Of `Problem`.
         """
         hardware = load_device(device) if isinstance(device, (str, Path)) else device
+        terms = self.cost_terms(decisions, hardware)  # refuses devices of another sort
         measured_with = getattr(hardware, "task", self.task.name)
         if measured_with != self.task.name:
             raise ValueError(
                 f"device={hardware.name!r} was measured with the transformers of task {measured_with!r}, not of "
                 f"{self.task.name!r}"
             )
-        terms = self.cost_terms(decisions, hardware)
         return Problem(
             decisions,
             terms,

@@ -25,6 +25,7 @@ from compress_gym.kinds import KINDS, Case, cases_of, get_case, get_kind
 from compress_gym.networks import Network, Segment
 from compress_gym.support.cards import card_path, read_json
 from compress_gym.support.commands import run_command
+from compress_gym.support.errors import needing
 from compress_gym.support.lazy import load
 from compress_gym.tasks import Task, get_task, is_shipped, list_tasks, user_tasks
 from compress_gym.tasks.conditions import Conditions
@@ -268,7 +269,8 @@ def profile(
     if making is None or any(case.kind.profile != making for case in cases):
         raise ValueError(f"{', '.join(tasks)}: not to be profiled, or not together")
     given = {"rounds": rounds, "repetitions": repetitions, "fitted": fitted, "checked": checked}
-    run, plan_of = load(f"{making}:profile"), load(f"{making}:plan_of")
+    with needing("torch and ONNX Runtime", "live,devices", "compress-gym profile"):
+        run, plan_of = load(f"{making}:profile"), load(f"{making}:plan_of")
     plan = plan_of(runtime, precision, threads, cuda, batch, **{k: v for k, v in given.items() if v is not None})
     if export is not None:
         export_bundle = load("compress_gym.making.bundle:export_bundle")

@@ -38,7 +38,7 @@ print(time.perf_counter() - begun)
 
 
 @dataclass(frozen=True)
-class Case:
+class SpeedCase:
     """Something that is stepped.
 
     Attributes:
@@ -102,16 +102,16 @@ def _vector_stepper(envs: gym.vector.VectorEnv) -> Callable[[int], float]:
     return seconds
 
 
-def cases() -> list[Case]:
+def cases() -> list[SpeedCase]:
     """Lists what is compared: CartPole first of each kind, then every id, task and table or surrogate."""
     found = []
     scored = [(f"{NAMESPACE}{kind}", *found) for kind in KINDS for found in scored_tasks(kind).items()]
     for kind in ("unwrapped", "gym.make"):
-        found.append(Case(CARTPOLE, kind=kind))
-        found += [Case(name, task, signal, kind) for name, task, signal in scored]
-    found.append(Case(CARTPOLE, kind="vector"))
+        found.append(SpeedCase(CARTPOLE, kind=kind))
+        found += [SpeedCase(name, task, signal, kind) for name, task, signal in scored]
+    found.append(SpeedCase(CARTPOLE, kind="vector"))
     for threads, copies in ((1, True), (1, False), (2, True)):
-        found += [Case(name, task, signal, "vector", threads, copies) for name, task, signal in scored]
+        found += [SpeedCase(name, task, signal, "vector", threads, copies) for name, task, signal in scored]
     return found
 
 

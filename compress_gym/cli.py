@@ -73,23 +73,29 @@ def tasks(where: bool, as_json: bool) -> None:
         click.echo(user_tasks())
         return
     rows = []
-    for name in list_tasks():
-        task = get_task(name)
-        card = task.weights_card() if task.declared.data is not None else {}
-        scores = card.get("scores", {}).get("largest", {})
-        cases = cases_of(task)
-        rows.append(
-            {
-                "task": name,
-                "version": task.version,
-                "kinds": ", ".join(case.kind.name for case in cases),
-                "strategies": cases[0].decisions().count if cases else None,
-                "validation_accuracy": card.get("validation_accuracy", scores.get("validation_bleu", 0) / 100 or None),
-                "test_accuracy": card.get("test_accuracy", scores.get("test_bleu", 0) / 100 or None),
-                "summary": task.summary + (f"; accuracy is {cases[0].kind.metric} / 100" if scores else ""),
-            }
-        )
+    for task in map(get_task, list_tasks()):
+        row: dict[str, Any] = {"task": task.name, "version": task.version}
+        try:
+            row |= _described(task)
+        except ValueError as error:  # what is wrong with one task hides no other one
+            unknown = dict.fromkeys(("kinds", "strategies", "validation_accuracy", "test_accuracy"))
+            row |= {**unknown, "summary": f"cannot be used: {error.args[0]}"}
+        rows.append(row)
     _show(rows, as_json)
+
+
+def _described(task: Task) -> dict[str, Any]:
+    """Returns what a row of the list says of a task besides its name."""
+    card = task.weights_card() if task.declared.data is not None else {}
+    scores = card.get("scores", {}).get("largest", {})
+    cases = cases_of(task)
+    return {
+        "kinds": ", ".join(case.kind.name for case in cases),
+        "strategies": cases[0].decisions().count if cases else None,
+        "validation_accuracy": card.get("validation_accuracy", scores.get("validation_bleu", 0) / 100 or None),
+        "test_accuracy": card.get("test_accuracy", scores.get("test_bleu", 0) / 100 or None),
+        "summary": task.summary + (f"; accuracy is {cases[0].kind.metric} / 100" if scores else ""),
+    }
 
 
 @cli.group(name="task")
@@ -393,15 +399,17 @@ def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> 
     if case.kind.train is None:
         raise ValueError(f"TASK {task!r}: {case.kind.id} has no training")
     run, settings_of = load(case.kind.train), load("compress_gym.making.train:TrainSettings")
+    declared = None
     if out is None and is_shipped(case.task) and not case.task.weights.exists():
-        out = user_tasks() / task
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copy(case.task.folder / "task.json", out)
+        out, declared = user_tasks() / task, case.task.folder / "task.json"
     elif out is None:
         raise ValueError(f"TASK {task!r} has weights already; give --out FOLDER for others")
     if threads:
         load("torch:set_num_threads")(threads)
-    click.echo(run(case.task, out, settings_of(**settings), _command()))
+    reached = run(case.task, out, settings_of(**settings), _command())
+    if declared is not None:
+        shutil.copy(declared, out)
+    click.echo(reached)
 
 
 @cli.command()

@@ -20,22 +20,27 @@ KindId = Annotated[str, StringConstraints(pattern=KIND_ID)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _known(*names: str) -> AfterValidator:
-    """Refuses keys that nothing reads; those of kinds begin with a capital letter."""
+_CALLED = {int: "a whole number", list: "a list", dict: "an object"}
+
+
+def _known(**types: type) -> AfterValidator:
+    """Refuses keys that nothing reads, and values of another type; keys of kinds begin with a capital letter."""
 
     def check(given: dict[str, Any]) -> dict[str, Any]:
-        for key in given:
-            if key not in names and not key[:1].isupper():
-                raise ValueError(unknown_name("key", key, names).args[0])
-            if (key == "train") > isinstance(given[key], list):
-                raise ValueError(f"train={given[key]!r} must be a list of cycles")
+        for key, value in given.items():
+            if key[:1].isupper():
+                continue
+            if key not in types:
+                raise ValueError(unknown_name("key", key, types).args[0])
+            if not isinstance(value, types[key]):
+                raise ValueError(f"{key}={value!r} must be {_CALLED[types[key]]}")
         return given
 
     return AfterValidator(check)
 
 
-Options = Annotated[dict[str, Any], _known("levels", "bits", "fixed")]
-Recipes = Annotated[dict[str, Any], _known("train", "finetune", "finetune_bits")]
+Options = Annotated[dict[str, Any], _known(levels=int, bits=list, fixed=list)]
+Recipes = Annotated[dict[str, Any], _known(train=list, finetune=dict, finetune_bits=dict)]
 
 
 class _Part(BaseModel):

@@ -143,7 +143,9 @@ def test_a_measurement_can_stop_early_and_go_on(case, whole, tmp_path, workers):
     path = few(case, tmp_path, workers, minutes=0)
     part = MeasuredStrategies.load(path, case.decisions())
     done = len(part.strategies)
-    assert 0 < done < 20 and np.array_equal(part.strategies, whole.strategies[:done])
+    # Of two workers, either may end last: the first shard is waited for, so that all may be there.
+    assert done == 8 if workers == 1 else 0 < done <= 20
+    assert np.array_equal(part.strategies, whole.strategies[:done])
     assert np.array_equal(part.column("valid_loss"), whole.column("valid_loss")[:done])
     assert read_card(path)["wanted"] == 20 and f"{done} strategies" in read_card(path)["what"]
     if workers == 1:

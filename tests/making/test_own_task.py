@@ -205,6 +205,23 @@ def test_a_damaged_task_hides_no_other_one(run):
         assert {"other", "digits-cnn"} <= set(list_tasks())
 
 
+def test_a_kind_that_does_not_fit_is_shown_beside_the_other_tasks(run):
+    assert new(run)[0] == 0
+    path = user_tasks() / "mine" / "task.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "kinds": ["TransformerNAS-v0"]}))
+    code, out, _ = run("tasks", "--json")
+    rows = {row["task"]: row["summary"] for row in json.loads(out)}
+    assert code == 0 and "digits-cnn" in rows
+    assert rows["mine"].startswith("cannot be used: task='mine' holds a Network")
+
+
+def test_a_training_that_cannot_begin_leaves_nothing(run, monkeypatch):
+    monkeypatch.setenv("COMPRESS_GYM_DATA", "nowhere")
+    code, _, errors = run("train", "cifar10-resnet18")
+    assert code == 2 and "data set 'cifar10' is not at" in errors and not user_tasks().exists()
+    assert run("describe", "cifar10-resnet18")[0] == 0
+
+
 def test_where_no_device_is_named_multiply_accumulates_are_bounded(run):
     assert new(run)[0] == 0
     problem = gym.make("compress_gym/ChannelPrune-v0", task="mine", budget=0.9).unwrapped.problem
@@ -238,7 +255,9 @@ def test_a_name_is_taken_once(run):
         ({"network": {}}, "network.build is missing"),
         ({"calibration": {"pictures": 3, "images": 3}}, "'pictures' is not known; legal: 'augmentation', 'images'"),
         ({"options": {"levls": 4}}, "options: key='levls' is not known.*Did you mean 'levels'"),
-        ({"recipes": {"train": "hm"}}, "recipes: train='hm' must be a list of cycles"),
+        ({"recipes": {"train": "hm"}}, "recipes: train='hm' must be a list"),
+        ({"recipes": {"finetune": 3}}, "recipes: finetune=3 must be an object"),
+        ({"options": {"fixed": "conv1"}}, "options: fixed='conv1' must be a list"),
         ({"name": "other"}, "is not the folder's name"),
         ({"validation_images": "many"}, "validation_images='many': should be a valid integer"),
     ],

@@ -349,5 +349,9 @@ def scored_tasks(env_id: str) -> dict[str, str]:
 
 
 def cases_of(task: Task) -> list[Case]:
-    """Returns the cases of all kinds that a task is meant for and that are registered."""
-    return [Case(KINDS[kind], task) for kind in task.declared.kinds if kind in KINDS]
+    """Returns the cases of all kinds that a task is meant for and that are registered.
+
+    Raises:
+        ValueError: One of them does not compress networks like the task's.
+    """
+    return [get_case(KINDS[kind], task) for kind in task.declared.kinds if kind in KINDS]

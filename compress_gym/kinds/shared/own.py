@@ -36,6 +36,8 @@ def problem_from_model(
     **settings: Any,
 ) -> Problem:
     """Builds the problem; see `Problem.from_model` for the arguments."""
+    if "accuracy" in settings:
+        raise TypeError("unexpected keyword argument 'accuracy': a model in memory is scored live, on `validation`")
     kind = get_kind(kind) if isinstance(kind, str) else kind
     parse_recovery = load("compress_gym.live.recovery:parse_recovery")
     shape = tuple(np.shape(example_input))

@@ -27,7 +27,7 @@ from compress_gym.live.export_quantised import RUN_BITS, export_quantised
 from compress_gym.live.session import open_session
 from compress_gym.making.profile.onnx_runtime import timed
 from compress_gym.making.profile.timing import sample_us
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 

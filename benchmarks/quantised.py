@@ -20,7 +20,7 @@ from benchmarks.papers import winners
 from benchmarks.papers.live_scores import PaperScores
 from compress_gym.kinds import get_case
 from compress_gym.live.quantise import BITS as QUANTISER_BITS
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.support.cards import provenance, write_atomically
 from compress_gym.support.commands import run_command
 from compress_gym.tasks import Task, get_task

@@ -18,7 +18,8 @@ from compress_gym.devices.correction import Correction
 from compress_gym.networks import Network
 from compress_gym.problem import Problem
 from compress_gym.problem.costs import Term, pack
-from compress_gym.problem.decisions import Decision, DecisionSpace, channel_values
+from compress_gym.problem.decisions import Decision, DecisionSpace
+from compress_gym.problem.network_decisions import channel_values
 from compress_gym.problem.scores import MeasuredAccuracy
 from compress_gym.support.commands import run_command
 from compress_gym.support.processor import processor_name

@@ -28,7 +28,8 @@ from compress_gym.devices.operations import (
 from compress_gym.devices.simulated import SIMULATED, SimulatedDevice
 from compress_gym.devices.transformer_latency import TransformerDevice, read_coefficients
 from compress_gym.networks.network import WEIGHTED
-from compress_gym.problem.decisions import FLOAT_BITS, BitValues
+from compress_gym.problem.decisions import FLOAT_BITS
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.support.cards import card_path, read_card, read_json
 from compress_gym.support.errors import AssetError, unknown_name
 from compress_gym.support.home import home

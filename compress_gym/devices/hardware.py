@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from compress_gym.devices.operations import Operation
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 
 DEVICE_KINDS = ("cpu", "gpu", "accelerator")
 # Latencies that stand between or outside of measured ones; an environment says how many there are.

@@ -13,7 +13,7 @@ from compress_gym.devices.hardware import Hardware
 from compress_gym.devices.operations import Operation
 from compress_gym.devices.simulators import BISMO_PRESETS, BitFusion
 from compress_gym.devices.simulators.accelerator import Accelerator
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 
 # What a digest asks a simulator: every kind, with groups, strides and several inputs, and too large for the buffers.
 _ASKED = (

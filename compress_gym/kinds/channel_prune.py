@@ -7,7 +7,8 @@ from compress_gym.kinds.shared.kind import Benchmark, Kind, Options
 from compress_gym.kinds.shared.networks import NETWORKS, levels_of
 from compress_gym.kinds.shared.splits import TrainTestSplit
 from compress_gym.networks import Network
-from compress_gym.problem.decisions import DecisionSpace, channel_decisions
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.network_decisions import channel_decisions
 
 
 def decisions(network: Network, options: Options) -> DecisionSpace:

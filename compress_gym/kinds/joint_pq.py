@@ -7,7 +7,8 @@ from compress_gym.kinds.shared.kind import Benchmark, Kind, Options, Sampling
 from compress_gym.kinds.shared.networks import BITS_DEVICE, NETWORKS, bits_of, levels_of, restricted_bits
 from compress_gym.kinds.shared.splits import TrainTestSplit
 from compress_gym.networks import Network
-from compress_gym.problem.decisions import DecisionSpace, joint_decisions
+from compress_gym.problem.decisions import DecisionSpace
+from compress_gym.problem.network_decisions import joint_decisions
 
 
 def decisions(network: Network, options: Options) -> DecisionSpace:

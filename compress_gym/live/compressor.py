@@ -25,7 +25,8 @@ from compress_gym.live.recovery import CALIBRATION_BATCH, adaptive_batch_norm, p
 from compress_gym.live.shared_layers import PrunedPrefixes
 from compress_gym.live.training import DEFAULT_FINETUNING, Recipe, augmented, train_module
 from compress_gym.networks import Network
-from compress_gym.problem.decisions import BIT_KINDS, DecisionSpace, layer_bits, weighted_layers
+from compress_gym.problem.decisions import BIT_KINDS, DecisionSpace
+from compress_gym.problem.network_decisions import layer_bits, weighted_layers
 from compress_gym.support.processor import bf16_supported, checked_device, one_thread
 from compress_gym.tasks import Task
 from compress_gym.tasks.conditions import Conditions

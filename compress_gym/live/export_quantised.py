@@ -25,7 +25,7 @@ from compress_gym.live.export import export_onnx
 from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.quantise import InputQuantiser
 from compress_gym.networks import Network
-from compress_gym.problem.decisions import weighted_layers
+from compress_gym.problem.network_decisions import weighted_layers
 
 RUN_BITS = 8
 

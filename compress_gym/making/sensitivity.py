@@ -11,14 +11,8 @@ from rich.progress import track
 from torch import nn
 
 from compress_gym.live.compressor import NetworkCompressor, build
-from compress_gym.problem.decisions import (
-    FLOAT_BITS,
-    BitValues,
-    Decision,
-    DecisionSpace,
-    bit_decisions,
-    channel_decisions,
-)
+from compress_gym.problem.decisions import FLOAT_BITS, Decision, DecisionSpace
+from compress_gym.problem.network_decisions import BitValues, bit_decisions, channel_decisions
 from compress_gym.problem.scores.sensitivity import BITS, SHARES, Sensitivities
 from compress_gym.support.cards import provenance, write_card
 from compress_gym.support.processor import one_thread

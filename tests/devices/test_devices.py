@@ -24,7 +24,7 @@ from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.device import TABLES
 from compress_gym.devices.operations import COLUMNS, read_operations, write_operations
 from compress_gym.kinds import get_case
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.support.cards import write_card
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import get_task

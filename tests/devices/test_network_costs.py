@@ -14,7 +14,7 @@ from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.devices.operations import CALL, operation_of
 from compress_gym.kinds import get_case
 from compress_gym.networks.trace import trace
-from compress_gym.problem.decisions import BitValues, bit_decisions, joint_decisions
+from compress_gym.problem.network_decisions import BitValues, bit_decisions, joint_decisions
 from compress_gym.tasks import get_task
 from tests.helpers import two_precisions
 

@@ -10,7 +10,8 @@ import compress_gym
 from compress_gym import CompressionEnv
 from compress_gym.devices import load_device
 from compress_gym.kinds import get_case
-from compress_gym.problem.decisions import BitValues, bit_decisions, joint_decisions, steps_by_layer
+from compress_gym.problem.decisions import steps_by_layer
+from compress_gym.problem.network_decisions import BitValues, bit_decisions, joint_decisions
 from compress_gym.problem.scores import MeasuredAccuracy
 from compress_gym.tasks import get_task
 from tests.helpers import two_precisions

@@ -15,7 +15,7 @@ import pytest
 from compress_gym import CompressionEnv
 from compress_gym.kinds import get_case
 from compress_gym.making.sensitivity import measure_sensitivities
-from compress_gym.problem.decisions import BitValues, bit_decisions
+from compress_gym.problem.network_decisions import BitValues, bit_decisions
 from compress_gym.problem.observations import ExtraFeatures
 from compress_gym.problem.scores.sensitivity import BITS, CHANNEL_NAMES, KL_AT_0, KL_AT_1, SHARES, Sensitivities
 from compress_gym.support.cards import write_card

@@ -15,7 +15,7 @@ from compress_gym.kinds import get_case
 from compress_gym.live.compressor import NetworkCompressor
 from compress_gym.live.export_quantised import export_quantised
 from compress_gym.live.session import open_session
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.tasks import get_task
 
 TASK, VALIDATION = get_task("digits-cnn"), load_dataset("digits").validation

@@ -10,7 +10,7 @@ from torch import nn
 from compress_gym.live.fold import fold_batch_norms
 from compress_gym.live.prune import channel_ranking, kept_channels, remove_channels
 from compress_gym.networks.trace import trace
-from compress_gym.problem.decisions import channel_decisions
+from compress_gym.problem.network_decisions import channel_decisions
 from compress_gym.support.processor import one_thread
 from tests.user_nets import EVERY, build, randomise_batch_norms, traced
 

@@ -19,7 +19,7 @@ from compress_gym.live.quantise import RememberedScales, input_ranges, quantise,
 from compress_gym.live.recovery import adaptive_batch_norm
 from compress_gym.live.shared_layers import PrefixRunner, PrunedPrefixes
 from compress_gym.live.training import Recipe
-from compress_gym.problem.decisions import BitValues
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.support.cards import read_card
 from compress_gym.support.processor import bf16_supported
 from compress_gym.tasks import get_task

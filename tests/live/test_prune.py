@@ -13,7 +13,7 @@ from compress_gym.live.prune import channel_index, channel_ranking, kept_channel
 from compress_gym.networks import ChannelGroup, Layer, Network, Segment
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.networks.trace import trace
-from compress_gym.problem.decisions import channel_decisions
+from compress_gym.problem.network_decisions import channel_decisions
 from compress_gym.support.processor import one_thread
 from compress_gym.tasks import get_task, list_tasks
 from tests.user_nets import EVERY, build, randomise_batch_norms, traced

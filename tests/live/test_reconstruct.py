@@ -9,7 +9,7 @@ from compress_gym.kinds import get_case
 from compress_gym.live.prune import channel_index, channel_ranking, kept_channels, remove_channels
 from compress_gym.live.reconstruct import build_bank, samples
 from compress_gym.networks.trace import trace
-from compress_gym.problem.decisions import channel_decisions
+from compress_gym.problem.network_decisions import channel_decisions
 from compress_gym.support.processor import one_thread
 from compress_gym.tasks import get_task
 from tests.user_nets import USER_NETS, build, randomise_batch_norms, traced

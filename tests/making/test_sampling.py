@@ -9,7 +9,7 @@ from compress_gym.making.collect import wanted_sample
 from compress_gym.making.sampling import broad_sample, mixed_sample
 from compress_gym.networks.cifar_resnet import resnet20
 from compress_gym.networks.trace import trace
-from compress_gym.problem.decisions import channel_decisions
+from compress_gym.problem.network_decisions import channel_decisions
 
 NETWORK = trace(resnet20(), (3, 32, 32), "resnet20")
 DECISIONS = channel_decisions(NETWORK, 16)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress_gym.problem.decisions import Decision, DecisionSpace, channel_values, from_lists
+from compress_gym.problem.decisions import Decision, DecisionSpace, from_lists
+from compress_gym.problem.network_decisions import channel_values
 from tests.helpers import random_problem, seeds
 
 

@@ -16,14 +16,8 @@ from compress_gym.networks import Layer, Network
 from compress_gym.networks.network import WEIGHTED
 from compress_gym.problem.costs.analytic import METRICS, layer_costs
 from compress_gym.problem.costs.terms import CostTerms, Term, pack
-from compress_gym.problem.decisions import (
-    BIT_KINDS,
-    FLOAT_BITS,
-    INPUT_KINDS,
-    WEIGHT_KINDS,
-    DecisionSpace,
-    undecided_bits,
-)
+from compress_gym.problem.decisions import BIT_KINDS, FLOAT_BITS, INPUT_KINDS, WEIGHT_KINDS, DecisionSpace
+from compress_gym.problem.network_decisions import undecided_bits
 
 MAX_DECISIONS = 6
 # What a device alone can tell.

@@ -7,7 +7,8 @@ from typing import Any
 from compress_gym.devices import Device, SimulatedDevice, list_devices, load_device, of_operations
 from compress_gym.devices.costs.network import network_cost_terms
 from compress_gym.kinds.shared.kind import Options
-from compress_gym.problem.decisions import BIT_WIDTHS, BitValues, steps_by_layer
+from compress_gym.problem.decisions import BIT_WIDTHS, steps_by_layer
+from compress_gym.problem.network_decisions import BitValues
 from compress_gym.problem.observations import shape_features
 
 # Fields of `Kind` that are the same for all of them.

@@ -16,14 +16,8 @@ from compress_gym.devices.operations import CALL, MIXED_BITS, PRECISION_BITS, Op
 from compress_gym.making.profile.benches import RUNTIMES
 from compress_gym.networks import Network
 from compress_gym.networks.network import WEIGHTED
-from compress_gym.problem.decisions import (
-    FIXED_BITS,
-    FLOAT_BITS,
-    BitValues,
-    DecisionSpace,
-    channel_decisions,
-    joint_decisions,
-)
+from compress_gym.problem.decisions import FIXED_BITS, FLOAT_BITS, DecisionSpace
+from compress_gym.problem.network_decisions import BitValues, channel_decisions, joint_decisions
 from compress_gym.tasks import Task
 
 MIN_REPETITIONS = 30

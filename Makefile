@@ -1,11 +1,12 @@
 # make demo    sets up .venv and runs the demonstration
 # make test    sets up .venv and runs linters, type checks and tests
+# make test-all   the same with the tests that are marked slow
 # make docs    sets up .venv and builds the documentation: site/index.html
 # make labs    writes the notebooks of the teaching labs from labs/sources
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs labs install clean
+.PHONY: demo test test-all docs labs install clean
 
 install: .venv/installed
 
@@ -23,6 +24,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-all: test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
 
 docs: install
 	$(BIN)/python -m docs.generator

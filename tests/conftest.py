@@ -21,7 +21,10 @@ _KERNELS = [
 _STATE = hashlib.sha256(b"".join(_KERNELS)).hexdigest()[:12]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"compress-gym-numba-{_STATE}"))
 
-from hypothesis import settings  # noqa: E402  (after the cache folder is set)
+# Small networks are trained in two processes at once: torch's threads would wait for one another (8 times as long).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings  # noqa: E402  (after the environment is set)
 
 # Compilation falls into the first example: deadlines would measure numba, not the code.
 settings.register_profile("suite", deadline=None, derandomize=True)

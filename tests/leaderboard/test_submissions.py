@@ -64,6 +64,7 @@ def test_records_of_the_digits_are_scored_again(tmp_path):
     assert seen > 12
 
 
+@pytest.mark.slow
 def test_a_record_of_cifar10_is_scored_again(tmp_path):
     """One strategy: the best on validation images of all that are ranked; each takes seconds."""
     needs_data("cifar10-resnet20")

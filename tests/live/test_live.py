@@ -15,7 +15,9 @@ from compress_gym.tasks import get_task, list_tasks
 from tests.helpers import image_scorer, needs_data, recorded_here
 
 KIND = "ChannelPrune-v0"
-every_task = pytest.mark.parametrize("name", list_tasks(KIND))
+every_task = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "cifar10-resnet56" else n for n in list_tasks(KIND)]
+)
 
 
 @every_task

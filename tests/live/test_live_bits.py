@@ -52,9 +52,10 @@ def measured_rows(case, rng):
     return measured.strategies[chosen], measured.correct.sum(1)[chosen], read_card(case.asset("strategies"))
 
 
+@pytest.mark.parametrize("env", ["MixedQuant-v0", "JointPQ-v0"])
 @pytest.mark.parametrize(
-    ("name", "env"),
-    [(n, e) for e in ("MixedQuant-v0", "JointPQ-v0") for n in scored_tasks(e)],
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "cifar10-plain20" else n for n in scored_tasks("JointPQ-v0")],
 )
 def test_measured_rows_are_scored_again(name, env):
     """Equal on the machine that recorded them, elsewhere within what the card says."""

@@ -138,7 +138,7 @@ class Episodes:
         draws = np.full(len(chosen), -1)
         for n in np.flatnonzero(chosen):
             key, episode = self.states[n, kernels.KEY], self.states[n, kernels.EPISODE]
-            draws[n] = numbers[kernels.drawn(key, episode, len(numbers))]
+            draws[n] = numbers[kernels.draw(key, episode, len(numbers))]
         for number in numbers:
             kernels.reset_rows(*self.reset_arguments(draws == number, number, budget))
 
@@ -235,7 +235,7 @@ class Episodes:
                 if problem.reward_spec.custom is not None:
                     self.amounts[n, kernels.REWARD] = problem.reward_spec.function(self._outcome(n, problem))
                 elif unknown:
-                    kernels.reward_row(program.ints, program.floats, self.states, self.amounts, n)
+                    kernels.reward_of_row(program.ints, program.floats, self.states, self.amounts, n)
 
     def _outcome(self, n: int, problem: Problem) -> Outcome:
         row = self.amounts[n].tolist()

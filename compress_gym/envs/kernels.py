@@ -65,7 +65,7 @@ def mixed(key: int, number: int) -> int:
     return z ^ (z >> np.uint64(31))
 
 
-@jit
+@within
 def drawn(key: int, episode: int, count: int) -> int:
     """Returns which of `count` problems an episode of a row draws."""
     return np.int64(mixed(key, 2 * episode) % np.uint64(count))
@@ -408,7 +408,7 @@ def end_rows(ints: Ints, floats: Floats, states: Ints, amounts: Floats, observat
             reward_row(ints, floats, states, amounts, n)
 
 
-@jit
+@within
 def reward_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int) -> None:
     """Writes the named reward of an outcome whose accuracy is known."""
     header = ints[p.HEADERS + states[n, PROBLEM]]
@@ -421,6 +421,11 @@ def reward_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int
         amounts[n, BUDGET],
         amounts[n, COSTS + macs] if macs >= 0 else np.nan,
     )
+
+
+# For Python, which kernels would have to wait for.
+reward_of_row = jit(reward_row)
+draw = jit(drawn)
 
 
 @jit

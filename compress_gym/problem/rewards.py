@@ -78,7 +78,7 @@ ACCURACY, AMC_MACS, HAQ, GALEN, MNASNET = range(5)
 CUSTOM = -1
 
 
-@jit
+@within
 def named_reward(
     code: int, accuracy_: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float
 ) -> float:
@@ -92,6 +92,10 @@ def named_reward(
     if code == GALEN:
         return galen(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
     return mnasnet(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+
+
+# For Python: its own logarithms and powers may differ in their last bits.
+compiled_reward = jit(named_reward)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Reward:
         if self.custom is not None:
             return float(self.custom(outcome))
         o, macs = outcome, outcome.costs.get("macs", math.nan)
-        return named_reward(self.code, o.accuracy, o.baseline_accuracy, o.cost_ratio, float(o.budget), macs)
+        return compiled_reward(self.code, o.accuracy, o.baseline_accuracy, o.cost_ratio, float(o.budget), macs)
 
 
 REWARDS: dict[str, Reward] = {

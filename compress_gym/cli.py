@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import compress_gym  # noqa: F401  (registers the kinds)
@@ -441,6 +442,23 @@ def fetch(name: str, source: Path | None) -> None:
     with Console(stderr=True).status(f"{'copying' if source else 'downloading ' + archive.url}"):
         folder = fetch_archive(name, source)
     click.echo(f"{name} is at {folder}, every file checked\nterms: {archive.terms}")
+
+
+@cli.command("warm-up")
+@as_json
+def warm_up(as_json: bool) -> None:
+    """Compiles all kernels and keeps them on disk, so that no first episode waits: for images and CI jobs."""
+    from compress_gym.kinds.shared.warm_up import cache_bytes, cache_folders, steps
+
+    for play in track(list(steps()), "compiling", console=Console(stderr=True)):
+        play()
+    folders, size = [str(folder) for folder in cache_folders()], cache_bytes()
+    if as_json:
+        click.echo(json.dumps({"folders": folders, "bytes": size}, indent=2))
+    elif folders:
+        click.echo(f"{size / 1e6:.1f} MB of compiled kernels are in:\n" + "\n".join(folders))
+    else:
+        raise ValueError("no folder for compiled kernels can be written; set NUMBA_CACHE_DIR to one that can")
 
 
 def _case(task: str, env: str | None = None) -> Case:

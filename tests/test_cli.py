@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,43 @@ def test_finished_measurements_are_not_overwritten(run, command, file, tmp_path,
 def test_help_of_every_command(run, command):
     code, shown, _ = run(*command, "--help")
     assert code == 0 and "Usage" in shown
+
+
+def test_after_warming_up_nothing_is_compiled(tmp_path):
+    """Every kind, alone and many at once, with both types of actions."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = """
+from numba.core import event
+import gymnasium as gym, compress_gym
+recorded = event.RecordingListener()
+event.register("numba:compile", recorded)
+for name in compress_gym.kinds.KINDS:
+    for action_type in ("continuous", "discrete"):
+        for rule in ("clip", "repair"):
+            settings = {"action_type": action_type, "budget_rule": rule}
+            env = gym.make(f"compress_gym/{name}", **settings)
+            env.reset(seed=0)
+            terminated = False
+            while not terminated:
+                *_, terminated, _, _ = env.step(env.action_space.sample())
+            for threads in (1, 2):
+                envs = gym.make_vec(f"compress_gym/{name}", num_envs=64, num_threads=threads, **settings)
+                envs.reset(seed=0, options={"budget": 0.9})
+                for _ in range(100):
+                    envs.step(envs.action_space.sample())
+print(sorted({e.data["dispatcher"].py_func.__qualname__ for _, e in recorded.buffer}))
+"""
+    warm = [sys.executable, "-m", "compress_gym.cli", "warm-up", "--json"]
+    done = subprocess.run(warm, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["bytes"] == sum(path.stat().st_size for path in tmp_path.rglob("*.nb[ic]")) > 0
+    assert all(Path(folder).parent == tmp_path for folder in told["folders"])
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_warming_up_says_where_kernels_are(run):
+    """With the tests' own cache."""
+    code, text, _ = run("warm-up")
+    assert code == 0 and "MB of compiled kernels are in:" in text

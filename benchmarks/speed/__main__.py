@@ -34,18 +34,37 @@ removed channels multiplied by zero at full cost, as in AMC's release; it re-est
 task's evaluator with its recovery, in float32 or bfloat16: channels really removed, batch norms folded, additions and
 ReLUs fused into convolutions, batches that fit the cache."""
 
+START_UP = """A new process imports the package, makes an environment with its defaults and plays one episode: cold with
+an empty cache of kernels, as after an installation, warm with a filled one. Seconds are by the clock and include
+Python's own start; processor seconds, of user and system, say less of what else runs. Medians of several turns."""
+
 
 @click.command()
 @click.option("--live", is_flag=True, help="Live evaluation against the plain way and AMC's.")
 @click.option("--costs", is_flag=True, help="Strategies a second whose costs are evaluated.")
 @click.option("--learners", is_flag=True, help="Steps a second that Stable-Baselines3's learners train.")
+@click.option("--start-up", "starting", is_flag=True, help="Seconds of a first episode in a new process.")
+@click.option(
+    "--before",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="For --start-up: another checkout, to compare with.",
+)
 @click.option("--task", "name", default="cifar10-resnet20", show_default=True, help="For --live and --costs.")
 @click.option("--device", help="For --costs: a device profiled for the task [default: the task's].")
 @click.option("--images", type=click.IntRange(1), default=5000, show_default=True, help="For --live: images to score.")
-def main(live: bool, costs: bool, learners: bool, name: str, device: str | None, images: int) -> None:
+def main(
+    live: bool,
+    costs: bool,
+    learners: bool,
+    starting: bool,
+    before: Path | None,
+    name: str,
+    device: str | None,
+    images: int,
+) -> None:
     """Measures the speed of every environment, or of what is asked for; run it alone on the machine."""
-    if live + costs + learners > 1:
-        raise click.UsageError("say what to measure: --live, --costs or --learners")
+    if live + costs + learners + starting > 1:
+        raise click.UsageError("say what to measure: --live, --costs, --learners or --start-up")
     if live:
         from benchmarks.speed.live import compare
 
@@ -65,6 +84,11 @@ def main(live: bool, costs: bool, learners: bool, name: str, device: str | None,
         with one_thread():
             rows = compare_learners()
         _report("learners", "Steps a second while learning", LEARNING, {"rows": rows}, ["stable_baselines3", "torch"])
+    elif starting:
+        from benchmarks.speed import start_up
+
+        facts = {"rows": start_up.measure(before)}
+        _report("start-up", "Seconds until a first episode has ended", START_UP, facts, ["gymnasium", "numba"])
     else:
         _environments()
 

@@ -11,7 +11,7 @@ The geometry of an operation is here too, since the simulators count the same te
 from __future__ import annotations
 
 from compress_gym.devices.operations import Operation
-from compress_gym.support.jit import jit
+from compress_gym.support.jit import within
 
 PROVENANCE = "analytic"
 
@@ -46,7 +46,7 @@ KIND_CODES = {
 }
 
 
-@jit
+@within
 def output_side(code: int, side: int, kernel: int, stride: int) -> int:
     """Returns the height or width that leaves; convolutions are padded by half their kernel, pools are not."""
     if code == CONVOLUTION:
@@ -58,7 +58,7 @@ def output_side(code: int, side: int, kernel: int, stride: int) -> int:
     return side
 
 
-@jit
+@within
 def moved_values(
     code: int, in_channels: int, out_channels: int, kernel: int, stride: int, in_height: int, in_width: int, batch: int
 ) -> int:

@@ -72,11 +72,12 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         """Keeps the kernel's arguments and rows at hand: looking them up would take as long as stepping."""
         episodes = self._episodes
         self._arguments, self._discrete = episodes.arguments, episodes.discrete
+        self._rows = episodes.states, episodes.amounts, episodes.rows
+        self._skip_arguments = (*episodes.program.packed, *self._rows)
         self._scored_elsewhere = not episodes.program.in_kernel
         self._action, self._action_shape = episodes.actions[0], episodes.actions[0].shape
         self._row, self._columns = episodes.rows[0], len(self.observation_names)
         self._state, self._choice, self._amounts = episodes.states[0], episodes.executed[0], episodes.amounts[0]
-        self._reset_arguments = episodes.reset_arguments(_FIRST_ROW)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a pickled environment; rows are views of its arrays again."""
@@ -117,7 +118,8 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         if options:
             episodes.reset(_FIRST_ROW, options)
         else:
-            kernels.reset_rows(*self._reset_arguments)
+            self._state[kernels.STATUS] = kernels.ENDED  # stepping starts the next one, and is compiled already
+            kernels.step_rows(*self._arguments)
         self._last_info = {}
         problem = episodes.distribution.problems[int(self._state[kernels.PROBLEM])]
         self._length = len(problem.decisions) if self._discrete else len(problem.steps)
@@ -147,8 +149,13 @@ class CompressionEnv(gym.Env[NDArray[np.float32], Any]):
         ):
             action = self._checked(action)
         self._action[:] = action
-        if kernels.step_rows(*self._arguments) >= 0:
+        outcome = kernels.step_rows(*self._arguments)
+        if outcome >= 0:
             raise ValueError(f"action={action!r} must be within -1 and 1 and not NaN")
+        if self._skips:
+            outcome = kernels.skip_inactive(*self._skip_arguments)
+        if outcome == kernels.SOME_ENDED:
+            self._episodes.end(*self._rows)
         # Where steps are skipped, counting does not tell how many are left; looking it up takes longer.
         left = self._length - int(self._state[kernels.STEP]) if self._skips else self._steps_left - 1
         self._steps_left = left

@@ -18,8 +18,10 @@ from compress_gym.envs.packing import ACCURACY, ELSEWHERE, pack_program
 from compress_gym.problem import Problem
 from compress_gym.problem.distribution import ProblemDistribution
 from compress_gym.problem.rewards import Outcome
+from compress_gym.problem.scores.batched import FEWEST
 from compress_gym.problem.scores.model import ACCURACY_COLUMN, scores_of
 from compress_gym.support.errors import unknown_name
+from compress_gym.support.jit import Floats, Ints, Singles
 
 ACTION_TYPES = ("continuous", "discrete")
 
@@ -127,15 +129,23 @@ class Episodes:
             ValueError: No problem has the wanted origin, or it cannot keep the wanted budget.
         """
         numbers, budget = self.wanted(options)
+        if not options and chosen.all():
+            self.begin()
+            return
         if len(numbers) == len(self.distribution.problems):
             kernels.reset_rows(*self.reset_arguments(chosen, -1, budget))
             return
         draws = np.full(len(chosen), -1)
         for n in np.flatnonzero(chosen):
             key, episode = self.states[n, kernels.KEY], self.states[n, kernels.EPISODE]
-            draws[n] = numbers[kernels.drawn(key, episode, len(numbers))]
+            draws[n] = numbers[kernels.draw(key, episode, len(numbers))]
         for number in numbers:
             kernels.reset_rows(*self.reset_arguments(draws == number, number, budget))
+
+    def begin(self) -> None:
+        """Starts an episode in every row: stepping does that where one has ended, and needs no kernel beside."""
+        self.status[:] = kernels.ENDED
+        kernels.step_rows(*self.arguments)
 
     def wanted(self, options: dict[str, Any] | None) -> tuple[list[int], float]:
         """Returns the numbers of problems that may be drawn, and the wanted budget (NaN: any); raises as `reset`."""
@@ -166,24 +176,42 @@ class Episodes:
         """Executes `actions`; rows whose episode is over start the next one.
 
         Returns:
-            -1, or the first row whose action is illegal; then nothing was done.
+            A negative number, or the first row whose action is illegal; then nothing was done.
         """
-        bad = self._step_in_threads() if self.threads > 1 else kernels.step_rows(*self.arguments)
+        bad = self._step_in_threads() if self.threads > 1 else self._step(*self._rows)
         if bad < 0 and not self.program.in_kernel:
             self.score_elsewhere()
-        return int(bad)
+        return bad
+
+    def _step(self, *rows: NDArray[Any]) -> int:
+        outcome = int(kernels.step_rows(*self.program.packed, *rows))
+        if outcome < 0 and self.program.conditional:
+            outcome = int(kernels.skip_inactive(*self.program.packed, *rows[:-1]))
+        if outcome == kernels.SOME_ENDED:
+            self.end(*rows[:-1])
+        return outcome
+
+    def end(self, states: Ints, amounts: Floats, rows: Singles) -> None:
+        """Scores and observes those rows that have ended: by kernels of their own, so that none is compiled in vain."""
+        program = self.program
+        if program.repairs:
+            kernels.repair_rows(program.ints, program.floats, states, amounts, rows)
+        if program.predicts:
+            predict = kernels.predict_each if len(states) < FEWEST else kernels.predict_together
+            predict(program.ints, program.singles, states, amounts)
+        kernels.end_rows(program.ints, program.floats, states, amounts, rows)
 
     def _step_in_threads(self) -> int:
         """Lets each thread step its share of the rows: rows do not read each other, so nothing else changes."""
-        bad = kernels.first_bad_action(self.program.ints, self.states, self.actions)
+        bad = kernels.check_actions(self.program.ints, self.states, self.actions)
         if bad >= 0:
             return int(bad)
         if self._pool is None or self._pool_process != os.getpid():  # threads do not survive a fork
             self._pool, self._pool_process = ThreadPoolExecutor(self.threads - 1), os.getpid()
         edges = np.linspace(0, len(self.states), self.threads + 1).astype(int).tolist()
         shares = [tuple(rows[a:b] for rows in self._rows) for a, b in zip(edges, edges[1:], strict=False)]
-        others = [self._pool.submit(kernels.step_rows, *self.program.packed, *share) for share in shares[1:]]
-        kernels.step_rows(*self.program.packed, *shares[0])
+        others = [self._pool.submit(self._step, *share) for share in shares[1:]]
+        self._step(*shares[0])
         for other in others:
             other.result()
         return -1
@@ -207,7 +235,7 @@ class Episodes:
                 if problem.reward_spec.custom is not None:
                     self.amounts[n, kernels.REWARD] = problem.reward_spec.function(self._outcome(n, problem))
                 elif unknown:
-                    kernels.reward_row(program.ints, program.floats, self.states, self.amounts, n)
+                    kernels.reward_of_row(program.ints, program.floats, self.states, self.amounts, n)
 
     def _outcome(self, n: int, problem: Problem) -> Outcome:
         row = self.amounts[n].tolist()

@@ -18,7 +18,6 @@ from compress_gym.problem.costs.increments import (
     TERM,
     TOUCH,
     advance,
-    exact_cost,
     exact_cost_with,
     move,
     to_rows,
@@ -27,7 +26,7 @@ from compress_gym.problem.decisions import MAX_VALUES
 from compress_gym.problem.rewards import named_reward
 from compress_gym.problem.scores.batched import FEWEST, predict_batch
 from compress_gym.problem.scores.surrogate import predict_row
-from compress_gym.support.jit import Bools, Floats, Ints, Singles, inlined, jit
+from compress_gym.support.jit import Bools, Floats, Ints, Singles, inlined, jit, within
 
 ACTION_TOLERANCE = 1e-6
 # Rows that are stepped, scored and observed before the next ones: as many as stay in a core's cache.
@@ -38,24 +37,26 @@ BLOCK = 256
 PROBLEM, STEP, PREVIOUS, STATUS, KEY, EPISODE, EXECUTED = range(7)
 # What a row has just done.
 STEPPED, ENDED, WAS_RESET, NOT_BEGUN = range(4)
+# What `step_rows` returns where all actions are legal.
+NONE_ENDED, SOME_ENDED = -1, -2
 # Columns of `amounts`: the budget as a fraction and in the bounded cost's unit, costs in progress, and the outcome of
 # an episode that has ended; all its costs follow.
 BUDGET, LIMIT, SPENT, LEAST, MOST, ACCURACY, REWARD, COST_RATIO, FEASIBLE, COSTS = range(10)
 
 
-@jit
+@within
 def choice_of(action: float, size: int) -> int:
     """Returns the bin of an action: `size` bins of equal width over [-1, 1]."""
     return min(max(int(np.floor((action + 1.0) * 0.5 * size)), 0), size - 1)
 
 
-@jit
+@within
 def action_of(choice: int, size: int) -> float:
     """Returns the centre of a bin."""
     return (2 * choice + 1) / size - 1.0
 
 
-@jit
+@within
 def mixed(key: int, number: int) -> int:
     """Returns 64 random bits for a key and a number (the finaliser of splitmix64)."""
     z = np.uint64(key) + np.uint64(number) * np.uint64(0x9E3779B97F4A7C15)
@@ -64,13 +65,13 @@ def mixed(key: int, number: int) -> int:
     return z ^ (z >> np.uint64(31))
 
 
-@jit
+@within
 def drawn(key: int, episode: int, count: int) -> int:
     """Returns which of `count` problems an episode of a row draws."""
     return np.int64(mixed(key, 2 * episode) % np.uint64(count))
 
 
-@jit
+@within
 def first_bad_action(ints: Ints, states: Ints, actions: Singles) -> int:
     """Returns the first row whose action is NaN or out of range; -1 if all are fine.
 
@@ -78,7 +79,7 @@ def first_bad_action(ints: Ints, states: Ints, actions: Singles) -> int:
     """
     for n in range(states.shape[0]):
         header = ints[p.HEADERS + states[n, PROBLEM]]
-        if states[n, STEP] >= ints[header + p.STEPS]:
+        if states[n, STATUS] == ENDED:
             continue
         for a in range(actions.shape[1]):
             if ints[header + p.DISCRETE]:
@@ -89,7 +90,10 @@ def first_bad_action(ints: Ints, states: Ints, actions: Singles) -> int:
     return -1
 
 
-@jit
+check_actions = jit(first_bad_action)
+
+
+@within
 def end_of_run(states: Ints, first: int, end: int) -> int:
     """Returns where, before `end`, the rows stop that are at the same step of the same problem as the first.
 
@@ -106,7 +110,7 @@ def end_of_run(states: Ints, first: int, end: int) -> int:
     return stop
 
 
-@jit
+@within
 def reset_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int, problem: int, budget: float) -> None:
     """Starts an episode in a row: of the given problem and budget, drawn where they are -1 and NaN."""
     if problem < 0:
@@ -162,30 +166,7 @@ def sums_with(
     return spent, least, most
 
 
-@inlined
-def decide(
-    ints: Ints,
-    layout: int,
-    floats: Floats,
-    costs: int,
-    places: Ints,
-    at: int,
-    amounts: Floats,
-    n: int,
-    t: int,
-    size: int,
-    before: int,
-    whole: int,
-    choice: int,
-) -> None:
-    """Makes decision `t`, see `sums_with`; places and costs in progress follow."""
-    amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = sums_with(
-        ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
-    )
-    advance(ints, layout, places, at, t, size, choice)
-
-
-@jit
+@within
 def step_run(
     ints: Ints,
     floats: Floats,
@@ -215,94 +196,35 @@ def step_run(
         controller, least = ints[conditions + 2 * t], ints[conditions + 2 * t + 1]
         for n in range(first, stop):
             at = n * width + strategy + decisions
-            if controller >= 0 and states[n, strategy + controller] < least:
-                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, np.int64(0))
-                states[n, strategy + t], states[n, EXECUTED + a], observations[n, told + a] = 0, -1, 0.0
-                continue
-            choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
-            spent, low, high = sums_with(
-                ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
-            )
-            limit = amounts[n, LIMIT]
-            # Asked here as well: most choices fit, and the call takes longer than the question.
-            if rule == CLIP and limit - low <= MARGIN * limit:
-                cost = amounts[n, LEAST]
-                choice = nearest_legal(
-                    ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
-                )
+            without = controller >= 0 and states[n, strategy + controller] < least
+            if without:
+                choice = np.int64(0)
+            else:
+                choice = min(int(actions[n, a]), size - 1) if discrete else choice_of(actions[n, a], size)
+            certain, limit = without or rule != CLIP, amounts[n, LIMIT]
+            # Again where the choice is moved; written once, since every copy of it is compiled.
+            while True:
                 spent, low, high = sums_with(
                     ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, choice
                 )
+                # Asked here as well: most choices fit, and the call takes longer than the question.
+                if certain or limit - low > MARGIN * limit:
+                    break
+                cost, certain = amounts[n, LEAST], True
+                choice = nearest_legal(
+                    ints, layout, floats, costs, places, at, t, size, before, choice, cost, limit, sums
+                )
             amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = spent, low, high
             advance(ints, layout, places, at, t, size, choice)
-            states[n, strategy + t] = states[n, EXECUTED + a] = choice
-            observations[n, told + a] = action_of(choice, size)
-    steps = ints[header + p.STEPS]
+            states[n, strategy + t] = choice
+            states[n, EXECUTED + a] = -1 if without else choice
+            observations[n, told + a] = 0.0 if without else action_of(choice, size)
+    status = STEPPED if step + 1 < ints[header + p.STEPS] else ENDED
     for n in range(first, stop):
-        following = step + 1
-        if ints[header + p.CONDITIONAL]:
-            following = skip_inactive(ints, floats, header, states, amounts, n, following)
-        states[n, STEP], states[n, PREVIOUS] = following, step
-        states[n, STATUS] = STEPPED if following < steps else ENDED
+        states[n, STEP], states[n, PREVIOUS], states[n, STATUS] = step + 1, step, status
 
 
-@jit
-def skip_inactive(ints: Ints, floats: Floats, header: int, states: Ints, amounts: Floats, n: int, step: int) -> int:
-    """Returns the next step in which something is active; what is not takes its first choice on the way."""
-    slots, places, sizes = ints[p.SLOTS], states.reshape(-1), ints[header + p.AT_SIZES]
-    layout, costs, references = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED], ints[header + p.AT_REFERENCES]
-    conditions, strategy = ints[header + p.AT_CONDITIONS], EXECUTED + slots
-    at = n * states.shape[1] + strategy + ints[header + p.DECISIONS]
-    while step < ints[header + p.STEPS]:
-        decided = ints[header + p.AT_SLOTS] + step * slots
-        for a in range(slots):
-            t = ints[decided + a]
-            if t >= 0:
-                controller = ints[conditions + 2 * t]
-                if controller < 0 or states[n, strategy + controller] >= ints[conditions + 2 * t + 1]:
-                    return step
-        for a in range(slots):
-            t = ints[decided + a]
-            if t >= 0:
-                size, before, whole = ints[sizes + t], states[n, strategy + t], ints[references + t]
-                decide(ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, np.int64(0))
-                states[n, strategy + t] = 0
-        step += 1
-    return step
-
-
-@jit
-def finish_run(
-    ints: Ints, floats: Floats, states: Ints, amounts: Floats, observations: Singles, first: int, stop: int
-) -> None:
-    """Turns places into rows, repairs strategies where that is the rule, and sums anew what was carried along."""
-    header, slots = ints[p.HEADERS + states[first, PROBLEM]], ints[p.SLOTS]
-    decisions, sizes = ints[header + p.DECISIONS], ints[header + p.AT_SIZES]
-    layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
-    cheapest = ints[ints[header + p.AT_CHEAPEST] :][:decisions]
-    decided = ints[header + p.AT_SLOTS] + states[first, PREVIOUS] * slots
-    conditions = ints[ints[header + p.AT_CONDITIONS] :][: 2 * decisions].reshape(-1, 2)
-    strategy, told, rows = EXECUTED + slots, observations.shape[1] - slots, states.reshape(-1)
-    for n in range(first, stop):
-        at = n * states.shape[1] + strategy + decisions
-        to_rows(ints, layout, rows, at)
-        if ints[header + p.RULE] == REPAIR:
-            choices = states[n, strategy : strategy + decisions]
-            repair(ints, layout, floats, costs, rows, at, choices, cheapest, amounts[n, LIMIT])
-            for t in range(decisions):
-                if inactive(conditions, t, choices):
-                    move(ints, layout, rows, at, t, -choices[t])
-                    choices[t] = 0
-            for a in range(slots):
-                t = ints[decided + a]
-                if t >= 0:
-                    without = inactive(conditions, t, choices)
-                    states[n, EXECUTED + a] = -1 if without else choices[t]
-                    observations[n, told + a] = 0.0 if without else action_of(choices[t], ints[sizes + t])
-        amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = exact_cost(ints, layout, floats, costs, rows, at)
-
-
-@jit
+@within
 def observe_run(
     ints: Ints,
     floats: Floats,
@@ -317,11 +239,11 @@ def observe_run(
     header, step, slots = ints[p.HEADERS + states[first, PROBLEM]], states[first, STEP], ints[p.SLOTS]
     previous = states[first, PREVIOUS]
     static, sizes = ints[header + p.FEATURES], ints[header + p.AT_SIZES]
-    features = singles[ints[header + p.AT_FEATURES] + step * static :][:static]
+    features = ints[header + p.AT_FEATURES] + step * static
     scale = floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_COST]
     for n in range(first, stop):
         for i in range(static):
-            observations[n, i] = features[i]
+            observations[n, i] = singles[features + i]
         observations[n, static] = min(1.0, amounts[n, SPENT] / scale)
         observations[n, static + 1] = min(1.0, amounts[n, LEAST] / scale)
         observations[n, static + 2] = min(1.0, amounts[n, MOST] / scale)
@@ -335,49 +257,158 @@ def observe_run(
 
 
 @jit
-def score_run(
-    ints: Ints, floats: Floats, singles: Singles, states: Ints, amounts: Floats, first: int, stop: int
-) -> None:
-    """Writes the costs of finished strategies, and accuracy and reward where the kernel knows them."""
-    header = ints[p.HEADERS + states[first, PROBLEM]]
-    metrics, terms, decisions = ints[header + p.METRICS], ints[header + p.TERMS], ints[header + p.DECISIONS]
-    strategy, source = EXECUTED + ints[p.SLOTS], ints[header + p.ACCURACY]
-    constants, at, hidden = ints[header + p.AT_CONSTANTS], ints[header + p.AT_ACCURACY], ints[header + p.HIDDEN]
-    tables = floats[ints[header + p.AT_TABLES] :][: ints[header + p.TABLE_ROWS] * metrics].reshape(-1, metrics)
-    strides = ints[ints[header + p.AT_STRIDES] :][:decisions]
-    for n in range(first, stop):
-        costs, rows = amounts[n, COSTS : COSTS + metrics], states[n, strategy + decisions :]
-        for m in range(metrics):
-            costs[m] = 0.0
-        for k in range(terms):
-            for m in range(metrics):
-                costs[m] += tables[rows[k], m]
-        bounded = costs[ints[header + p.BOUNDED]]
-        amounts[n, COST_RATIO] = bounded / floats[constants + p.BASELINE_COST]
-        amounts[n, FEASIBLE] = bounded <= amounts[n, LIMIT]
-    if source == p.MEASURED:
-        for n in range(first, stop):
-            index = 0
-            for t in range(decisions):
-                index += strides[t] * states[n, strategy + t]
-            amounts[n, ACCURACY] = floats[at + index]
-    elif source == p.SURROGATE:
-        members, values = ints[header + p.MEMBERS], ints[header + p.VALUES]
-        strategies = states[first:stop, strategy : strategy + decisions]
-        if stop - first < FEWEST:
-            units = np.empty((2, hidden), dtype=np.float32)
-            for n in range(first, stop):
-                amounts[n, ACCURACY] = predict_row(singles[at:], members, values, strategies[n - first], units)
-        else:
-            predict_batch(singles[at:], members, values, hidden, strategies, amounts[first:stop, ACCURACY])
-    else:
-        for n in range(first, stop):
-            amounts[n, ACCURACY] = np.nan
-    for n in range(first, stop):
-        reward_row(ints, floats, states, amounts, n)
+def skip_inactive(
+    ints: Ints, floats: Floats, singles: Singles, states: Ints, amounts: Floats, observations: Singles
+) -> int:
+    """Moves all rows that have stepped on to where something is active; what is not takes its first choice on the way.
+
+    Returns:
+        `SOME_ENDED` if any row has, else `NONE_ENDED`.
+    """
+    slots, places, outcome = ints[p.SLOTS], states.reshape(-1), NONE_ENDED
+    strategy, none = EXECUTED + slots, np.int64(0)
+    for n in range(states.shape[0]):
+        header, step = ints[p.HEADERS + states[n, PROBLEM]], states[n, STEP]
+        layout, costs, sizes = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED], ints[header + p.AT_SIZES]
+        references, conditions = ints[header + p.AT_REFERENCES], ints[header + p.AT_CONDITIONS]
+        at = n * states.shape[1] + strategy + ints[header + p.DECISIONS]
+        while states[n, STATUS] == STEPPED:
+            decided, active = ints[header + p.AT_SLOTS] + step * slots, False
+            for a in range(slots):
+                t = ints[decided + a]
+                if t >= 0:
+                    controller = ints[conditions + 2 * t]
+                    active |= controller < 0 or states[n, strategy + controller] >= ints[conditions + 2 * t + 1]
+            if active:
+                break
+            for a in range(slots):
+                t = ints[decided + a]
+                if t >= 0:
+                    size, before, whole = ints[sizes + t], states[n, strategy + t], ints[references + t]
+                    amounts[n, SPENT], amounts[n, LEAST], amounts[n, MOST] = sums_with(
+                        ints, layout, floats, costs, places, at, amounts, n, t, size, before, whole, none
+                    )
+                    advance(ints, layout, places, at, t, size, none)
+                    states[n, strategy + t] = 0
+            step += 1
+            if step == ints[header + p.STEPS]:
+                states[n, STATUS] = ENDED
+        if states[n, STATUS] == ENDED:
+            outcome = SOME_ENDED
+        if step != states[n, STEP]:
+            states[n, STEP] = step
+            observe_run(ints, floats, singles, states, amounts, observations, n, n + 1)
+    return outcome
 
 
 @jit
+def repair_rows(ints: Ints, floats: Floats, states: Ints, amounts: Floats, observations: Singles) -> None:
+    """Repairs the strategies of all rows that have ended, where that is the rule; their places become rows."""
+    slots, rows = ints[p.SLOTS], states.reshape(-1)
+    strategy, told = EXECUTED + slots, observations.shape[1] - slots
+    for n in range(states.shape[0]):
+        header = ints[p.HEADERS + states[n, PROBLEM]]
+        if states[n, STATUS] != ENDED or ints[header + p.RULE] != REPAIR:
+            continue
+        decisions, sizes = ints[header + p.DECISIONS], ints[header + p.AT_SIZES]
+        layout, costs = ints[header + p.AT_STAGES], ints[header + p.AT_STAGED]
+        cheapest = ints[ints[header + p.AT_CHEAPEST] :][:decisions]
+        decided = ints[header + p.AT_SLOTS] + states[n, PREVIOUS] * slots
+        conditions = ints[ints[header + p.AT_CONDITIONS] :][: 2 * decisions].reshape(-1, 2)
+        at, choices = n * states.shape[1] + strategy + decisions, states[n, strategy : strategy + decisions]
+        seen = ints[header + p.FEATURES] + 4
+        to_rows(ints, layout, rows, at)
+        repair(ints, layout, floats, costs, rows, at, choices, cheapest, amounts[n, LIMIT])
+        for t in range(decisions):
+            if inactive(conditions, t, choices):
+                move(ints, layout, rows, at, t, -choices[t])
+                choices[t] = 0
+        for a in range(slots):
+            t = ints[decided + a]
+            if t >= 0:
+                size, without = ints[sizes + t], inactive(conditions, t, choices)
+                states[n, EXECUTED + a] = -1 if without else choices[t]
+                observations[n, told + a] = 0.0 if without else action_of(choices[t], size)
+                observations[n, seen + a] = 0.0 if without else (choices[t] + 0.5) / size
+
+
+@jit
+def predict_each(ints: Ints, singles: Singles, states: Ints, amounts: Floats) -> None:
+    """Writes the accuracies of all rows that have ended and have a surrogate, one by one."""
+    strategy = EXECUTED + ints[p.SLOTS]
+    for n in range(states.shape[0]):
+        header = ints[p.HEADERS + states[n, PROBLEM]]
+        if states[n, STATUS] == ENDED and ints[header + p.ACCURACY] == p.SURROGATE:
+            choices = states[n, strategy : strategy + ints[header + p.DECISIONS]]
+            units = np.empty((2, ints[header + p.HIDDEN]), dtype=np.float32)
+            weights = singles[ints[header + p.AT_ACCURACY] :]
+            amounts[n, ACCURACY] = predict_row(
+                weights, ints[header + p.MEMBERS], ints[header + p.VALUES], choices, units
+            )
+
+
+@jit
+def predict_together(ints: Ints, singles: Singles, states: Ints, amounts: Floats) -> None:
+    """Does what `predict_each` does, and takes half its time where many rows have ended."""
+    strategy, count, first = EXECUTED + ints[p.SLOTS], states.shape[0], 0
+    while first < count:
+        stop, header = end_of_run(states, first, min(first + BLOCK, count)), ints[p.HEADERS + states[first, PROBLEM]]
+        if states[first, STATUS] == ENDED and ints[header + p.ACCURACY] == p.SURROGATE:
+            weights, hidden = singles[ints[header + p.AT_ACCURACY] :], ints[header + p.HIDDEN]
+            members, values = ints[header + p.MEMBERS], ints[header + p.VALUES]
+            strategies = states[first:stop, strategy : strategy + ints[header + p.DECISIONS]]
+            if stop - first < FEWEST:
+                units = np.empty((2, hidden), dtype=np.float32)
+                for n in range(first, stop):
+                    choices = states[n, strategy : strategy + ints[header + p.DECISIONS]]
+                    amounts[n, ACCURACY] = predict_row(weights, members, values, choices, units)
+            else:
+                predict_batch(weights, members, values, hidden, strategies, amounts[first:stop, ACCURACY])
+        first = stop
+
+
+@jit
+def end_rows(ints: Ints, floats: Floats, states: Ints, amounts: Floats, observations: Singles) -> None:
+    """Writes costs and reward of all rows that have ended, and observes them.
+
+    Accuracies are looked up, or known already.
+    """
+    strategy, places, first, count = EXECUTED + ints[p.SLOTS], states.reshape(-1), np.int64(0), states.shape[0]
+    while first < count:
+        stop, header = end_of_run(states, first, count), ints[p.HEADERS + states[first, PROBLEM]]
+        begin, end, first = first, stop if states[first, STATUS] == ENDED else first, stop
+        metrics, terms, decisions = ints[header + p.METRICS], ints[header + p.TERMS], ints[header + p.DECISIONS]
+        tables, layout, bounded = ints[header + p.AT_TABLES], ints[header + p.AT_STAGES], ints[header + p.BOUNDED]
+        source, known, strides = ints[header + p.ACCURACY], ints[header + p.AT_ACCURACY], ints[header + p.AT_STRIDES]
+        repaired, static = ints[header + p.RULE] == REPAIR, ints[header + p.FEATURES]
+        scale = floats[ints[header + p.AT_CONSTANTS] + p.BASELINE_COST]
+        for n in range(begin, end):
+            at = n * states.shape[1] + strategy + decisions
+            if not repaired:  # `repair_rows` has done so
+                to_rows(ints, layout, places, at)
+            for m in range(metrics):
+                amounts[n, COSTS + m] = 0.0
+            for k in range(at, at + terms):
+                row = tables + metrics * places[k]
+                for m in range(metrics):
+                    amounts[n, COSTS + m] += floats[row + m]
+            cost = amounts[n, COSTS + bounded]
+            amounts[n, SPENT] = amounts[n, LEAST] = amounts[n, MOST] = cost
+            amounts[n, COST_RATIO] = cost / scale
+            amounts[n, FEASIBLE] = cost <= amounts[n, LIMIT]
+            for i in range(static, static + 3):  # spent, least and most
+                observations[n, i] = min(1.0, cost / scale)
+            if source == p.MEASURED:
+                index = known
+                for t in range(decisions):
+                    index += ints[strides + t] * states[n, strategy + t]
+                amounts[n, ACCURACY] = floats[index]
+            elif source == p.ELSEWHERE:
+                amounts[n, ACCURACY] = np.nan
+            reward_row(ints, floats, states, amounts, n)
+
+
+@within
 def reward_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int) -> None:
     """Writes the named reward of an outcome whose accuracy is known."""
     header = ints[p.HEADERS + states[n, PROBLEM]]
@@ -390,6 +421,11 @@ def reward_row(ints: Ints, floats: Floats, states: Ints, amounts: Floats, n: int
         amounts[n, BUDGET],
         amounts[n, COSTS + macs] if macs >= 0 else np.nan,
     )
+
+
+# For Python, which kernels would have to wait for.
+reward_of_row = jit(reward_row)
+draw = jit(drawn)
 
 
 @jit
@@ -431,36 +467,31 @@ def step_rows(
         actions: Numbers within [-1, 1], or indices of values, float32 `[N, slots]`.
 
     Returns:
-        -1, or the first row whose action is illegal; then nothing was done.
+        `NONE_ENDED`; or `SOME_ENDED`, and then `Episodes.end` has to score and observe what has ended; or the first row
+        whose action is illegal, and then nothing was done.
     """
     bad = first_bad_action(ints, states, actions)
     if bad >= 0:
         return bad
     # A literal would be a type of its own: everything below would be compiled twice.
-    begin, drawn = np.int64(0), np.int64(-1)
-    while begin < states.shape[0]:
-        end = min(begin + BLOCK, states.shape[0])
-        first = begin
-        while first < end:
-            stop, ended = end_of_run(states, first, end), states[first, STATUS] == ENDED
+    first, drawn, outcome = np.int64(0), np.int64(-1), NONE_ENDED
+    while first < states.shape[0]:
+        stop = end_of_run(states, first, min(first + BLOCK, states.shape[0]))
+        begins = states[first, STATUS] == ENDED
+        for n in range(first, stop):
+            amounts[n, REWARD] = 0.0
+        if begins:
             for n in range(first, stop):
-                amounts[n, REWARD] = 0.0
-            if ended:
-                for n in range(first, stop):
-                    reset_row(ints, floats, states, amounts, n, drawn, np.nan)
-            else:
-                step_run(ints, floats, states, amounts, observations, actions, first, stop)
-            first = stop
-        first = begin
-        while first < end:
-            stop = end_of_run(states, first, end)
+                reset_row(ints, floats, states, amounts, n, drawn, np.nan)
+        else:
+            step_run(ints, floats, states, amounts, observations, actions, first, stop)
             if states[first, STATUS] == ENDED:
-                finish_run(ints, floats, states, amounts, observations, first, stop)
-                score_run(ints, floats, singles, states, amounts, first, stop)
-            observe_run(ints, floats, singles, states, amounts, observations, first, stop)
-            first = stop
-        begin = end
-    return -1
+                outcome = SOME_ENDED
+        while first < stop:  # what begins may be of several problems, what has stepped is a run still
+            until = first + 1 if begins and ints[p.PROBLEMS] > 1 else stop
+            observe_run(ints, floats, singles, states, amounts, observations, first, until)
+            first = until
+    return outcome
 
 
 @jit

@@ -86,6 +86,21 @@ class Program:
             _accuracy_code(p.accuracy_model) != ELSEWHERE and p.reward_spec.custom is None for p in self.problems
         )
 
+    @cached_property
+    def conditional(self) -> bool:
+        """Whether decisions of any problem may be inactive."""
+        return any(p.decisions.conditional for p in self.problems)
+
+    @cached_property
+    def predicts(self) -> bool:
+        """Whether a surrogate predicts accuracies of any problem."""
+        return any(_accuracy_code(p.accuracy_model) == SURROGATE for p in self.problems)
+
+    @cached_property
+    def repairs(self) -> bool:
+        """Whether strategies of any problem are repaired when they are complete."""
+        return any(budgets.rule_code(p.budget_rule) == budgets.REPAIR for p in self.problems)
+
 
 def pack_program(
     problems: Sequence[Problem], discrete: bool, budgets_range: tuple[float, float] | None = None

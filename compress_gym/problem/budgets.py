@@ -19,9 +19,9 @@ from compress_gym.problem.costs.increments import (
     to_rows,
     touched_costs,
 )
-from compress_gym.problem.costs.kernels import strategy_cost
+from compress_gym.problem.costs.kernels import strategy_costs
 from compress_gym.problem.decisions import MAX_VALUES
-from compress_gym.support.jit import Floats, Ints, jit
+from compress_gym.support.jit import Floats, Ints, jit, within
 
 BUDGET_RULES = ("clip", "repair", "none")
 NONE, CLIP, REPAIR = -1, 0, 1
@@ -33,7 +33,7 @@ def rule_code(rule: str) -> int:
     return {"clip": CLIP, "repair": REPAIR, "none": NONE}[rule]
 
 
-@jit
+@within
 def exact_nearest_legal(
     ints: Ints,
     layout: int,
@@ -64,7 +64,7 @@ def exact_nearest_legal(
     return before
 
 
-@jit
+@within
 def nearest_legal(
     ints: Ints,
     layout: int,
@@ -105,7 +105,7 @@ def nearest_legal(
     return exact_nearest_legal(ints, layout, floats, costs, places, at, t, size, before, wanted, limit)
 
 
-@jit
+@within
 def repair(
     ints: Ints,
     layout: int,
@@ -141,7 +141,7 @@ def repair(
             return
 
 
-@jit
+@within
 def inactive(conditions: Ints, t: int, choices: Ints) -> bool:
     """Returns whether a decision does not matter under what was chosen before it."""
     return conditions[t, 0] >= 0 and choices[conditions[t, 0]] < conditions[t, 1]
@@ -182,16 +182,13 @@ def keep_budget(
 def cheapest(sizes: Ints, terms: Ints, tables: Floats, metric: int, lowest: Ints | None = None) -> Ints:
     """Finds a cheap strategy by coordinate descent from the lowest choices (default: the first values), int64 `[T]`."""
     choices = np.zeros(len(sizes), dtype=np.int64) if lowest is None else lowest.copy()
-    best = strategy_cost(terms, tables, metric, choices)
-    improved = True
+    best, improved = strategy_costs(terms, tables, choices[None])[0, metric], True
     while improved:
         improved = False
         for t, size in enumerate(sizes):
-            for choice in range(size):
-                before, choices[t] = choices[t], choice
-                cost = strategy_cost(terms, tables, metric, choices)
-                if cost < best:
-                    best, improved = cost, True
-                else:
-                    choices[t] = before
+            rows = np.tile(choices, (size, 1))
+            rows[:, t] = np.arange(size)
+            costs = strategy_costs(terms, tables, rows)[:, metric]
+            if costs.min() < best:
+                best, choices[t], improved = costs.min(), costs.argmin(), True
     return choices

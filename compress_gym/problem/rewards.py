@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from compress_gym.support.errors import unknown_name
-from compress_gym.support.jit import jit
+from compress_gym.support.jit import jit, within
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,31 @@ class Outcome:
 RewardFunction = Callable[[Outcome], float]
 
 
-@jit
+@within
 def accuracy(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
     """Accuracy alone, under a hard budget (AMC, "resource-constrained compression")."""
     return accuracy
 
 
-@jit
+@within
 def amc_macs(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
     """-error x ln(MACs) (AMC, "accuracy-guaranteed compression", R_FLOPs)."""
     return -(1.0 - accuracy) * math.log(macs)
 
 
-@jit
+@within
 def haq(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
     """Lambda x (accuracy - baseline accuracy), lambda = 0.1 for percents, 10 for fractions (HAQ, "reward function")."""
     return 10.0 * (accuracy - baseline_accuracy)
 
 
-@jit
+@within
 def galen(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
     """Accuracy + beta x |cost / target - 1|, beta = -5 (Galen's default, r6 in its code)."""
     return accuracy - 5.0 * abs(cost_ratio / budget - 1.0)
 
 
-@jit
+@within
 def mnasnet(accuracy: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float) -> float:
     """Accuracy x (cost / target)^-0.07 (MnasNet, eq. 2 with its soft constraint)."""
     return accuracy * (cost_ratio / budget) ** -0.07
@@ -78,7 +78,7 @@ ACCURACY, AMC_MACS, HAQ, GALEN, MNASNET = range(5)
 CUSTOM = -1
 
 
-@jit
+@within
 def named_reward(
     code: int, accuracy_: float, baseline_accuracy: float, cost_ratio: float, budget: float, macs: float
 ) -> float:
@@ -92,6 +92,10 @@ def named_reward(
     if code == GALEN:
         return galen(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
     return mnasnet(accuracy_, baseline_accuracy, cost_ratio, budget, macs)
+
+
+# For Python: its own logarithms and powers may differ in their last bits.
+compiled_reward = jit(named_reward)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Reward:
         if self.custom is not None:
             return float(self.custom(outcome))
         o, macs = outcome, outcome.costs.get("macs", math.nan)
-        return named_reward(self.code, o.accuracy, o.baseline_accuracy, o.cost_ratio, float(o.budget), macs)
+        return compiled_reward(self.code, o.accuracy, o.baseline_accuracy, o.cost_ratio, float(o.budget), macs)
 
 
 REWARDS: dict[str, Reward] = {

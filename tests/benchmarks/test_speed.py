@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import costs, environments, learners, live
+from benchmarks.speed import costs, environments, learners, live, start_up
 from compress_gym.kinds import KINDS, get_case, scored_tasks
 from compress_gym.support.processor import bf16_supported, one_thread
 from tests.helpers import run_here
@@ -84,6 +84,26 @@ def test_the_command_writes_tables_a_picture_and_csv(monkeypatch, tmp_path, caps
 
 def test_a_first_episode_is_timed_in_a_process_of_its_own(tmp_path):
     assert 0 < environments._first_episode("compress_gym/ChannelPrune-v0", "digits-cnn", tmp_path) < 300
+
+
+def test_the_report_of_start_up(monkeypatch, tmp_path, capsys):
+    def pretended(name, cache, checkout=start_up.HERE):
+        assert cache.is_dir()
+        return (4.0, 3.0) if checkout == start_up.HERE else (8.0, 6.0)
+
+    monkeypatch.setattr(start_up, "first_episode", pretended)
+    monkeypatch.setattr(speed, "RESULTS", tmp_path)
+    code, _, _ = run_here(speed.main, ["--start-up", "--before", str(tmp_path)], monkeypatch, capsys)
+    rows = json.loads((tmp_path / "start-up.json").read_text())["rows"]
+    assert code == 0 and (tmp_path / "start-up.md").exists()
+    assert [row["checkout"] for row in rows] == ["before", "now"] * len(KINDS)
+    assert {row["times_before"] for row in rows} == {1.0, 0.5}
+    assert "times_before" not in start_up.measure(repetitions=1)[0]
+
+
+def test_a_first_episode_is_timed_as_a_whole(tmp_path):
+    seconds, of_a_processor = start_up.first_episode("compress_gym/ChannelPrune-v0", tmp_path)
+    assert 0 < of_a_processor and 0 < seconds < 300 and any(tmp_path.rglob("*.nbi"))
 
 
 def test_the_report_of_learners(monkeypatch):

@@ -20,7 +20,7 @@ import numpy as np
 
 from compress_gym.problem.costs.terms import CostTerms
 from compress_gym.problem.decisions import MAX_VALUES
-from compress_gym.support.jit import Floats, Ints, inlined, jit
+from compress_gym.support.jit import Floats, Ints, inlined, within
 
 # How the integers begin: how many terms; where in them lie, for each decision and term, the first touch by it or a
 # later one, and each term's offset; where in the costs the terms' tables begin; where in them lies the choice to which
@@ -97,7 +97,7 @@ def stages_of(
     )
 
 
-@jit
+@within
 def exact_cost(ints: Ints, layout: int, floats: Floats, costs: int, rows: Ints, at: int) -> float:
     """Sums the terms of a finished strategy in their order, as `strategy_cost` does: equal to it bit for bit."""
     total, table = 0.0, costs + ints[layout + TABLES]
@@ -106,7 +106,7 @@ def exact_cost(ints: Ints, layout: int, floats: Floats, costs: int, rows: Ints, 
     return total
 
 
-@jit
+@within
 def exact_cost_with(
     ints: Ints, layout: int, floats: Floats, costs: int, places: Ints, at: int, t: int, choice: int
 ) -> float:
@@ -145,7 +145,7 @@ def advance(ints: Ints, layout: int, places: Ints, at: int, t: int, size: int, c
         places[k] = places[k] * size + choice
 
 
-@jit
+@within
 def to_rows(ints: Ints, layout: int, places: Ints, at: int) -> None:
     """Turns the places of a finished strategy into rows of the terms' tables, in place."""
     offsets = layout + ints[layout + OFFSETS]
@@ -153,7 +153,7 @@ def to_rows(ints: Ints, layout: int, places: Ints, at: int) -> None:
         places[at + k] += ints[offsets + k]
 
 
-@jit
+@within
 def move(ints: Ints, layout: int, rows: Ints, at: int, t: int, moved: int) -> None:
     """Moves a choice of a finished strategy by so many: the rows of the terms it touches follow."""
     for i in range(layout + ints[layout + STARTS + t], layout + ints[layout + STARTS + t + 1], TOUCH):

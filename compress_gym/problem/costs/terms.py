@@ -45,8 +45,7 @@ class CostTerms:
 
     def evaluate(self, strategies: NDArray[np.int64]) -> NDArray[np.float64]:
         """Returns the metrics of strategies `[N, T]` as float64 `[N, metrics]`."""
-        costs: NDArray[np.float64] = strategy_costs(self.terms, self.tables, strategies)
-        return costs
+        return strategy_costs(self.terms, self.tables, strategies)
 
     def column(self, metric: str) -> int:
         """Returns a metric's column."""

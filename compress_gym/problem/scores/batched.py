@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from compress_gym.problem.scores.surrogate import look_up
-from compress_gym.support.jit import Floats, Ints, Singles, jit
+from compress_gym.support.jit import Floats, Ints, Singles, jit, within
 
 # Strategies at a time: what they need of the layers stays in a core's first cache.
 LANES = 128
@@ -23,7 +23,7 @@ FEWEST = 8
 def predict_batch(
     weights: Singles, members: int, values: int, hidden: int, strategies: Ints, accuracies: Floats
 ) -> None:
-    """Writes the accuracies `[N]` of strategies `[N, T]`; weights and sizes are as of `surrogate.predict_member`."""
+    """Writes the accuracies `[N]` of strategies `[N, T]`; weights and sizes are as of `surrogate.predict_row`."""
     unit, below = np.empty(hidden, dtype=np.float32), np.empty((hidden, LANES), dtype=np.float32)
     above, sums = np.empty((2, LANES), dtype=np.float32), np.empty((4, LANES), dtype=np.float32)
     inputs, outputs = strategies.shape[1], np.empty((members, LANES), dtype=np.float32)
@@ -44,7 +44,7 @@ def predict_batch(
             accuracies[begin + n] = total / members
 
 
-@jit
+@within
 def _first_layer(weights: Singles, first: int, values: int, strategies: Ints, unit: Singles, below: Singles) -> None:
     """Looks up what choices add to the first layer: rectified units `[hidden, LANES]` of strategies `[N, T]`."""
     for n in range(len(strategies)):
@@ -53,7 +53,7 @@ def _first_layer(weights: Singles, first: int, values: int, strategies: Ints, un
             below[j, n] = max(unit[j], np.float32(0))
 
 
-@jit
+@within
 def _second_layer(weights: Singles, second: int, below: Singles, above: Singles, sums: Singles, count: int) -> None:
     """Computes the second layer, two units at a time, and their part of the last one: four sums in turns."""
     hidden, zero = below.shape[0], np.float32(0)

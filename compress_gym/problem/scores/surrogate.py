@@ -16,7 +16,7 @@ from compress_gym.problem.decisions import DecisionSpace
 from compress_gym.problem.scores.labels import check_stored, stored_labels
 from compress_gym.problem.scores.model import ACCURACY_COLUMN
 from compress_gym.support.cards import stored_arrays, write_arrays
-from compress_gym.support.jit import Floats, Ints, Singles, inlined, jit
+from compress_gym.support.jit import Floats, Ints, Singles, inlined, jit, within
 
 Link = Callable[[Floats], Floats]
 
@@ -29,70 +29,63 @@ def look_up(weights: Singles, first: int, values: int, choices: Ints, units: Sin
         units[j] = np.float32(0)
     fours = inputs - inputs % 4
     for i in range(0, fours, 4):
-        row_a = weights[first + (i * values + choices[i]) * hidden :][:hidden]
-        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :][:hidden]
-        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :][:hidden]
-        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :][:hidden]
+        row_a = weights[first + (i * values + choices[i]) * hidden :]
+        row_b = weights[first + ((i + 1) * values + choices[i + 1]) * hidden :]
+        row_c = weights[first + ((i + 2) * values + choices[i + 2]) * hidden :]
+        row_d = weights[first + ((i + 3) * values + choices[i + 3]) * hidden :]
         for j in range(hidden):
             units[j] = (((units[j] + row_a[j]) + row_b[j]) + row_c[j]) + row_d[j]
     for i in range(fours, inputs):
-        row = weights[first + (i * values + choices[i]) * hidden :][:hidden]
+        row = weights[first + (i * values + choices[i]) * hidden :]
         for j in range(hidden):
             units[j] += row[j]
 
 
-@jit
-def predict_member(weights: Singles, member: int, values: int, choices: Ints, units: Singles) -> float:
-    """Predicts one strategy's accuracy by one network of the ensemble: two hidden layers of rectified units.
+@within
+def predict_row(weights: Singles, members: int, values: int, choices: Ints, units: Singles) -> float:
+    """Predicts one strategy's accuracy by an ensemble of networks, each of two hidden layers of rectified units.
 
     What a choice adds to the first layer is looked up. The inner loops run over output units, so they vectorise while
     each sum keeps its order; four inputs are added in one pass, one after the other.
 
     Args:
         weights: What `SurrogateAccuracy.flat` lays out, float32; more may follow.
-        member: Number of the network.
+        members: How many networks.
         values: Most values of a decision.
         choices: The strategy, int64 `[T]`.
         units: float32 `[2, hidden]`, overwritten.
 
     Returns:
-        Accuracy, fraction of 1.
+        Accuracy, fraction of 1: the mean over the networks.
     """
-    inputs, hidden = len(choices), units.shape[1]
-    first = member * (inputs * values * hidden + (hidden + 1) * (hidden + 1))
-    second = first + inputs * values * hidden
-    last = second + (hidden + 1) * hidden
+    inputs, hidden, total = len(choices), units.shape[1], 0.0
     below, above, zero = units[0], units[1], np.float32(0)
-    look_up(weights, first, values, choices, below)
-    for j in range(hidden):
-        above[j] = weights[last - hidden + j]
-    for i in range(0, hidden, 4):
-        a, b = max(below[i], zero), max(below[i + 1], zero)
-        c, d = max(below[i + 2], zero), max(below[i + 3], zero)
-        rows = weights[second + i * hidden : second + (i + 4) * hidden]
-        row_a, row_b = rows[:hidden], rows[hidden : 2 * hidden]
-        row_c, row_d = rows[2 * hidden : 3 * hidden], rows[3 * hidden :]
-        for j in range(hidden):
-            above[j] = (((above[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
-    row = weights[last : last + hidden + 1]
-    for j in range(hidden):
-        above[j] = max(above[j], zero) * row[j]
-    a = b = c = d = zero  # four sums in turns do not wait for each other
-    for j in range(0, hidden, 4):
-        a += above[j]
-        b += above[j + 1]
-        c += above[j + 2]
-        d += above[j + 3]
-    z = ((a + b) + (c + d)) + row[hidden]
-    return 1.0 / (1.0 + math.exp(-np.float64(z)))
-
-
-@jit
-def predict_row(weights: Singles, members: int, values: int, choices: Ints, units: Singles) -> float:
-    """Predicts one strategy's accuracy: the mean over the ensemble; arguments as of `predict_member`."""
-    total = 0.0
     for member in range(members):
-        total += predict_member(weights, member, values, choices, units)
+        first = member * (inputs * values * hidden + (hidden + 1) * (hidden + 1))
+        second = first + inputs * values * hidden
+        last = second + (hidden + 1) * hidden
+        look_up(weights, first, values, choices, below)
+        for j in range(hidden):
+            above[j] = weights[last - hidden + j]
+        for i in range(0, hidden, 4):
+            a, b = max(below[i], zero), max(below[i + 1], zero)
+            c, d = max(below[i + 2], zero), max(below[i + 3], zero)
+            at = second + i * hidden
+            row_a, row_b = weights[at:], weights[at + hidden :]
+            row_c, row_d = weights[at + 2 * hidden :], weights[at + 3 * hidden :]
+            for j in range(hidden):
+                above[j] = (((above[j] + a * row_a[j]) + b * row_b[j]) + c * row_c[j]) + d * row_d[j]
+        row = weights[last:]
+        for j in range(hidden):
+            above[j] = max(above[j], zero) * row[j]
+        a = b = c = d = zero  # four sums in turns do not wait for each other
+        for j in range(0, hidden, 4):
+            a += above[j]
+            b += above[j + 1]
+            c += above[j + 2]
+            d += above[j + 3]
+        z = ((a + b) + (c + d)) + row[hidden]
+        total += 1.0 / (1.0 + math.exp(-np.float64(z)))
     return total / members
 
 
@@ -109,9 +102,10 @@ def predict_rows(weights: Singles, members: int, values: int, hidden: int, strat
 def predict_members(weights: Singles, members: int, values: int, hidden: int, strategies: Ints) -> Floats:
     """Predicts strategies `[N, T]` by each network of the ensemble: float64 `[N, members]`."""
     accuracies, units = np.empty((strategies.shape[0], members)), np.empty((2, hidden), dtype=np.float32)
+    size = strategies.shape[1] * values * hidden + (hidden + 1) * (hidden + 1)
     for n in range(strategies.shape[0]):
         for m in range(members):
-            accuracies[n, m] = predict_member(weights, m, values, strategies[n], units)
+            accuracies[n, m] = predict_row(weights[m * size :], 1, values, strategies[n], units)
     return accuracies
 
 

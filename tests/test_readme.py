@@ -6,13 +6,15 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import yaml
 
 from benchmarks.search.references import reference
 from benchmarks.search.report import write_report
 from benchmarks.search.suites import DIGITS, Suite
 from compress_gym.kinds import get_case
-from docs.generator.readme import DOCUMENTS, RESULTS, demo_section, measured_section, with_sections
+from compress_gym.support.cards import read_json
+from docs.generator.readme import DOCUMENTS, RESULTS, SIGNALS_PAGE, demo_section, signals_section, with_sections
 from tests.benchmarks.examples import record
 from tests.code_blocks import blocks_of, look_through, run_python
 
@@ -25,7 +27,7 @@ def test_the_table_is_that_of_the_results():
 
 
 def test_what_is_said_to_be_measured_is_on_the_cards():
-    assert measured_section() in README
+    assert signals_section() in SIGNALS_PAGE.read_text()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.parent.name)
@@ -62,19 +64,47 @@ def test_the_results_are_those_of_the_shipped_assets():
 
 
 def test_the_figures_in_the_text_are_those_of_the_assets():
-    problem = get_case("ChannelPrune-v0", "digits-cnn").problem(reward="accuracy")
-    uncompressed = problem.accuracy(problem.decisions.uncompressed)[0]
-    smallest = problem.costs(problem.cheapest)["latency_ms"][0] / problem.baseline_costs["latency_ms"]
-    macs = problem.costs(problem.cheapest)["macs"][0] / problem.baseline_costs["macs"]
+    problem = get_case("ChannelPrune-v0", "digits-cnn").problem(reward="accuracy", budget=0.5)
     said = [
         f"{problem.baseline_costs['macs'] / 1e6:.1f} million multiply-accumulates",
         f"All {problem.decisions.count:,} ways",
-        f"has {100 * macs:.0f} % of the multiply-accumulates and takes {100 * smallest:.0f} % of the time",
-        f"from {problem.accuracy_model.baseline:.4f} (as trained) to {uncompressed:.4f}",
+        f"the optimum is {problem.accuracy(problem.optimum())[0]:.4f}",
+        f"uniform pruning {problem.accuracy(problem.uniform())[0]:.4f}",
     ]
     text = " ".join(README.split())
     for words in said:
         assert words in text, words
+
+
+def test_the_figures_of_policies_are_those_of_the_results():
+    rows = read_json(ROOT / "benchmarks/results/search/generalisation.json")["rows"]
+    below = sum(scipy.stats.trim_mean(row["policy"], 0.25) < row["uniform"] for row in rows)
+    beyond = sum(row["evaluations_to_match"] is None for row in rows)
+    text = " ".join(README.split())
+    assert f"more than 400 evaluations of random search on {beyond} of {len(rows)} unseen problems" in text
+    assert f"fall below the uniform strategy on {below}]" in text
+
+
+def test_the_figures_of_integer_programming_are_those_of_the_results():
+    report = (ROOT / "benchmarks/results/search/standard.md").read_text()
+    rows = re.findall(r"^\| integer-program \| (\d+) \| \S+ .*?\| (\S+) \[", report, re.MULTILINE)
+    evaluations, regrets = [int(n) for n, _ in rows], sorted(float(points) for _, points in rows)
+    text = " ".join(README.split())
+    assert f"asks for {min(evaluations)} to {max(evaluations)} evaluations alone" in text
+    assert len(regrets) == 5 and regrets[2] < 0.2 and f"{regrets[3]:g}0 and {regrets[4]:g}0" == "1.50 and 5.50"
+    assert "within 0.2 points of the best known on three of five problems, 1.5 and 5.5 points away" in text
+
+
+def test_the_figures_of_fine_tuning_are_those_of_the_results():
+    rows = read_json(ROOT / "benchmarks/results/papers/amc-cifar10-plain20.json")["rows"]
+    found = {row["method"]: row for row in rows}
+
+    def lead(column):
+        return 100 * (found["ddpg-amc"][column] - found["uniform"][column])
+
+    said = f"by {lead('validation_accuracy'):.1f} validation points before training and by "
+    said += f"{lead('finetuned_test_accuracy'):.1f} test points after"
+    assert said in " ".join(README.split())
 
 
 def test_python_blocks_run():
@@ -96,7 +126,10 @@ def test_pictures_and_links_are_there():
 
 
 def test_readme_is_short():
-    assert len(README.splitlines()) <= 200
+    lines = README.splitlines()
+    assert len(lines) <= 180 and "```python" in lines[:45]
+    cells = [cell.strip() for line in lines if line.startswith("|") for cell in line.split("|")]
+    assert max(map(len, cells)) <= 200
 
 
 def test_the_citation_is_of_this_version():

@@ -10,14 +10,47 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fidelity.report import GAPS, bounded
-from benchmarks.fidelity.stated import stated
+from benchmarks.fidelity.stated import standard_error, stated
 from compress_gym.devices import Device, TransformerDevice
 from compress_gym.devices.correction import errors_by_task
+from compress_gym.kinds import Case
 from compress_gym.support.cards import read_card, read_json
 from docs.generator.reports import missing
 from docs.generator.shipped import device_cards, shipped_cases
 from docs.generator.text import RESULTS, table
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
+
+SIGNALS_WORDS = (
+    "A row a task and environment, all in points (percent). *Error*: of a surrogate, the mean absolute error on "
+    "strategies that the fit did not see; of measured accuracies, the largest standard error on so many images. *Gap*: "
+    "predicted less live accuracy of what a search found by maximising the surrogate, on average and for 9 of 10, at "
+    "the budget where it is worst."
+)
+
+
+def signals_table() -> str:
+    """Writes every shipped signal of accuracies with its error: a row a task and kind, a number a cell."""
+    heads = ("task", "environment", "accuracies", "error", "Kendall tau", "gap", "9 of 10 within")
+    return table(heads, (row for case in shipped_cases() if (row := _signal(case))))
+
+
+def _signal(case: Case) -> tuple[object, ...] | None:
+    signal = case.best_signal()
+    if signal == "live":
+        return None
+    card = read_card(case.asset(signal))
+    error, named = card["stated_error"], (f"`{case.task.name}`", case.kind.name, signal)
+    if signal == "measured":
+        return *named, f"{100 * standard_error(0.5, card['validation_images']):.2f}", None, None, None
+    one_figure = not isinstance(error["held_out"], dict)
+    held_out = error if one_figure else error["held_out"]["broad_sample"]
+    mean = held_out["mean_absolute_error" if one_figure else "mae"]
+    gaps = [error[key] for key in GAPS if key in error]
+    worst = max(gaps, key=lambda gap: gap["p90_absolute"], default=None)
+    driven: tuple[object, ...] = (None, None)
+    if worst is not None:
+        driven = f"{100 * worst['signed_mean']:+.2f}", f"{100 * worst['p90_absolute']:.2f}"
+    return *named, f"{100 * mean:.2f}", f"{held_out['kendall_tau']:.2f}", *driven
 
 
 def fidelity_page(results: Path = RESULTS) -> str:
@@ -32,6 +65,9 @@ def fidelity_page(results: Path = RESULTS) -> str:
             "A step takes microseconds because what is slow was measured before. This page says what that costs in "
             "truth. It is written by a program, from the cards beside the shipped files and from "
             "`benchmarks/results`; accuracies are in points (percent).",
+            "## All signals",
+            SIGNALS_WORDS,
+            signals_table(),
             "## Accuracies that were measured",
             "Every strategy was scored live: a real smaller network, on real validation images. What is left is the "
             "sampling error of so many images, and what another processor rounds differently.",

@@ -30,9 +30,9 @@ def good_strategy(problem: Problem) -> NDArray[np.int64]:
     return problem.decisions.encode(best.strategy)
 
 
-def animation(env_id: str) -> bytes:
-    """Plays an episode of an environment with its defaults and returns it as a GIF."""
-    env = gym.make(env_id, render_mode="rgb_array", action_type="discrete")
+def animation(env_id: str, **settings: Any) -> bytes:
+    """Plays an episode of an environment, with its defaults but for `settings`, and returns it as a GIF."""
+    env = gym.make(env_id, render_mode="rgb_array", action_type="discrete", **settings)
     base = cast(compress_gym.CompressionEnv, env.unwrapped)
     env.reset(seed=0)
     strategy = good_strategy(base.problem)

@@ -243,7 +243,8 @@ class Task:
         if self.declared.data is not None:  # a task of costs alone has no weights
             self._require_trained()
         files = {*self.folder.glob("*.safetensors"), *self.folder.glob("*.bpe"), *filter(Path.exists, measured)}
-        digests = {name: self._sum(name) for name in {*(path.name for path in files), *self.declared.fetched}}
+        digests = {path.name: sha256(path) for path in files}
+        digests |= {name: self._sum(name) for name in self.declared.fetched if name not in digests}
         if (description := self.folder / "network.json").exists():
             digests[description.name] = description_digest(read_json(description))
         lines = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))

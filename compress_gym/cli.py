@@ -26,9 +26,9 @@ from compress_gym.kinds import KINDS, Case, cases_of, get_case, get_kind
 from compress_gym.networks import Network, Segment
 from compress_gym.support.cards import card_path, read_json
 from compress_gym.support.commands import run_command
-from compress_gym.support.errors import needing
+from compress_gym.support.errors import needing, unknown_name
 from compress_gym.support.lazy import load
-from compress_gym.tasks import Task, get_task, is_shipped, list_tasks, user_tasks
+from compress_gym.tasks import Task, fetchable, get_task, is_shipped, list_tasks, user_tasks
 from compress_gym.tasks.conditions import Conditions
 
 LARGEST_ERROR = 0.1
@@ -50,6 +50,25 @@ class KindName(click.ParamType):
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Lists the kinds."""
         return f"[{'|'.join(sorted(kind.name for kind in KINDS.values()))}]"
+
+
+class DataName(click.ParamType):
+    """The name of a data set, or of a task's weights that the package lacks."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns a name that is known."""
+        if value not in (legal := self._legal()):
+            self.fail(str(unknown_name("data", value, legal).args[0]), param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Lists the names."""
+        return f"{{{'|'.join(self._legal())}}}"
+
+    def _legal(self) -> list[str]:
+        return sorted({*ARCHIVES, *fetchable()})
 
 
 PATH = click.Path(path_type=Path)
@@ -401,7 +420,7 @@ def train(task: str, out: Path | None, threads: int | None, **settings: Any) -> 
         raise ValueError(f"TASK {task!r}: {case.kind.id} has no training")
     run, settings_of = load(case.kind.train), load("compress_gym.making.train:TrainSettings")
     declared = None
-    if out is None and is_shipped(case.task) and not case.task.weights.exists():
+    if out is None and is_shipped(case.task) and not case.task.ready:
         out, declared = user_tasks() / task, case.task.folder / "task.json"
     elif out is None:
         raise ValueError(f"TASK {task!r} has weights already; give --out FOLDER for others")
@@ -430,18 +449,22 @@ def export(task: str, strategy: Path, env: str | None, out: Path) -> None:
 
 @cli.group()
 def data() -> None:
-    """Data sets in their official archives."""
+    """Data sets in their official archives, and weights that are not in the package."""
 
 
 @data.command()
-@click.argument("name", type=click.Choice(sorted(ARCHIVES)))
-@click.option("--from", "source", type=FOLDER, help="Take it from this folder.")
+@click.argument("name", type=DataName())
+@click.option("--from", "source", type=FOLDER, help="Take it from this folder; weights from a checkout.")
 def fetch(name: str, source: Path | None) -> None:
-    """Brings data set NAME into the data root: downloads its official archive unless it is there, or takes a copy."""
-    archive = ARCHIVES[name]
-    with Console(stderr=True).status(f"{'copying' if source else 'downloading ' + archive.url}"):
-        folder = fetch_archive(name, source)
-    click.echo(f"{name} is at {folder}, every file checked\nterms: {archive.terms}")
+    """Brings data set NAME into the data root: downloads its official archive unless it is there, or takes a copy.
+
+    NAME can also be TASK-weights: the weights of a task that are not in the package, since the terms of their data are
+    narrower than its licence. They go to your folder of tasks and devices, and the task finds them there.
+    """
+    with Console(stderr=True).status("copying" if source else "downloading"):
+        folder = fetch_archive(name, source) if name in ARCHIVES else fetchable()[name].fetch(source)
+    terms = ARCHIVES[name].terms if name in ARCHIVES else fetchable()[name].terms
+    click.echo(f"{name} is at {folder}, every file checked\nterms: {terms}")
 
 
 @cli.command("warm-up")

@@ -100,8 +100,8 @@ def archive_folder(name: str) -> Path:
     return folder
 
 
-def check_archive(archive: Archive, folder: Path) -> None:
-    """Checks every file of an archive.
+def check_archive(archive: Archive, folder: Path, remedy: str = "fetch it again") -> None:
+    """Checks every file of an archive; errors end with a remedy.
 
     Raises:
         ValueError: A file is missing, incomplete or altered; the message names it and the remedy.
@@ -109,25 +109,25 @@ def check_archive(archive: Archive, folder: Path) -> None:
     for name, expected in archive.files.items():
         path = folder / name
         if not path.is_file():
-            raise ValueError(f"{path}: the file is missing, the archive is incomplete; fetch it again")
+            raise ValueError(f"{path}: the file is missing, the archive is incomplete; {remedy}")
         found = sha256(path)
         if found != expected:
             raise ValueError(
                 f"{path}: incomplete or altered (sha256 {found[:16]}, expected {expected[:16]}, "
-                f"{path.stat().st_size:,} bytes); fetch it again"
+                f"{path.stat().st_size:,} bytes); {remedy}"
             )
 
 
 def _download(name: str, url: str, known_hash: str, folder: Path) -> None:
     with needing("pooch", "live", "downloading a data set"):
         import pooch
+    remedy = f"of a copy at hand: compress-gym data fetch {name} --from FOLDER"
     try:
         pooch.retrieve(url, known_hash, fname=url.rpartition("/")[2], path=folder, progressbar=False)
     except OSError as error:
-        raise OSError(
-            f"{url} cannot be downloaded ({type(error).__name__}); of a copy at hand: "
-            f"compress-gym data fetch {name} --from FOLDER"
-        ) from error
+        raise OSError(f"{url} cannot be downloaded ({type(error).__name__}); {remedy}") from error
+    except ValueError as error:  # pooch's word for another checksum
+        raise ValueError(f"{url}: the download is not what was expected ({error}); try again, or {remedy}") from error
 
 
 def fetch(name: str, source: Path | None = None) -> Path:
@@ -147,7 +147,11 @@ def fetch(name: str, source: Path | None = None) -> Path:
     """
     if name not in ARCHIVES:
         raise unknown_name("data set", name, ARCHIVES)
-    archive, root = ARCHIVES[name], data_root()
+    return bring(name, ARCHIVES[name], data_root(), source)
+
+
+def bring(name: str, archive: Archive, root: Path, source: Path | None = None) -> Path:
+    """Brings an archive into a folder; arguments and errors as of `fetch`."""
     target = root / archive.folder
     if source is not None:
         folder = source / archive.folder if (source / archive.folder).is_dir() else source
@@ -155,7 +159,7 @@ def fetch(name: str, source: Path | None = None) -> Path:
             check_archive(archive, folder)
         else:
             _install(archive, folder, target)
-    elif not _complete(archive, target):
+    elif not is_complete(archive, target):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as temporary:
             folder = Path(temporary)
@@ -170,7 +174,8 @@ def fetch(name: str, source: Path | None = None) -> Path:
     return target
 
 
-def _complete(archive: Archive, folder: Path) -> bool:
+def is_complete(archive: Archive, folder: Path) -> bool:
+    """Returns whether a folder holds every file of an archive, unaltered."""
     try:
         check_archive(archive, folder)
     except ValueError:

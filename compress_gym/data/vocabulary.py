@@ -82,13 +82,14 @@ class Vocabulary:
         write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
     @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        """Reads what `save` wrote, checked against the card beside it.
+    def load(cls, path: Path, check_card: bool = True) -> Vocabulary:
+        """Reads what `save` wrote, checked against the card beside it first if so wished.
 
         Raises:
             AssetError: File or card is missing, damaged, or not a vocabulary.
         """
-        read_card(path)
+        if check_card:
+            read_card(path)
         try:
             return cls(_tokenizers().Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except ImportError:

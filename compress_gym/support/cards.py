@@ -54,15 +54,24 @@ def read_card(asset: Path) -> dict[str, Any]:
         AssetError: Card or asset is missing, or the asset's bytes are not the ones the card describes.
     """
     card = read_json(card_path(asset))
+    check_sum(asset, card)
+    return card
+
+
+def check_sum(asset: Path, card: Mapping[str, Any], remedy: str = "reinstall compress_gym or make it again") -> None:
+    """Checks an asset against the SHA-256 of a card, which may lie elsewhere.
+
+    Raises:
+        AssetError: The asset is missing, the message ends with a remedy, or its bytes are not those of the card.
+    """
     if not asset.exists():
-        raise AssetError(f"{asset}: the file is missing; reinstall compress_gym or make it again")
+        raise AssetError(f"{asset}: the file is missing; {remedy}")
     found = sha256(asset)
     if card.get("sha256") != found:
         raise AssetError(
             f"{asset}: the checksum differs from the one on {card_path(asset).name} "
             f"(expected {str(card.get('sha256'))[:16]}, found {found[:16]}); the file was truncated or changed"
         )
-    return card
 
 
 def write_card(asset: Path, card: dict[str, Any]) -> None:

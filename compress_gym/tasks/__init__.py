@@ -2,6 +2,7 @@
 
 from compress_gym.tasks.registry import (
     ASSETS,
+    fetchable,
     get_task,
     is_shipped,
     list_tasks,
@@ -15,6 +16,7 @@ __all__ = [
     "ASSETS",
     "InMemory",
     "Task",
+    "fetchable",
     "get_task",
     "is_shipped",
     "list_tasks",

@@ -97,6 +97,8 @@ class Declaration(_Part):
         data: What reads the data set; `None`: the task has costs alone.
         network: Where the network comes from.
         columns: Score columns by name; `accuracy` is one of them.
+        fetched: Files that a checkout has and the package has not, since their data's terms are narrower than its
+            licence; their cards are in the package. `compress-gym data fetch NAME-weights` brings them.
         kinds: The kinds it is meant for; every other one that its network allows works live.
         device: Name of the device that was profiled for it, if there is one.
         recoveries: What can be done to a compressed network before it is scored; the first is the default.
@@ -114,6 +116,7 @@ class Declaration(_Part):
     data: Entry | None
     network: NetworkSource
     columns: dict[str, Column] = Field(default_factory=lambda: {"accuracy": Column()})
+    fetched: tuple[Name, ...] = ()
     kinds: tuple[KindId, ...] = Field(min_length=1)
     device: str | None = None
     recoveries: tuple[str, ...] = Field(default=("none",), min_length=1)

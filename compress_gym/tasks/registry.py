@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from compress_gym.support.cards import card_path
 from compress_gym.support.errors import AssetError, unknown_name
 from compress_gym.support.home import home
 from compress_gym.tasks.declaration import FILE
+from compress_gym.tasks.fetched import fetch_name
 from compress_gym.tasks.task import WEIGHTS, Task
 
 ASSETS = Path(__file__).parent / "assets"
@@ -42,8 +44,19 @@ def task_folders() -> dict[str, Path]:
     """
     shipped = {path.parent.name: path.parent for path in ASSETS.glob(f"*/{FILE}")}
     own = {path.parent.name: path.parent for path in user_tasks().glob(f"*/{FILE}")} | _REGISTERED
-    taken = {n: p for n, p in shipped.items() if (p / WEIGHTS).exists() or not (own.get(n, p) / WEIGHTS).exists()}
+    taken = {n: p for n, p in shipped.items() if _is_trained(p) or not (own.get(n, p) / WEIGHTS).exists()}
     return dict(sorted((own | taken).items()))
+
+
+def _is_trained(folder: Path) -> bool:
+    """Returns whether a shipped task has weights; of those that are fetched, the package has the card alone."""
+    return (folder / WEIGHTS).exists() or card_path(folder / WEIGHTS).exists()
+
+
+def fetchable() -> dict[str, Task]:
+    """Returns the tasks that have files to be fetched, by the names under which these are fetched."""
+    tasks = map(Task.read, (path for path in task_folders().values() if path.parent == ASSETS))
+    return {fetch_name(task.name): task for task in tasks if task.declared.fetched}
 
 
 def list_tasks(kind: str | None = None) -> list[str]:

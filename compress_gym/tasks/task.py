@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress_gym.networks.network import description_digest
-from compress_gym.support.cards import card_path, read_card, read_json, sha256
+from compress_gym.support.cards import card_path, check_sum, read_card, read_json, sha256
 from compress_gym.support.errors import AssetError
 from compress_gym.support.lazy import load
 from compress_gym.tasks.declaration import Declaration, read_declaration
+from compress_gym.tasks.fetched import fetch_command, fetch_files, fetched_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,12 +99,29 @@ class Task:
     @property
     def weights(self) -> Path:
         """Where the trained weights lie."""
-        return self.folder / WEIGHTS
+        return self.file(WEIGHTS)
+
+    def file(self, name: str) -> Path:
+        """Returns where a file of the task lies: in its folder, or where fetching puts those that the package lacks."""
+        path = self.folder / name
+        return path if name not in self.declared.fetched or path.exists() else fetched_folder(self.name) / name
 
     @property
     def ready(self) -> bool:
-        """Whether some environment takes it: its weights are there, or it has costs alone."""
-        return self.memory is not None or self.declared.data is None or self.weights.exists()
+        """Whether some environment takes it: its weights are there or can be fetched, or it has costs alone."""
+        return self.memory is not None or self.declared.data is None or self.weights.exists() or self._fetches(WEIGHTS)
+
+    def _fetches(self, name: str) -> bool:
+        """Returns whether a file is not in the task's folder, but its card is, so that it can be fetched."""
+        path = self.folder / name
+        return name in self.declared.fetched and not path.exists() and card_path(path).exists()
+
+    def _sum(self, name: str) -> str:
+        """Returns a file's SHA-256 in hex; where it is to be fetched, the one that it must have."""
+        path = self.folder / name
+        if name in self.declared.fetched and not path.exists():
+            return str(read_json(card_path(path)).get("sha256"))
+        return sha256(path)
 
     def network(self) -> Any:
         """Returns the static description: a `Network`, or a space of architectures; no torch is needed.
@@ -124,7 +142,7 @@ class Task:
             if isinstance(error, AssetError):
                 raise
             raise AssetError(f"{path}: not readable as a network ({error})") from error
-        card = read_json(card_path(self.weights)) if self.weights.exists() else None
+        card = read_json(card_path(self.folder / WEIGHTS)) if self.weights.exists() else None
         if card is not None and card.get("network_sha256") != description_digest(data):
             raise AssetError(f"{path}: the checksum differs from the one on weights.json; the file was changed")
         return network
@@ -146,9 +164,9 @@ class Task:
         """
         if self.memory is not None:
             return self.memory.module
-        self.require_weights()
+        path = self.checked(WEIGHTS)
         module = self.untrained_module()
-        load("compress_gym.live.weights:load_weights")(module, self.weights)
+        load("compress_gym.live.weights:load_weights")(module, path, check_card=False)
         return module.eval()
 
     def data(self) -> Any:
@@ -176,14 +194,20 @@ class Task:
         return getattr(self.data(), name)
 
     def weights_card(self) -> dict[str, Any]:
-        """Reads the card of the weights and checks the weights against it."""
-        self.require_weights()
-        return read_card(self.weights)
+        """Reads the card of the weights and checks the weights against it, unless they are to be fetched.
+
+        Raises:
+            AssetError: There are no weights, or they are damaged.
+            ValueError: The task has costs alone.
+        """
+        self._require_trained()
+        path = self.folder / WEIGHTS
+        return read_json(card_path(path)) if self._fetches(WEIGHTS) else read_card(path)
 
     @property
     def weights_digest(self) -> str:
         """SHA-256 of the weights' file, in hex; "" where they lie in no file."""
-        return sha256(self.weights) if self.memory is None else ""
+        return self._sum(WEIGHTS) if self.memory is None else ""
 
     @property
     def made_with(self) -> dict[str, Any]:
@@ -217,24 +241,63 @@ class Task:
             AssetError: The weights are not there.
         """
         if self.declared.data is not None:  # a task of costs alone has no weights
-            self.require_weights()
+            self._require_trained()
         files = {*self.folder.glob("*.safetensors"), *self.folder.glob("*.bpe"), *filter(Path.exists, measured)}
         digests = {path.name: sha256(path) for path in files}
+        digests |= {name: self._sum(name) for name in self.declared.fetched if name not in digests}
         if (description := self.folder / "network.json").exists():
             digests[description.name] = description_digest(read_json(description))
         lines = "\n".join(f"{name} {digest}" for name, digest in sorted(digests.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
-    def require_weights(self) -> None:
-        """Checks that the weights are there.
+    def checked(self, name: str) -> Path:
+        """Returns where the weights or another trained file lies, checked against its card.
 
         Raises:
-            AssetError: They are not; the message names the command that makes them.
+            AssetError: It is not there or damaged; the message names the command that brings or makes it.
             ValueError: The task has costs alone.
         """
+        self._require_trained()
+        path = self.file(name)
+        if self._fetches(name):
+            bring = f"bring it with: {fetch_command(self.name)}"
+            if not path.exists():
+                raise AssetError(
+                    f"task={self.name!r}: {name} is not in the package, since its data's terms are narrower than the "
+                    f"package's licence; {bring}"
+                )
+            try:
+                check_sum(path, read_json(card_path(self.folder / name)))
+            except AssetError as error:
+                raise AssetError(f"{error}; {bring}") from error
+        elif not path.exists():
+            raise AssetError(f"task={self.name!r}: {path} is not there; make it with: compress-gym train {self.name}")
+        else:
+            read_card(path)
+        return path
+
+    def fetch(self, source: Path | None = None) -> Path:
+        """Brings the files that the package lacks into the user's folder; as of `fetched.fetch_files`.
+
+        Args:
+            source: A checkout, or a folder that holds the files; `None` downloads.
+
+        Returns:
+            The folder that has the files, every one of them checked.
+        """
+        sums = {name: str(read_json(card_path(self.folder / name)).get("sha256")) for name in self.declared.fetched}
+        return fetch_files(self.name, self.folder, sums, self.terms, source)
+
+    @property
+    def terms(self) -> str:
+        """What the weights may be used for."""
+        return str(self.weights_card().get("terms", "not stated"))
+
+    def _require_trained(self) -> None:
+        """Checks that there are weights, here or to be fetched."""
         if self.declared.data is None and self.memory is None:
             self.data()  # says what is missing
-        if self.memory is None and not self.weights.exists():
+        if not self.ready:
             raise AssetError(
                 f"task={self.name!r}: its weights are not at {self.weights}; train them with: "
                 f"compress-gym train {self.name}"

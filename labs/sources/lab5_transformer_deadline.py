@@ -348,7 +348,7 @@ plt.show()
 # %% [markdown]
 # ## 5.5 Real sentences
 #
-# The package brings a SuperTransformer that was trained for hours on descriptions of images, English to German
+# The repository has a SuperTransformer that was trained for hours on descriptions of images, English to German
 # (Multi30k), with latencies measured on another computer. It has 25 genes. Translating the thousand validation
 # sentences for each strategy would take too long here; `accuracy` is therefore *predicted*, by a surrogate fitted to
 # 2,400 transformers that did translate them (the card of the task says how far it is off). Your `search` works

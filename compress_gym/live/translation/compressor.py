@@ -12,7 +12,6 @@ from compress_gym.networks.supertransformer import Transformer, cut_out
 from compress_gym.networks.transformer import TransformerSpace
 from compress_gym.problem.decisions import DecisionSpace
 from compress_gym.problem.transformer_decisions import architecture_of
-from compress_gym.support.errors import AssetError
 from compress_gym.support.processor import checked_device
 from compress_gym.tasks import Task
 from compress_gym.tasks.conditions import Conditions
@@ -74,17 +73,12 @@ def vocabulary_of(task: Task) -> Vocabulary:
     """Reads a task's vocabulary.
 
     Raises:
-        AssetError: It is damaged or not there; the message names the command that makes it.
+        AssetError: It is damaged or not there; the message names the command that brings or makes it.
     """
-    task.require_weights()
-    path = task.folder / "vocabulary.bpe"
-    if not path.exists():
-        raise AssetError(f"task={task.name!r}: {path} is not there; make it with: compress-gym train {task.name}")
-    return Vocabulary.load(path)
+    return Vocabulary.load(task.checked("vocabulary.bpe"), check_card=False)
 
 
 def build(task: Task, decisions: DecisionSpace, conditions: Conditions) -> TransformerCompressor:
     """Builds the compressor of a task's SuperTransformer; raises as `TransformerCompressor`."""
     module, vocabulary = task.trained_module(), vocabulary_of(task)
-    terms = task.weights_card().get("terms", "not stated")
-    return TransformerCompressor(module, vocabulary, task.network(), decisions, conditions.device, terms)  # type: ignore[arg-type]
+    return TransformerCompressor(module, vocabulary, task.network(), decisions, conditions.device, task.terms)  # type: ignore[arg-type]

@@ -33,8 +33,17 @@ def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make(env: str, **settings: Any) -> gym.Env:
-    """Builds an environment by its short id (`ChannelPrune-v0`) or its full one."""
+    """Builds an environment by its short id (`ChannelPrune-v0`) or its full one.
+
+    Run folders of other people name environments, so the id must be registered: Gymnasium would import the module of
+    `module:Env`.
+
+    Raises:
+        ValueError: No environment is registered under that id.
+    """
     name = env if "/" in env else f"{compress_gym.__name__}/{env}"
+    if ":" in name:
+        raise ValueError(f"env={env!r} names a module; legal are registered ids such as 'ChannelPrune-v0'")
     try:
         return gym.make(name, **settings)
     except gym.error.UnregisteredEnv as error:

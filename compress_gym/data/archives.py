@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,10 +170,34 @@ def bring(name: str, archive: Archive, root: Path, source: Path | None = None) -
                     _download(name, archive.url + file, f"sha256:{digest}", folder)
             else:
                 _download(name, archive.url, f"md5:{archive.md5}", root)
-                shutil.unpack_archive(root / Path(archive.url).name, folder, filter="data")
-                folder /= archive.folder
+                _unpack(root / Path(archive.url).name, archive, folder)
             _install(archive, folder, target)
     return target
+
+
+def _unpack(path: Path, archive: Archive, folder: Path) -> None:
+    """Takes the files that are read out of a tar archive, and nothing else: no link, and no path that leads elsewhere.
+
+    Raises:
+        ValueError: One of them is missing or no file, or the archive is damaged.
+    """
+    try:
+        with tarfile.open(path) as members:
+            for name in archive.files:
+                source = members.extractfile(f"{archive.folder}/{name}") if _is_file(members, archive, name) else None
+                if source is None:
+                    raise ValueError(f"{path}: has no file {archive.folder}/{name}; remove it and fetch it again")
+                with source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path}: not readable as an archive ({error}); remove it and fetch it again") from error
+
+
+def _is_file(members: tarfile.TarFile, archive: Archive, name: str) -> bool:
+    try:
+        return members.getmember(f"{archive.folder}/{name}").isfile()
+    except KeyError:
+        return False
 
 
 def is_complete(archive: Archive, folder: Path) -> bool:

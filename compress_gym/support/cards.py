@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -81,17 +82,21 @@ def write_card(asset: Path, card: dict[str, Any]) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file through a temporary one beside it: if writing fails or is killed, the old file stays."""
+    """Writes a file through a temporary one: if writing fails or is killed, or the machine stops, the old file stays.
+
+    The temporary file lies in a folder of its own beside the file: what a kill leaves is no `*.csv` beside others.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
+        temporary = folder / path.name
         write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:

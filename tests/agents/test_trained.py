@@ -127,6 +127,8 @@ def test_an_agent_of_something_else_is_refused(key, words, tmp_path):
     [
         ({"environment": {"task": "digits-cnn", "colour": "red"}}, "cannot be built again.*colour"),
         ({"environment": [1]}, "lacks environment"),
+        ({"env": "evil:ChannelPrune-v0"}, "env='evil:ChannelPrune-v0' names a module; legal are registered ids"),
+        ({"env": "evil:compress_gym/ChannelPrune-v0"}, "names a module"),
         ({"hyperparameters": None}, "lacks hyperparameters"),
         ({"origin": {}}, "was trained on an earlier version"),
     ],

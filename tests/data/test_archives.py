@@ -186,6 +186,36 @@ def test_an_altered_download_is_refused(publisher):
     assert {p.name: p.read_bytes() for p in target.iterdir()} == before
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, None])
+def test_links_and_paths_that_lead_elsewhere_are_not_followed(publisher, tmp_path, kind):
+    """A file that is read must be a file; a member that is not read is not unpacked, wherever it would go."""
+    folder = tmp_path / "source" / "cifar-10-batches-bin"
+    with tarfile.open(publisher, "w:gz") as file:
+        for name in FILES:
+            if name != FILES[0] or kind is None:
+                file.add(folder / name, f"{folder.name}/{name}")
+        member = tarfile.TarInfo(f"{folder.name}/{FILES[0]}" if kind else "../../evil")
+        if kind:
+            member.type, member.linkname = kind, "/etc/passwd"
+        file.addfile(member)
+    md5 = hashlib.md5(publisher.read_bytes()).hexdigest()
+    archives.ARCHIVES["cifar10"] = replace(archives.ARCHIVES["cifar10"], md5=md5)
+    if kind is None:
+        assert fetch("cifar10") == archive_folder("cifar10")
+    else:
+        with pytest.raises(ValueError, match=f"has no file {folder.name}/{FILES[0]}; remove it"):
+            fetch("cifar10")
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_damaged_archive_is_told_in_one_line(publisher):
+    publisher.write_bytes(publisher.read_bytes()[:-200])
+    md5 = hashlib.md5(publisher.read_bytes()).hexdigest()
+    archives.ARCHIVES["cifar10"] = replace(archives.ARCHIVES["cifar10"], md5=md5)
+    with pytest.raises(ValueError, match="not readable as an archive.*remove it and fetch it again"):
+        fetch("cifar10")
+
+
 def test_the_reader_returns_what_was_written(source):
     _, content = source
     fetch("cifar10", source[0])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +46,19 @@ def test_a_failing_writer_leaves_the_old_file(tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         write_atomically(path, fail)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_leaves_is_no_file_like_the_others(tmp_path):
+    def killed(temporary):
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=write_atomically, args=(tmp_path / "mine.csv", killed))
+    process.start()
+    process.join()
+    assert (
+        process.exitcode == -signal.SIGKILL and not list(tmp_path.glob("*.csv")) and len(list(tmp_path.iterdir())) == 1
+    )
 
 
 def test_commands_on_cards_have_no_folders_of_the_machine_that_made_them():

@@ -19,7 +19,7 @@ def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--env", default="ChannelPrune-v0", show_default=True, help="Environment id."),
         click.option("--task", default="digits-cnn", show_default=True, help="compress-gym tasks lists them."),
         click.option("--device", default="auto", show_default=True, help="Name, or path of a table."),
-        click.option("--cost", default="latency_ms", show_default=True, help="Which cost is bounded."),
+        click.option("--cost", help="Which cost is bounded [default: the latency; macs where the task has no device]."),
         click.option("--budget", default=0.5, show_default=True, help="Fraction of the uncompressed cost."),
         click.option("--budget-rule", default="clip", show_default=True, help="clip, repair or none."),
         click.option("--reward", default="accuracy", show_default=True, help=", ".join(sorted(REWARDS))),
@@ -30,6 +30,14 @@ def environment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def with_cost(env: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns an environment's settings with the cost that it bounds, where none was named: a run says which it was."""
+    if settings["cost"] is not None:
+        return settings
+    base: Any = make(env, **{name: value for name, value in settings.items() if name != "cost"}).unwrapped
+    return {**settings, "cost": base.problem.cost}
 
 
 def make(env: str, **settings: Any) -> gym.Env:

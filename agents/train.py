@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agents.commands import environment_options, make
+from agents.commands import environment_options, make, with_cost
 from agents.hyperparams import override, read_hyperparameters
 from agents.learners import ALGORITHMS, action_type, build, policy_strategy, save_policy, train
 from agents.runs import Run, default_folder, run_config
@@ -61,6 +61,7 @@ def main(
 ) -> None:
     """Trains an agent and writes a run folder."""
     hyperparameters = override(read_hyperparameters(algo, env), hyperparameter)
+    settings = with_cost(env, settings)
     folder = out or default_folder(algo, env, settings["task"], seed)
     run, final = run_training(algo, env, settings, episodes, seed, folder, hyperparameters)
     if run.best is not None:

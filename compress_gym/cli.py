@@ -155,7 +155,7 @@ def new(
     click.echo(
         f"written to {made.folder}: validation {card['validation_accuracy']:.4f}, test {card['test_accuracy']:.4f}; "
         f"kinds: {', '.join(made.declared.kinds)}\n"
-        f'use it: gym.make("compress_gym/{made.declared.kinds[0]}", task="{name}", device=None, cost="macs")'
+        f'use it: gym.make("compress_gym/{made.declared.kinds[0]}", task="{name}")'
     )
 
 
@@ -381,6 +381,8 @@ def fit(task: str, env: str | None, source: Path | None, out: Path | None, model
     """Fits the surrogates of TASK to what `collect` measured, and states their errors on their cards."""
     run, case = load("compress_gym.making.fit_case:fit_case"), _case(task, env)
     stated = run(case, _folder(case.task, out), _command(), source, model)
+    if case.asset("measured").exists():
+        click.echo(f"every strategy is measured ({case.asset('measured').name}), so environments read that table")
     for name, facts in stated.items():
         error = facts["held_out"]["all_rows"]
         click.echo(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
-from agents.commands import environment_options, make
+from agents.commands import environment_options, make, with_cost
 from agents.runs import Run, default_folder, run_config
 from agents.search import METHODS, search
 from compress_gym.support.commands import run_command
@@ -37,6 +37,7 @@ def main(method: str, evaluations: int, env: str, seed: int, out: Path | None, *
     """Searches and writes a run folder."""
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
+    settings = with_cost(env, settings)
     folder = out or default_folder(method, env, settings["task"], seed)
     run = run_search(method, env, settings, evaluations, seed, folder)
     if run.best is not None:

@@ -66,6 +66,8 @@ def new_task(
         parse_recovery(recovery)
     if device is not None:
         load_device(device)
+        # A table's path is meant from where the command is given; environments are made elsewhere.
+        device = str(Path(device).resolve()) if Path(device).is_file() else device
     folder = user_tasks() / name
     if name in task_folders() or folder.exists():
         raise ValueError(f"task {name!r} exists already, at {task_folders().get(name, folder)}; choose another name")
@@ -160,6 +162,10 @@ def _described(module: nn.Module, data: Dataset, name: str) -> Network:
         except RuntimeError as error:
             raise ValueError(
                 f"--data: the network does not take inputs of shape {data.validation.pixels.shape[1:]}: {error}"
+            ) from error
+        except Exception as error:
+            raise ValueError(
+                f"--network: the module cannot be called with one batch of inputs: {type(error).__name__}: {error}"
             ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("--network: the module must return one tensor of logits [N, classes]")

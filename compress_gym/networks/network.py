@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from compress_gym.support.errors import unknown_name
+
 # `pool` is global average pooling; `batch-norm` one that cannot be folded into the layer before it.
 LAYER_KINDS = (
     "conv", "depthwise", "linear", "pool", "max-pool", "avg-pool", "add", "multiply", "concat", "batch-norm"
@@ -194,8 +196,15 @@ class Network:
         return {layer.name: roots[layer.name] for layer in self.layers}
 
     def layer(self, name: str) -> Layer:
-        """Returns the layer of that name."""
-        return next(layer for layer in self.layers if layer.name == name)
+        """Returns the layer of that name.
+
+        Raises:
+            KeyError: There is none; the message names the closest match.
+        """
+        found = next((layer for layer in self.layers if layer.name == name), None)
+        if found is None:
+            raise unknown_name("layer", name, [layer.name for layer in self.layers])
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Returns the description as plain data."""

@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from agents.search.__main__ import main as search_command
 from compress_gym.cli import cli
 from compress_gym.devices import load_device
+from compress_gym.devices.device import TABLES
 from compress_gym.kinds import get_case
 from compress_gym.live.weights import save_weights
+from compress_gym.support.cards import card_path
 from compress_gym.support.errors import AssetError
 from compress_gym.tasks import Task, get_task, list_tasks, user_tasks
 from tests.helpers import run_here
@@ -67,11 +70,18 @@ def dense():
     return nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
 
 
+class TwoInputs(TinyNet):
+    def forward(self, x, y):
+        return super().forward(x)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COMPRESS_GYM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    Path("my_net.py").write_text(f"{NETWORK}\n\ndef no_module():\n    return 5\n\n{inspect.getsource(dense)}")
+    Path("my_net.py").write_text(
+        f"{NETWORK}\n\ndef no_module():\n    return 5\n\n{inspect.getsource(dense)}\n\n{inspect.getsource(TwoInputs)}"
+    )
     Path("my_data.py").write_text(DATA)
     torch.manual_seed(0)
     save_weights(TinyNet(), Path("w.safetensors"))
@@ -144,6 +154,28 @@ def test_every_command_takes_it(run):
         gym.make("compress_gym/ChannelPrune-v0", task="mine", device=None, cost="macs")
 
 
+def test_a_search_bounds_what_it_has(run, monkeypatch, capsys):
+    """Without a device there is no latency: multiply-accumulates are bounded, as by `gym.make`."""
+    assert new(run)[0] == 0
+    arguments = ["--method", "random", "--task", "mine", "--budget", 0.9, "--evaluations", 2, "--out", "found"]
+    code, out, errors = run_here(search_command, arguments, monkeypatch, capsys)
+    assert code == 0 and "of the macs" in out, errors
+    assert "cost: macs" in Path("found/config.yml").read_text()
+
+
+def test_a_table_is_found_from_everywhere(run, monkeypatch, tmp_path):
+    table = TABLES / "epyc-milan-ort-fp32.csv"
+    for path in (table, card_path(table)):
+        shutil.copy(path, ".")
+    code, out, errors = new(
+        run, "mine", "my_net.py:TinyNet", "w.safetensors", "my_data.py:splits", "--device", table.name
+    )
+    assert code == 0, errors
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Path(get_task("mine").device).is_absolute() and Path(get_task("mine").device).exists()
+
+
 def test_it_is_profiled(run):
     assert new(run, "mine", "my_net.py:TinyNet", "w.safetensors", "my_data.py:splits", "--levels", "2")[0] == 0
     few = ("--rounds", "4", "--repetitions", "8", "--fitted", "4", "--checked", "3")
@@ -178,6 +210,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, change, words):
     code, _, errors = new(run, **change)
     assert code == 2 and words in errors and len(errors.strip().splitlines()) == 1
     assert not user_tasks().exists() or not list(user_tasks().iterdir())
+
+
+def test_a_network_of_two_inputs_is_told(run):
+    code, _, errors = new(run, network="my_net.py:TwoInputs")
+    assert code == 2 and "cannot be called with one batch of inputs: TypeError" in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_a_network_without_decisions_is_told(run):

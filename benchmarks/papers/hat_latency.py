@@ -153,7 +153,7 @@ def ship(folder: Path, board: Board, rows: list[dict[str, Any]], command: str, o
         "metrics": {metric: f"encoder and decoder, {CORPORA[metric]}" for metric in tables},
         "statistic": "trimmed mean (10th to 90th percentile) of a sentence of 30 tokens, beam 5, as published",
         "sources": {path.name: sha256(path) for path in files.values()},
-        "licence": "the measurements are part of mit-han-lab/hardware-aware-transformers, MIT",
+        "licence": "the measurements are part of mit-han-lab/hardware-aware-transformers; NOTICE has its licence",
         "model": "latency = sum over features of coefficient * feature; coefficients not negative; all rows fitted",
         "stated_error": {
             "protocol": "80 % of the rows fitted, 10 % tested, as HAT's predictor",

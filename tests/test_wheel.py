@@ -39,6 +39,10 @@ def unpacked(tmp_path_factory):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)
+    # What an editable installation of an earlier version left: setuptools packs what is on this list.
+    assets = sorted(str(path.relative_to(source)) for path in source.rglob("assets/*/*"))
+    (source / "compress_gym.egg-info").mkdir()
+    (source / "compress_gym.egg-info" / "SOURCES.txt").write_text("\n".join(assets))
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source]  # by way of the sdist
     settings = {**os.environ, "COMPRESS_GYM_ADDRESS": ADDRESS}
     done = subprocess.run(command, capture_output=True, text=True, env=settings)

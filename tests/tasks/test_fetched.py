@@ -17,7 +17,12 @@ from compress_gym.support.errors import AssetError
 from compress_gym.support.home import HOME_VARIABLE
 from compress_gym.tasks import ASSETS, fetchable, fetched, get_task, list_tasks, registry
 from compress_gym.tasks.fetched import ADDRESS_VARIABLE, fetched_folder
+from leaderboard import tracks
+from leaderboard.replay import Verdict, replay
+from leaderboard.tracks import load_tracks
 from tests.helpers import run_here
+
+ROOT = Path(__file__).parents[2]
 
 NAME, FILES = "multi30k-ende", ("weights.safetensors", "vocabulary.bpe")
 FETCH = ("data", "fetch", f"{NAME}-weights")
@@ -61,6 +66,18 @@ def test_what_needs_no_weights_works_without(installed, run):
     assert case.task.weights_card() == card and case.task.weights_digest == card["sha256"]
     assert case.problem().accuracy(case.decisions().uncompressed)[0] > 0.3
     assert run("describe", NAME)[0] == 0
+
+
+def test_entries_of_the_leaderboard_are_replayed_without(installed):
+    for folder in ASSETS.iterdir():  # other tracks have other tasks
+        if folder.name != NAME:
+            (installed / folder.name).symlink_to(folder)
+    tracks._problem.cache_clear()
+    try:
+        found = replay(ROOT / "leaderboard" / "submissions" / "transformer-half" / "random.json", load_tracks())
+        assert found.verdict is Verdict.COSTS_ONLY and not found.reasons and found.results
+    finally:
+        tracks._problem.cache_clear()  # its problem is of this test's folder
 
 
 def test_digests_are_those_of_a_checkout(installed, monkeypatch):

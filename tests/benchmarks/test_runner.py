@@ -55,7 +55,7 @@ def test_runs_of_another_allowance_have_a_folder_of_their_own():
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_killed_it_goes_on_where_it_was(kill, tmp_path, monkeypatch, capsys):
-    arguments = ["--suite", "quick", "--method", "random", "--seeds", "6", "--evaluations", "20", "--runs", tmp_path]
+    arguments = ["--suite", "quick", "--method", "random", "--seeds", "12", "--evaluations", "1000", "--runs", tmp_path]
     command = [sys.executable, "-m", "benchmarks.search", *map(str, arguments)]
     environment = {**os.environ, "RUNNER_OF_THIS_TEST": str(tmp_path)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -69,9 +69,9 @@ def test_killed_it_goes_on_where_it_was(kill, tmp_path, monkeypatch, capsys):
         time.sleep(0.1)
     assert not running_with(str(tmp_path))  # a killed runner leaves no job behind
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / DIGITS.name).rglob("seed-*/job.json")}
-    assert 2 <= len(finished) < 6
+    assert 2 <= len(finished) < 12
     assert run_here(search_benchmark, arguments, monkeypatch, capsys)[0] == 0
-    assert len(list((tmp_path / DIGITS.name).rglob("seed-*/job.json"))) == 6
+    assert len(list((tmp_path / DIGITS.name).rglob("seed-*/job.json"))) == 12
     assert all(p.stat().st_mtime_ns == before for p, before in finished.items())
 
 

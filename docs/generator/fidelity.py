@@ -21,10 +21,11 @@ from docs.generator.text import RESULTS, table
 from leaderboard.__main__ import RECORDS, SUBMISSIONS
 
 SIGNALS_WORDS = (
-    "A row a task and environment, all in points (percent). *Error*: of a surrogate, the mean absolute error on "
-    "strategies that the fit did not see; of measured accuracies, the largest standard error on so many images. *Gap*: "
-    "predicted less live accuracy of what a search found by maximising the surrogate, on average and for 9 of 10, at "
-    "the budget where it is worst."
+    "Each row is one environment on one task; all figures are in points (percent). The *error* of a surrogate is its "
+    "mean absolute error on strategies that the fit did not see. The *error* of measured accuracies is the largest "
+    "standard error that their number of images allows. The *gap* is how much more the surrogate predicts than is "
+    "scored live, for what a search found by maximising it: on average, and within which 9 of 10 strategies lie, at the "
+    "budget where that range is widest. It is empty where the card states none."
 )
 
 

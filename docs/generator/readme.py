@@ -19,7 +19,7 @@ from agents.statistics import LEAST_GAP
 from benchmarks.search.report import aggregate_table
 from compress_gym.support.cards import read_json, write_atomically
 from compress_gym.support.commands import run_command
-from docs.generator.fidelity import signals_table
+from docs.generator.fidelity import SIGNALS_WORDS, signals_table
 from docs.generator.pictures import animation
 
 # What README's table has: the best searches, each family of learners, and what everything is compared with.
@@ -79,8 +79,8 @@ def search_section(path: str) -> str:
 
 
 def signals_section() -> str:
-    """Returns the table of every accuracy signal with its error."""
-    return f"<!-- signals -->\n{signals_table()}\n<!-- end of signals -->"
+    """Returns the table of every accuracy signal with its error, and what its columns mean."""
+    return f"<!-- signals -->\n{SIGNALS_WORDS}\n\n{signals_table()}\n<!-- end of signals -->"
 
 
 def speed_section() -> str:

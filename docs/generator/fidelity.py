@@ -24,8 +24,8 @@ SIGNALS_WORDS = (
     "Each row is one environment on one task; all figures are in points (percent). The *error* of a surrogate is its "
     "mean absolute error on strategies that the fit did not see. The *error* of measured accuracies is the largest "
     "standard error that their number of images allows. The *gap* is how much more the surrogate predicts than is "
-    "scored live, for what a search found by maximising it: on average, and within which 9 of 10 strategies lie, at the "
-    "budget where that range is widest. It is empty where the card states none."
+    "scored live, for what a search found by maximising it: on average, and within which 9 of 10 strategies lie, at "
+    "the budget where that range is widest. It is empty where the card states none."
 )
 
 
